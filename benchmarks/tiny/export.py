@@ -1,0 +1,65 @@
+"""Write the trained networks as a diffusers folder in fp16, the layout of Stable Diffusion v1.5 plus its CLIP image tower."""
+
+import json
+from copy import deepcopy
+from pathlib import Path
+from shutil import copytree
+
+import torch
+from safetensors.torch import load_file, save_file
+from settings import SCHEDULER
+
+from dogfast.data.shapes import SIZE_PX
+
+PROJECTION_FILE = "text_projection.safetensors"
+COMPONENTS = {
+    "scheduler": ("diffusers", "PNDMScheduler"),
+    "text_encoder": ("transformers", "CLIPTextModel"),
+    "tokenizer": ("transformers", "CLIPTokenizer"),
+    "unet": ("diffusers", "UNet2DConditionModel"),
+    "vae": ("diffusers", "AutoencoderKL"),
+    "image_encoder": (None, None),
+    "feature_extractor": (None, None),
+    "safety_checker": (None, None),
+}
+
+
+def save_network(network, folder: Path) -> None:
+    network.save_pretrained(folder, safe_serialization=True)
+
+
+def save_projection(projection: torch.nn.Linear, folder: Path) -> None:
+    save_file({"weight": projection.weight.detach().contiguous()}, folder / PROJECTION_FILE)
+
+
+def load_projection(folder: Path) -> torch.Tensor:
+    return load_file(folder / PROJECTION_FILE)["weight"]
+
+
+def write_preprocessor(folder: Path) -> None:
+    """What the image tower expects: 32 px, RGB in [-1, 1]."""
+    folder.mkdir(exist_ok=True)
+    half = [0.5, 0.5, 0.5]
+    config = dict(
+        image_processor_type="CLIPImageProcessor",
+        crop_size=dict(height=SIZE_PX, width=SIZE_PX),
+        image_mean=half,
+        image_std=half,
+    )
+    (folder / "preprocessor_config.json").write_text(json.dumps(config, indent=2) + "\n")
+
+
+def write_pipeline(folder: Path, unet, vae, text, projection: torch.Tensor, vision, tokenizer: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    networks = {"unet": unet, "vae": vae, "text_encoder": text, "image_encoder": vision}
+    for name, network in networks.items():
+        save_network(deepcopy(network).half(), folder / name)
+    save_file({"weight": projection.half().contiguous()}, folder / PROJECTION_FILE)
+    copytree(tokenizer, folder / "tokenizer", dirs_exist_ok=True)
+    (folder / "scheduler").mkdir(exist_ok=True)
+    scheduler = {"_class_name": "PNDMScheduler", **SCHEDULER}
+    (folder / "scheduler" / "scheduler_config.json").write_text(json.dumps(scheduler, indent=2) + "\n")
+    write_preprocessor(folder / "feature_extractor")
+    index = {"_class_name": "StableDiffusionPipeline", "requires_safety_checker": False}
+    index |= {name: list(classes) for name, classes in COMPONENTS.items()}
+    (folder / "model_index.json").write_text(json.dumps(index, indent=2) + "\n")

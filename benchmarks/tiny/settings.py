@@ -1,0 +1,69 @@
+"""What `tiny` is made of: the shape of every network and how long each is trained. Data, no behaviour."""
+
+from dogfast.data import shapes
+
+SEED = 0
+WORDS = shapes.KNOWN_WORDS
+TEMPLATES = ("a photo of a {}", "a picture of a {}", "a drawing of a {}", "a {}", "{}")
+RENDERS_PER_WORD = 1500
+MAX_TOKENS = 16
+TEXT_WIDTH = 128
+PROJECTION = 64
+
+AUTOENCODER = dict(
+    in_channels=3,
+    out_channels=3,
+    latent_channels=4,
+    sample_size=shapes.SIZE_PX,
+    block_out_channels=(32, 48, 64),
+    down_block_types=("DownEncoderBlock2D",) * 3,
+    up_block_types=("UpDecoderBlock2D",) * 3,
+    layers_per_block=1,
+    norm_num_groups=8,
+)
+TEXT = dict(
+    hidden_size=TEXT_WIDTH,
+    intermediate_size=4 * TEXT_WIDTH,
+    projection_dim=PROJECTION,
+    num_hidden_layers=3,
+    num_attention_heads=4,
+    max_position_embeddings=MAX_TOKENS,
+    hidden_act="quick_gelu",
+)
+VISION = dict(
+    hidden_size=128,
+    intermediate_size=512,
+    projection_dim=PROJECTION,
+    num_hidden_layers=4,
+    num_attention_heads=4,
+    image_size=shapes.SIZE_PX,
+    patch_size=8,
+    hidden_act="quick_gelu",
+)
+UNET = dict(
+    sample_size=shapes.SIZE_PX // 4,
+    in_channels=4,
+    out_channels=4,
+    block_out_channels=(128, 160),
+    down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
+    up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
+    layers_per_block=1,
+    cross_attention_dim=TEXT_WIDTH,
+    attention_head_dim=4,
+    norm_num_groups=16,
+)
+SCHEDULER = dict(
+    num_train_timesteps=1000,
+    beta_start=0.00085,
+    beta_end=0.012,
+    beta_schedule="scaled_linear",
+    steps_offset=1,
+    set_alpha_to_one=False,
+    skip_prk_steps=True,
+)
+
+TRAINING = dict(
+    autoencoder=dict(steps=2000, batch=64, lr=8e-4, kl_weight=1e-4),
+    clip=dict(steps=2500, batch=192, lr=7e-4, max_logit_scale=20.0),
+    unet=dict(steps=3000, batch=128, lr=8e-4, ema=0.999, drop_text=0.1, min_snr=5.0),
+)

@@ -1,0 +1,54 @@
+"""Train `tiny` from nothing: `python benchmarks/tiny/train.py [FOLDER]` (default dogfast/assets/tiny).
+
+Stages whose result is already in FOLDER's work folder are not repeated, so a stopped training goes on at its last stage.
+"""
+
+import sys
+import time
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderKL
+from transformers import CLIPTextModel, CLIPVisionModelWithProjection
+
+sys.path.insert(0, str(Path(__file__).parent))
+from autoencoder import encode, train_autoencoder
+from bank import paint_bank
+from clip import train_clip
+from export import load_projection, save_network, save_projection, write_pipeline
+from settings import SEED
+from tokenizer import write_tokenizer
+from unet import prompt_table, train_unet
+
+WORK = Path("build/tiny")
+
+
+def main(folder: Path) -> None:
+    torch.manual_seed(SEED)
+    started = time.monotonic()
+    images, labels = paint_bank("train")
+    print(f"bank images={len(images)} seconds={time.monotonic() - started:.0f}", flush=True)
+    tokenizer = write_tokenizer(WORK / "tokenizer")
+
+    if not (WORK / "vae").exists():
+        save_network(train_autoencoder(images), WORK / "vae")
+    vae = AutoencoderKL.from_pretrained(WORK / "vae").eval()
+
+    if not (WORK / "image_encoder").exists():
+        text, projection, vision = train_clip(images, labels, tokenizer)
+        save_projection(projection, WORK)
+        save_network(text, WORK / "text_encoder")
+        save_network(vision, WORK / "image_encoder")
+    text = CLIPTextModel.from_pretrained(WORK / "text_encoder").eval()
+    vision = CLIPVisionModelWithProjection.from_pretrained(WORK / "image_encoder").eval()
+
+    def write(unet) -> None:
+        write_pipeline(folder, unet, vae, text, load_projection(WORK), vision, WORK / "tokenizer")
+
+    latents = encode(vae, images) * vae.config.scaling_factor
+    write(train_unet(latents, labels, prompt_table(text, tokenizer), save=write))
+    print(f"done seconds={time.monotonic() - started:.0f}", flush=True)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1] if len(sys.argv) > 1 else "dogfast/assets/tiny"))

@@ -1,0 +1,56 @@
+"""How a command answers: JSON or text on stdout, progress and notes on stderr, a diary in the run."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from dogfast.cli.options import Invocation
+
+from dogfast.config import RunConfig
+from dogfast.environment import Choice
+from dogfast.events import Events, diary, for_stream
+from dogfast.run import Run, launch, publish
+
+Work = Callable[[RunConfig, Run, Events], dict[str, Any]]
+Plan = Callable[[RunConfig, Run, Events], dict[str, Any]]
+
+
+def run_stage(
+    invocation: Invocation,
+    place: Choice[Path],
+    config: RunConfig,
+    work: Work,
+    plan: Plan,
+    render: Callable[[dict[str, Any]], str],
+) -> None:
+    """Do ``work`` in the run at ``place``, or print ``plan`` for ``--dry-run``; answer with the result."""
+    events = Events() if invocation.quiet else Events(for_stream(sys.stderr))
+    events.say(f"run {place.value} ({place.reason})")
+    if invocation.dry_run:
+        planned = {"run": str(place.value), "dry_run": True, **plan(config, Run(place.value), events)}
+        planned["disk_free_bytes"] = shutil.disk_usage(_existing(place.value)).free
+        answer(invocation, planned, render_plan(planned))
+        return
+    with launch(place.value, config.to_toml()) as run:
+        events = Events(*events.sinks, diary(run.events()))
+        result = work(config, run, events)
+        publish(run.config_file, config.to_toml())
+    answer(invocation, result, render(result))
+
+
+def answer(invocation: Invocation, result: dict[str, Any], text: str) -> None:
+    """``result`` as the last line of stdout with ``--json``, else ``text``."""
+    print(json.dumps(result, ensure_ascii=False) if invocation.json else text, flush=True)
+
+
+def render_plan(planned: dict[str, Any]) -> str:
+    return "\n".join(f"{key.replace('_', ' ')}: {value}" for key, value in planned.items())
+
+
+def _existing(path: Path) -> Path:
+    return path if path.exists() else _existing(path.absolute().parent)

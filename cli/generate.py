@@ -1,0 +1,32 @@
+"""`dogfast generate`: paint outliers into shards."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import typer
+from dogfast.cli.answer import run_stage
+from dogfast.cli.options import Invocation, add_command
+from dogfast.cli.places import output_place
+
+
+def register(app: typer.Typer) -> None:
+    add_command(app, "generate", ("data", "model", "concepts", "synthesis"), generate, run="output")
+
+
+def generate(invocation: Invocation) -> None:
+    """Paint m outliers per class from its anchors into WebDataset shards (DOG Eq. 7); the same command resumes."""
+    from dogfast.workflows.chain import run_generate
+    from dogfast.workflows.plans import plan_generate
+
+    place, config = output_place(invocation)
+    run_stage(invocation, place, config, run_generate, plan_generate, _text)
+
+
+def _text(result: dict[str, Any]) -> str:
+    before = f", {result['resumed_shards']} of them from before" if result["resumed_shards"] else ""
+    failed = f"; {result['failed']} could not be painted" if result["failed"] else ""
+    return (
+        f"{result['outliers']} outliers in {result['shards']} shards{before} in {result['run']}/outliers/{result['source']} "
+        f"({result['img_per_s']} img/s, {result['backend']}, {result['recipe']}){failed}"
+    )

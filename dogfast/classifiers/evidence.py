@@ -1,0 +1,79 @@
+"""What a classifier shows of images: one pass a data set gives features and logits, and every score is made of them."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """One pass of a classifier over one data set; one pass serves every score. fp32, on the CPU.
+
+    ``logits = features @ head_weight.T + head_bias``. Scores read it and never write into it.
+    """
+
+    logits: torch.Tensor
+    """(n, C)"""
+    features: torch.Tensor
+    """(n, d), pooled activations before the head; non-negative behind a ReLU"""
+    head_weight: torch.Tensor
+    """(C, d)"""
+    head_bias: torch.Tensor
+    """(C,)"""
+
+
+@torch.no_grad()
+def collect_evidence(
+    model: nn.Module,
+    images: torch.Tensor,
+    batch: int,
+    device: str,
+    precision: str,
+    advance: Callable[[int], None] = lambda n: None,
+) -> Evidence:
+    """Features and logits of ``images``, uint8 (n, 3, H, W) on any device, as fp32 on the CPU.
+
+    ``model`` lies on ``device``; it has ``features``, float images in [0, 1] to (n, d), and ``head``, a linear layer. It
+    runs in eval mode, and its modes are restored. ``precision`` is ``fp32`` or ``bf16``; the latter concerns
+    ``features`` alone, the head is always fp32. Beyond the result, memory holds one batch. ``advance`` is told the
+    images done.
+    """
+    assert images.dtype == torch.uint8 and images.ndim == 4, (images.dtype, images.shape)
+    assert precision in ("fp32", "bf16"), precision
+    kind = torch.device(device).type
+    weight = model.head.weight.float()
+    bias = weight.new_zeros(len(weight)) if model.head.bias is None else model.head.bias.float()
+    features = torch.empty(len(images), weight.shape[1])
+    logits = torch.empty(len(images), weight.shape[0])
+    with _eval_mode(model):
+        for start in range(0, len(images), batch):
+            some = images[start : start + batch].to(device).to(memory_format=torch.channels_last)
+            with torch.autocast(kind, dtype=torch.bfloat16, enabled=precision == "bf16"):
+                found = model.features(some.float() / 255)
+            with torch.autocast(kind, enabled=False):
+                found = found.float()
+                logits[start : start + batch] = nn.functional.linear(found, weight, bias)
+            features[start : start + batch] = found
+            advance(len(some))
+    return Evidence(logits, features, weight.cpu().clone(), bias.cpu().clone())
+
+
+def accuracy(evidence: Evidence, labels: torch.Tensor) -> float:
+    """Share in [0, 1] of images whose largest logit is that of their label; ``labels`` (n,) of integers, n > 0."""
+    assert labels.shape == evidence.logits.shape[:1] and len(labels), (labels.shape, evidence.logits.shape)
+    return float((evidence.logits.argmax(dim=-1) == labels.cpu()).double().mean())
+
+
+@contextmanager
+def _eval_mode(model: nn.Module) -> Iterator[None]:
+    """Every module in eval mode, and afterwards each in the mode it had."""
+    training = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in training.items():
+            module.training = mode

@@ -1,0 +1,249 @@
+"""The first stage: from ID images and class names to anchors and conditions on disk."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+
+import torch
+from safetensors.torch import save
+
+from dogfast.concepts.anchors import FEWEST_ANCHORS, Verdict, choose_anchors, near_distances
+from dogfast.concepts.candidates import choose_candidates, text_cosines
+from dogfast.concepts.conditions import STRATEGIES
+from dogfast.concepts.inversion import Inversion, Loss, invert
+from dogfast.config import RunConfig
+from dogfast.config.option import identity
+from dogfast.data.catalogue import IdData, load_id
+from dogfast.data.images import ImageSet
+from dogfast.data.vocabulary import choose_vocabulary, load_vocabulary
+from dogfast.diffusion.autoencoder import encode_images, to_signed
+from dogfast.diffusion.load import Pipeline, choose_model
+from dogfast.diffusion.prompts import (
+    encode_prompts,
+    initial_rows,
+    pseudo_words_in,
+    token_table,
+    tokenize,
+    tokenize_pseudo_words,
+)
+from dogfast.engines.backends.torch import DTYPES, open_networks
+from dogfast.engines.networks import Networks
+from dogfast.environment import choose_device, choose_precision
+from dogfast.errors import DataError
+from dogfast.events import Events
+from dogfast.run import Run, digest, publish, write_jsonl
+
+ROWS = 256
+
+
+def find_anchors(config: RunConfig, run: Run, events: Events) -> dict[str, object]:
+    """Eq. 4 to 6 for every class of ``config.data``; writes `concepts/` and returns what `dogfast anchors` prints.
+
+    Does nothing when the same stage was finished before. Raises RunMismatch when it was finished with other fields.
+    """
+    data = load_id(config.data)
+    model = choose_model(config.model.model, config.data.classes)
+    vocabulary = choose_vocabulary(config.concepts.vocabulary, config.data.classes)
+    pipeline = Pipeline(config.model, model.value)
+    run.claim("concepts", concepts_identity(config, data, pipeline, vocabulary.value), has_results=run.conditions.exists())
+    if run.conditions.exists():
+        return {"run": str(run.root), "anchors": _count(run), "resumed": True}
+    events.say(f"generator {model.value}: {model.reason}")
+    events.say(f"vocabulary {vocabulary.value}: {vocabulary.reason}")
+    words = load_vocabulary(vocabulary.value, data.class_names, config.concepts.exclude_words)
+    device = choose_device(config.model.device)
+    precision = choose_precision(config.model.precision, device.value)
+    events.say(f"device {device.value}: {device.reason}; precision {precision.value}: {precision.reason}")
+
+    started = time.monotonic()
+    inversion = _invert_classes(config, data.train, pipeline, device.value, precision.value, events)
+    publish(run.pseudo_words, save({"rows": inversion.rows}))
+    verdicts, cosines = _search(
+        config, data.train, pipeline, open_networks(pipeline, device.value, precision.value), words, inversion, events
+    )
+    anchors = _write(run, config, data.class_names, words, verdicts, cosines, events)
+    return {
+        "run": str(run.root),
+        "anchors": len(anchors),
+        "candidates": len(verdicts),
+        "vocabulary": len(words),
+        "inversion": {"steps": inversion.steps, "loss_before": inversion.loss_before, "loss_after": inversion.loss_after},
+        "seconds": time.monotonic() - started,
+        "resumed": False,
+    }
+
+
+def concepts_identity(config: RunConfig, data: IdData, pipeline: Pipeline, vocabulary: str) -> dict[str, object]:
+    """The fields and inputs this stage's result depends on."""
+    return {
+        **identity(config.data),
+        **identity(config.model),
+        **identity(config.concepts),
+        "model": pipeline.name,
+        "model_revision": pipeline.revision,
+        "vocabulary": vocabulary,
+        "id_data": digest(data.class_names, data.train.keys)[:16],
+    }
+
+
+# --- Eq. 4 ------------------------------------------------------------------------------------------------------
+def _invert_classes(
+    config: RunConfig, images: ImageSet, pipeline: Pipeline, device: str, precision: str, events: Events
+) -> Inversion:
+    settings = config.concepts
+    rows = [
+        r
+        for y in range(len(images.class_names))
+        for r in (images.labels == y).nonzero()[:, 0].tolist()[: settings.inversion_images]
+    ]
+    chosen = images.rows(rows)
+    start = initial_rows(pipeline.tokenizer, token_table(pipeline.text_encoder), images.class_names)
+    with events.progress("invert", settings.inversion_steps * settings.inversion_batch) as advance:
+        return invert(
+            _noise_loss(config, pipeline, device, precision, len(start)),
+            start,
+            _latents(pipeline, chosen.images, device),
+            chosen.labels,
+            len(pipeline.alphas_cumprod),
+            settings.inversion_steps,
+            settings.inversion_batch,
+            settings.inversion_lr,
+            settings.concepts_seed,
+            advance,
+        )
+
+
+@torch.no_grad()
+def _latents(pipeline: Pipeline, images: torch.Tensor, device: str) -> torch.Tensor:
+    vae = pipeline.vae.to(device)
+    parts = [encode_images(vae, to_signed(chunk.to(device), pipeline.native_px)).cpu() for chunk in images.split(ROWS)]
+    return torch.cat(parts)
+
+
+def _noise_loss(config: RunConfig, pipeline: Pipeline, device: str, precision: str, classes: int) -> Loss:
+    """Eq. 4's error as a function of the pseudo-words; the UNet runs in ``precision``, the text encoder in fp32."""
+    dtype = DTYPES[precision]
+    unet = pipeline.unet.to(device, dtype).to(memory_format=torch.channels_last)
+    if device == "cpu":
+        _use_plain_attention(unet)
+    encoder = pipeline.text_encoder.to(device)
+    vocabulary_size = len(token_table(encoder))
+    ids = tokenize_pseudo_words(pipeline.tokenizer, config.concepts.prompt, classes, vocabulary_size).to(device)
+    end, signal = pipeline.tokenizer.eos_token_id, pipeline.alphas_cumprod.float()
+
+    def loss(
+        rows: torch.Tensor, labels: torch.Tensor, latents: torch.Tensor, timesteps: torch.Tensor, noise: torch.Tensor
+    ) -> torch.Tensor:
+        with pseudo_words_in(encoder, rows.to(device)):
+            states, _ = encode_prompts(encoder, pipeline.text_projection.to(device), ids, end)
+        a = signal[timesteps][:, None, None, None]
+        noisy = (a.sqrt() * latents + (1 - a).sqrt() * noise).to(device, dtype)
+        predicted = unet(noisy, timesteps.to(device), states.to(dtype)[labels.to(device)]).sample
+        return (predicted.float() - noise.to(device)).square().mean()
+
+    return loss
+
+
+def _use_plain_attention(unet: torch.nn.Module) -> None:
+    """On CPUs the bf16 backward pass of fused attention takes three times the plain one's time."""
+    from diffusers.models.attention_processor import AttnProcessor
+
+    unet.set_attn_processor(AttnProcessor())
+
+
+# --- Eq. 5 and 6 ------------------------------------------------------------------------------------------------
+def _search(
+    config: RunConfig,
+    images: ImageSet,
+    pipeline: Pipeline,
+    networks: Networks,
+    words: tuple[str, ...],
+    inversion: Inversion,
+    events: Events,
+) -> tuple[list[Verdict], torch.Tensor]:
+    settings = config.concepts
+    with events.progress("embed", len(words) + len(images)) as advance:
+        names = _embed_words(pipeline, networks, images.class_names, settings.prompt)
+        vocabulary = _embed_words(pipeline, networks, words, settings.prompt, advance)
+        pictures = torch.cat([_advancing(networks.encode_image(chunk).cpu(), advance) for chunk in images.images.split(ROWS)])
+    cosines = text_cosines(_embed_pseudo_words(config, pipeline, inversion.rows), vocabulary)
+    by_class = [pictures[images.labels == y] for y in range(len(images.class_names))]
+    _warn_of_few(by_class, images.class_names, settings.eta, events)
+    distances = torch.stack([near_distances(vocabulary, own, settings.eta) for own in by_class])
+    bounds = torch.stack([near_distances(names[y : y + 1], own, settings.eta)[0] for y, own in enumerate(by_class)])
+    verdicts = choose_anchors(
+        distances, choose_candidates(cosines, settings.top_k), bounds, settings.anchor_quantile, settings.margin
+    )
+    return verdicts, cosines
+
+
+def _embed_words(
+    pipeline: Pipeline, networks: Networks, words: tuple[str, ...], prompt: str, advance: Callable[[int], None] = lambda n: None
+) -> torch.Tensor:
+    ids = tokenize(pipeline.tokenizer, [prompt.format(word) for word in words])
+    return torch.cat([_advancing(networks.encode_text(chunk)[1].cpu(), advance) for chunk in ids.split(ROWS)])
+
+
+def _advancing(embedded: torch.Tensor, advance: Callable[[int], None]) -> torch.Tensor:
+    advance(len(embedded))
+    return embedded
+
+
+@torch.no_grad()
+def _embed_pseudo_words(config: RunConfig, pipeline: Pipeline, rows: torch.Tensor) -> torch.Tensor:
+    encoder = pipeline.text_encoder
+    table = token_table(encoder)
+    ids = tokenize_pseudo_words(pipeline.tokenizer, config.concepts.prompt, len(rows), len(table)).to(table.device)
+    with pseudo_words_in(encoder, rows.to(table.device)):
+        return encode_prompts(encoder, pipeline.text_projection.to(table.device), ids, pipeline.tokenizer.eos_token_id)[1].cpu()
+
+
+def _warn_of_few(by_class: list[torch.Tensor], names: tuple[str, ...], eta: float, events: Events) -> None:
+    few = [name for name, own in zip(names, by_class) if eta * len(own) <= 1]
+    if few:
+        events.say(f"warning: eta {eta:g} is the plain minimum for {len(few)} classes with few images ({', '.join(few[:5])})")
+
+
+# --- files ------------------------------------------------------------------------------------------------------
+def _write(
+    run: Run,
+    config: RunConfig,
+    names: tuple[str, ...],
+    words: tuple[str, ...],
+    verdicts: list[Verdict],
+    cosines: torch.Tensor,
+    events: Events,
+) -> list[dict]:
+    rows = [_row(v, names, words, float(cosines[v.owner, v.word])) for v in verdicts]
+    anchors = [row for row in rows if row["kept"]]
+    bare = [name for y, name in enumerate(names) if not any(row["owner"] == y for row in anchors)]
+    if bare:
+        raise DataError(
+            f"no anchor was found for {', '.join(map(repr, bare[:5]))}: every candidate is nearer to another class or nearer than "
+            "the class's own name; widen --vocabulary, raise --top-k, or lower --margin"
+        )
+    for y, name in enumerate(names):
+        found = sum(row["owner"] == y for row in anchors)
+        if found < FEWEST_ANCHORS:
+            events.say(f"note: {name!r} has {found} anchors only")
+    write_jsonl(run.candidates, rows)
+    write_jsonl(run.anchors, anchors)
+    write_jsonl(run.conditions, STRATEGIES[config.synthesis.strategy](anchors, config.concepts.prompt))
+    return anchors
+
+
+def _row(verdict: Verdict, names: tuple[str, ...], words: tuple[str, ...], cosine: float) -> dict:
+    facts = asdict(verdict)
+    return {
+        **facts,
+        "word": words[verdict.word],
+        "class_name": names[verdict.owner],
+        "text_cosine": cosine,
+        "kept": not verdict.reason,
+    }
+
+
+def _count(run: Run) -> int:
+    return len(run.anchors.read_text().splitlines())

@@ -1,0 +1,22 @@
+"""Which scores are computed on which test sets."""
+
+from dataclasses import dataclass
+
+from dogfast.config.option import one_of, option, require
+
+SCORES = ("msp", "energy", "ash-s")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetectionConfig:
+    scores: tuple[str, ...] = option(SCORES, "post-hoc scores; may be repeated")
+    ood: tuple[str, ...] = option((), "OOD test sets, NAME or NAME=PATH; may be repeated; default: by class set")
+    ood_images: int = option(2000, "images of each OOD set at most; 0 = all (procedural sets then paint 2000)")
+    ash_percentile: int = option(0, "share of a feature that ASH removes, percent; 0 = chosen on validation")
+
+    def __post_init__(self) -> None:
+        for score in self.scores:
+            one_of(score, SCORES, "--scores")
+        require(bool(self.scores), "--scores is empty")
+        require(self.ood_images >= 0, "--ood-images must not be negative")
+        require(0 <= self.ash_percentile < 100, "--ash-percentile must lie between 0 and 99")

@@ -1,0 +1,117 @@
+"""The configuration of a whole run: sections, TOML in and out, and what overrides what.
+
+Order of precedence: built-in defaults < the run's own `run.toml` < `--config FILE` < `--set a.b=c` < flags.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import tomllib
+import types
+import typing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dogfast.config.concepts import ConceptsConfig
+from dogfast.config.data import DataConfig
+from dogfast.config.detection import DetectionConfig
+from dogfast.config.model import ModelConfig
+from dogfast.config.synthesis import SynthesisConfig
+from dogfast.config.training import TrainingConfig
+from dogfast.errors import UsageError
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    concepts: ConceptsConfig = field(default_factory=ConceptsConfig)
+    synthesis: SynthesisConfig = field(default_factory=SynthesisConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    detection: DetectionConfig = field(default_factory=DetectionConfig)
+
+    def with_values(self, values: dict[str, dict[str, Any]], origin: str) -> RunConfig:
+        """A copy in which ``values[section][field]`` replaces what was there.
+
+        Raises :class:`UsageError` naming ``origin`` (a file or flag) for unknown sections or fields and for wrong types.
+        """
+        sections = {f.name: f.type for f in dataclasses.fields(self)}
+        changed = {}
+        for name, fields in values.items():
+            if name not in sections:
+                raise UsageError(f"{origin}: unknown section [{name}]; known: {', '.join(sections)}")
+            if not isinstance(fields, dict):
+                raise UsageError(f"{origin}: {name!r} must be a section of fields, not a value")
+            section = getattr(self, name)
+            changed[name] = dataclasses.replace(section, **_checked(type(section), name, fields, origin))
+        return dataclasses.replace(self, **changed)
+
+    def to_toml(self) -> str:
+        """Every field of every section; fields whose value is None are left out."""
+        lines = []
+        for section in dataclasses.fields(self):
+            lines.append(f"[{section.name}]")
+            config = getattr(self, section.name)
+            for item in dataclasses.fields(config):
+                value = getattr(config, item.name)
+                if value is not None:
+                    lines.append(f"{item.name} = {_toml_value(value)}")
+            lines.append("")
+        return "\n".join(lines)
+
+
+def field_types(section: type) -> dict[str, Any]:
+    """Type of every field of a section's dataclass, annotations evaluated."""
+    return typing.get_type_hints(section)
+
+
+def read_toml(path: Path) -> dict[str, dict[str, Any]]:
+    """Sections and fields of a configuration file; :class:`UsageError` names file and line of what is no TOML."""
+    try:
+        return tomllib.loads(path.read_text())
+    except FileNotFoundError as error:
+        raise UsageError(f"--config {path} does not exist") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        raise UsageError(f"--config {path} is not readable TOML: {error}") from error
+
+
+def parse_assignment(text: str) -> dict[str, dict[str, Any]]:
+    """`section.field=value` as nested values; the value is TOML, or a bare string."""
+    target, equals, value = text.partition("=")
+    section, dot, name = target.strip().partition(".")
+    if not (equals and dot and section and name):
+        raise UsageError(f"--set {text!r} is not section.field=value")
+    try:
+        parsed = tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        parsed = value
+    return {section: {name: parsed}}
+
+
+def _checked(section: type, name: str, fields: dict[str, Any], origin: str) -> dict[str, Any]:
+    known = field_types(section)
+    unknown = sorted(fields.keys() - known.keys())
+    if unknown:
+        raise UsageError(f"{origin}: unknown field {name}.{unknown[0]}; known: {', '.join(known)}")
+    return {key: _coerced(value, known[key], f"{origin}: {name}.{key}") for key, value in fields.items()}
+
+
+def _coerced(value: Any, annotation: Any, what: str) -> Any:
+    if isinstance(annotation, types.UnionType):
+        return None if value is None else _coerced(value, typing.get_args(annotation)[0], what)
+    if typing.get_origin(annotation) is tuple:
+        items = value if isinstance(value, list | tuple) else [value]
+        return tuple(_coerced(item, typing.get_args(annotation)[0], what) for item in items)
+    if annotation is float and type(value) is int:
+        return float(value)
+    if type(value) is not annotation:
+        raise UsageError(f"{what} = {value!r} must be of type {annotation.__name__}")
+    return value
+
+
+def _toml_value(value: Any) -> str:
+    if isinstance(value, tuple):
+        return "[" + ", ".join(_toml_value(item) for item in value) + "]"
+    return json.dumps(value, ensure_ascii=False)

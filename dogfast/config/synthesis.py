@@ -1,0 +1,32 @@
+"""How many outliers are painted, and by which recipe (DOG Eq. 7)."""
+
+from dataclasses import dataclass
+
+from dogfast.config.option import one_of, option, require
+
+
+@dataclass(frozen=True, kw_only=True)
+class SynthesisConfig:
+    m: int = option(1000, "outliers per ID class, spread evenly over the class's anchors", identity=False)
+    strategy: str = option("dog", "how conditions are chosen: dog")
+    recipe: str = option("quality", "solver, steps and guidance as one name: quality")
+    steps: int | None = option(None, "solver steps; default: the recipe's")
+    guidance_scale: float | None = option(None, "classifier-free guidance; default: the recipe's")
+    guidance_start: float | None = option(None, "part of the steps before guidance begins, 0 to 1; default: the recipe's")
+    guidance_stop: float | None = option(None, "part of the steps after which guidance ends, 0 to 1; default: the recipe's")
+    resolution: int | None = option(None, "painted side in pixels; default: the model's own")
+    samples_per_shard: int = option(500, "outliers in one tar")
+    rows: int = option(0, "images painted together; 0 = chosen for the machine", identity=False)
+    seed: int = option(0, "seed of the outliers")
+
+    def __post_init__(self) -> None:
+        require(self.m >= 1, f"--m {self.m} must be at least 1")
+        one_of(self.strategy, ("dog",), "--strategy")
+        require(self.steps is None or 2 <= self.steps <= 1000, f"--steps {self.steps} is out of range; choose 2 to 1000")
+        require(self.guidance_scale is None or self.guidance_scale >= 0, "--guidance-scale must not be negative")
+        for name in ("guidance_start", "guidance_stop"):
+            value = getattr(self, name)
+            require(value is None or 0 <= value <= 1, f"--{name.replace('_', '-')} {value} is out of range; choose 0 to 1")
+        require(1 <= self.samples_per_shard <= 10_000, "--samples-per-shard must lie between 1 and 10000")
+        require(self.rows >= 0, "--rows must not be negative")
+        require(0 <= self.seed < 2**53, "--seed must lie between 0 and 2^53")

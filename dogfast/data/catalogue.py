@@ -1,0 +1,265 @@
+"""Every data set dogfast knows by name, in-distribution and out: what it is, where it is looked for, how it is read."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from dogfast.config.data import DataConfig
+from dogfast.data import noises, shapes
+from dogfast.data.codec import Codec, Lossless, Sensor, codec_of, pass_through
+from dogfast.data.files import (
+    SUFFIXES,
+    first_image_bytes,
+    list_images,
+    read_class_folders,
+    read_loose_images,
+    refuse_single_images,
+)
+from dogfast.data.images import ImageSet
+from dogfast.data.splits import is_test_key, is_validation_key
+from dogfast.errors import DataError, UsageError
+
+DATA_VARIABLE = "DOGFAST_DATA"
+SHAPES_TEST_IMAGES = 2000
+PAINTED_OOD_IMAGES = 2000
+
+Painter = Callable[[str, int, int], np.ndarray]
+"""(split, index, side in pixels) to uint8 (side, side, 3)."""
+
+
+@dataclass(frozen=True)
+class FileSet:
+    """A published set of image files: its class names in label order, its size and its terms."""
+
+    class_names: tuple[str, ...]
+    train_images: int
+    test_images: int
+    origin: str
+    licence: str
+
+
+FILE_SETS: dict[str, FileSet] = {
+    "cifar10": FileSet(
+        ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
+        train_images=50_000,
+        test_images=10_000,
+        origin="Krizhevsky 2009, Learning Multiple Layers of Features from Tiny Images",
+        licence="no licence stated by its authors; research use is customary",
+    ),
+}
+
+
+def _word_painter(words: tuple[str, ...]) -> Painter:
+    return lambda split, index, side: shapes.render(words[index % len(words)], split, 0, index, side)
+
+
+PAINTED: dict[str, Painter] = {
+    "held-out-shapes": _word_painter(shapes.TEST_WORDS),
+    "validation-shapes": _word_painter(shapes.VALIDATION_WORDS),
+    "shapes": _word_painter(tuple(shapes.FIGURES)),
+    "glyphs": lambda split, index, side: shapes.render_glyph(split, 0, index, side),
+    "stripes": lambda split, index, side: shapes.render_stripes(split, 0, index, side),
+    "checkers": lambda split, index, side: shapes.render_checkers(split, 0, index, side),
+    "gaussian": noises.gaussian,
+    "rademacher": noises.rademacher,
+    "blobs": noises.blobs,
+    "noise": noises.mixed,
+}
+"""OOD sets that need no files."""
+
+NEAR = frozenset({"held-out-shapes", "validation-shapes"})
+"""Sets of the ID data's own kind; all others are far."""
+
+DEFAULT_OOD: dict[str, tuple[str, ...]] = {
+    "shapes": ("held-out-shapes", "glyphs", "stripes", "checkers", "noise"),
+    "cifar10": ("gaussian", "rademacher", "blobs", "shapes"),
+}
+DEFAULT_OOD_OF_FOLDERS = ("gaussian", "rademacher", "blobs", "shapes")
+
+
+@dataclass(frozen=True)
+class IdData:
+    """The in-distribution images in three disjoint splits, and the codec they came in."""
+
+    train: ImageSet
+    validation: ImageSet
+    test: ImageSet
+    codec: Codec
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        return self.train.class_names
+
+
+# --- in-distribution --------------------------------------------------------------------------------------------
+def load_id(config: DataConfig) -> IdData:
+    """The images of ``--classes``. Raises :class:`UsageError` for an unknown set, :class:`DataError` for bad or missing files."""
+    if config.classes == "shapes":
+        return _shapes_id(config)
+    train_path, test_path = _locate_id(config)
+    classes = len({Path(key).parts[-2] for key in list_images(train_path) if len(Path(key).parts) >= 2})
+    per_class = -(-config.id_images // max(classes, 1)) if config.id_images else 0
+    everything = read_class_folders(train_path, config.image_px, per_class)
+    _check_names(config.classes, everything, train_path)
+    refuse_single_images(everything, str(train_path))
+    if test_path is None:
+        train, test = _halves(everything, is_test_key)
+    else:
+        train, test = everything, read_class_folders(test_path, config.image_px)
+        if test.class_names != train.class_names:
+            raise DataError(f"{test_path} holds other classes than {train_path}; both need the same class folders")
+    train, validation = _halves(train, is_validation_key)
+    codec = codec_of(first_image_bytes(train_path), config.image_px) if config.match_codec == "auto" else Lossless()
+    return IdData(train, validation, test, codec)
+
+
+def known_class_sets() -> tuple[str, ...]:
+    return ("shapes", *FILE_SETS)
+
+
+def _shapes_id(config: DataConfig) -> IdData:
+    train = _painted_words("train", config.id_images or 5000, config.image_px)
+    train, validation = _halves(train, is_validation_key)
+    codec = Sensor()
+    parts = [train, validation, _painted_words("test", SHAPES_TEST_IMAGES, config.image_px)]
+    train, validation, test = (_with_images(part, pass_through(codec, part.images, part.keys)) for part in parts)
+    return IdData(train, validation, test, codec if config.match_codec == "auto" else Lossless())
+
+
+def _painted_words(split: str, count: int, side: int) -> ImageSet:
+    words = shapes.ID_WORDS
+    images = np.stack([shapes.render(words[i % len(words)], split, 0, i, side) for i in range(count)])
+    keys = tuple(f"{split}/{words[i % len(words)]}/{i}" for i in range(count))
+    return ImageSet(torch.from_numpy(images).permute(0, 3, 1, 2).contiguous(), torch.arange(count) % len(words), keys, words)
+
+
+def _with_images(part: ImageSet, images: torch.Tensor) -> ImageSet:
+    return ImageSet(images, part.labels, part.keys, part.class_names)
+
+
+def _halves(images: ImageSet, belongs: Callable[[str], bool]) -> tuple[ImageSet, ImageSet]:
+    """Split by key, leaving at least one image of every class on both sides: ``(rest, belonging)``."""
+    chosen = {row for row, key in enumerate(images.keys) if belongs(key)}
+    for label in range(len(images.class_names)):
+        members = (images.labels == label).nonzero()[:, 0].tolist()
+        taken = chosen.intersection(members)
+        if not taken:
+            chosen.add(members[-1])
+        elif len(taken) == len(members):
+            chosen.discard(members[0])
+    rest = [row for row in range(len(images)) if row not in chosen]
+    return images.rows(rest), images.rows(sorted(chosen))
+
+
+def _check_names(classes: str, images: ImageSet, path: Path) -> None:
+    known = FILE_SETS.get(classes)
+    if known is not None and images.class_names != known.class_names:
+        raise DataError(f"{path} is not {classes}: expected the class folders {', '.join(known.class_names)}")
+
+
+# --- out of distribution ----------------------------------------------------------------------------------------
+def default_ood(classes: str) -> tuple[str, ...]:
+    return DEFAULT_OOD.get(classes, DEFAULT_OOD_OF_FOLDERS)
+
+
+def group_of(name: str) -> str:
+    return "near" if name in NEAR else "far"
+
+
+def load_ood(entry: str, config: DataConfig, limit: int, codec: Codec, split: str = "test") -> ImageSet:
+    """The OOD set ``NAME`` or ``NAME=PATH``, at most ``limit`` images, passed through the ID codec."""
+    name, path = parse_ood(entry, config)
+    if path is None:
+        images = paint(name, split, limit or PAINTED_OOD_IMAGES, config.image_px)
+    else:
+        images = read_loose_images(path, config.image_px, limit)
+    return _with_images(images, pass_through(codec, images.images, tuple(f"{name}/{key}" for key in images.keys)))
+
+
+def parse_ood(entry: str, config: DataConfig) -> tuple[str, Path | None]:
+    """Name and place of an OOD set; no place for a painted one. :class:`UsageError` or :class:`DataError` say what is wrong."""
+    name, equals, path = entry.partition("=")
+    if equals:
+        if not name or not path:
+            raise UsageError(f"--ood {entry!r} is not NAME or NAME=PATH")
+        if not Path(path).exists():
+            raise DataError(f"--ood {entry}: {path} does not exist")
+        return name, Path(path)
+    location = locate(name, config)
+    if location is not None:
+        return name, _test_part(location, name) or location
+    if name in PAINTED:
+        return name, None
+    raise DataError(f"--ood {name!r} is not known and not found; {_where(name)}, or choose of: {', '.join(PAINTED)}")
+
+
+def paint(name: str, split: str, count: int, side: int) -> ImageSet:
+    """``count`` images of the painted set ``name``."""
+    images = np.stack([PAINTED[name](split, index, side) for index in range(count)])
+    keys = tuple(f"{split}/{index}" for index in range(count))
+    return ImageSet(torch.from_numpy(images).permute(0, 3, 1, 2).contiguous(), torch.full((count,), -1), keys, ())
+
+
+# --- where files lie --------------------------------------------------------------------------------------------
+def locate(name: str, config: DataConfig) -> Path | None:
+    """`--data NAME=PATH`, then `$DOGFAST_DATA/NAME` as a folder, NAME.tar or NAME-train.tar beside it."""
+    for entry in config.data:
+        known, _, path = entry.partition("=")
+        if known == name:
+            if not Path(path).exists():
+                raise DataError(f"--data {entry}: {path} does not exist")
+            return Path(path)
+    root = os.environ.get(DATA_VARIABLE)
+    if root:
+        for candidate in (Path(root) / name, Path(root) / f"{name}.tar", Path(root) / f"{name}-train.tar"):
+            if candidate.exists():
+                return candidate
+    return None
+
+
+def _locate_id(config: DataConfig) -> tuple[Path, Path | None]:
+    name = config.classes
+    location = locate(name, config)
+    if location is None:
+        if name in FILE_SETS:
+            raise DataError(f"the images of {name} are not here; {_where(name)}")
+        location = Path(name)
+        if not location.exists():
+            raise UsageError(
+                f"--classes {name!r} is neither a known set ({', '.join(known_class_sets())}) nor an existing folder or tar"
+            )
+    return _train_part(location, name) or location, locate(f"{name}-test", config) or _test_part(location, name)
+
+
+def _train_part(location: Path, name: str) -> Path | None:
+    return _first_existing(location / "train", location / f"{name}-train.tar", location / "train.tar")
+
+
+def _test_part(location: Path, name: str) -> Path | None:
+    if location.is_file():
+        twin = location.with_name(location.name.replace("-train.tar", "-test.tar"))
+        return twin if twin != location and twin.exists() else None
+    names = ("test", "val", f"{name}-test.tar", "test.tar")
+    return (
+        _first_existing(*(location / part for part in names))
+        if (location / "train").exists() or not _holds_images(location)
+        else None
+    )
+
+
+def _holds_images(location: Path) -> bool:
+    return any(path.suffix.lower() in SUFFIXES for path in location.glob("*/*"))
+
+
+def _first_existing(*paths: Path) -> Path | None:
+    return next((path for path in paths if path.exists()), None)
+
+
+def _where(name: str) -> str:
+    return f"say where with --data {name}=PATH (a folder or tar of class folders) or put it under ${DATA_VARIABLE}/{name}"

@@ -1,0 +1,88 @@
+"""The ID set's codec, and how every other image is passed through it once.
+
+A detector learns what separates ID from outliers by the shortest way, and the traces of a codec are shorter than any
+content. So outliers, auxiliary and OOD images go once through the ID files' codec, in training and in evaluation.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from PIL import Image
+
+from dogfast.data.noises import keyed_generator
+
+Codec = Callable[[np.ndarray, str], np.ndarray]
+"""uint8 (H, W, 3) and the image's key, to uint8 (H, W, 3)."""
+
+SENSOR_SIGMA = 3.0
+"""Standard deviation of the `shapes` camera's noise, in 8-bit steps."""
+
+
+@dataclass(frozen=True)
+class Sensor:
+    """The camera of the `shapes` world: Gaussian noise, a function of the image's key."""
+
+    def __call__(self, image: np.ndarray, key: str) -> np.ndarray:
+        noise = keyed_generator("sensor", key, 0).normal(0, SENSOR_SIGMA, image.shape)
+        return (image + noise).round().clip(0, 255).astype(np.uint8)
+
+    def __str__(self) -> str:
+        return f"sensor noise, sigma {SENSOR_SIGMA:g}/255"
+
+
+@dataclass(frozen=True)
+class Jpeg:
+    """JPEG with given quantisation tables (64 values each) and chroma subsampling (Pillow's 0 = 4:4:4, 1 = 4:2:2, 2 = 4:2:0)."""
+
+    tables: tuple[tuple[int, ...], ...]
+    subsampling: int
+
+    def __call__(self, image: np.ndarray, key: str) -> np.ndarray:
+        buffer = io.BytesIO()
+        qtables = {i: list(table) for i, table in enumerate(self.tables)}
+        Image.fromarray(image).save(buffer, "JPEG", qtables=qtables, subsampling=self.subsampling)
+        return np.asarray(Image.open(buffer))
+
+    def __str__(self) -> str:
+        return f"JPEG, {('4:4:4', '4:2:2', '4:2:0')[self.subsampling]}, first quantiser {self.tables[0][0]}"
+
+
+@dataclass(frozen=True)
+class Lossless:
+    """PNG and the like: nothing to imitate."""
+
+    def __call__(self, image: np.ndarray, key: str) -> np.ndarray:
+        return image
+
+    def __str__(self) -> str:
+        return "lossless"
+
+
+def codec_of(encoded: bytes, image_px: int) -> Codec:
+    """The codec of one encoded image: its JPEG tables and subsampling, else `Lossless`.
+
+    An image that is resized to ``image_px`` counts as lossless: the resize removes the codec's 8-pixel grid.
+    """
+    from PIL import JpegImagePlugin
+
+    image = Image.open(io.BytesIO(encoded))
+    if image.format != "JPEG" or min(image.size) != image_px:
+        return Lossless()
+    subsampling = max(JpegImagePlugin.get_sampling(image), 0)
+    return Jpeg(tuple(tuple(table) for _, table in sorted(image.quantization.items())), subsampling)
+
+
+def pass_through(codec: Codec, images: torch.Tensor, keys: tuple[str, ...]) -> torch.Tensor:
+    """uint8 (n, 3, H, W) through ``codec``, image by image."""
+    if isinstance(codec, Lossless):
+        return images
+    pixels = images.permute(0, 2, 3, 1).contiguous().numpy()
+    with ThreadPoolExecutor(2) as pool:
+        coded = list(pool.map(codec, pixels, keys))
+    return torch.from_numpy(np.stack(coded)).permute(0, 3, 1, 2).contiguous()

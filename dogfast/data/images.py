@@ -1,0 +1,32 @@
+"""A set of small images in memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """Images uint8 (n, 3, H, W), labels int64 (n,) (-1 where there is no ID class), one stable key an image."""
+
+    images: torch.Tensor
+    labels: torch.Tensor
+    keys: tuple[str, ...]
+    class_names: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        assert self.images.dtype == torch.uint8 and self.images.ndim == 4
+        assert len(self.images) == len(self.labels) == len(self.keys)
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def rows(self, rows: list[int]) -> ImageSet:
+        """The images at ``rows``, in that order."""
+        index = torch.as_tensor(rows, dtype=torch.long)
+        return ImageSet(self.images[index], self.labels[index], tuple(self.keys[i] for i in rows), self.class_names)
+
+    def of_class(self, label: int) -> torch.Tensor:
+        return self.images[self.labels == label]

@@ -1,0 +1,31 @@
+"""Who belongs to validation: pure functions of names, so that training, tuning and scoring always agree."""
+
+from __future__ import annotations
+
+import hashlib
+
+from dogfast.data import shapes
+
+VALIDATION_SHARE = 0.1
+TEST_SHARE = 0.2
+
+
+def _unit(text: str) -> float:
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") / 2**64
+
+
+def is_validation_key(key: str) -> bool:
+    """Whether the ID training image ``key`` is kept for validation (a tenth, by hash)."""
+    return _unit(f"validation/{key}") < VALIDATION_SHARE
+
+
+def is_test_key(key: str) -> bool:
+    """Whether image ``key`` of a set without a test split of its own is kept for testing (a fifth, by hash)."""
+    return _unit(f"test/{key}") < TEST_SHARE
+
+
+def is_validation_word(word: str) -> bool:
+    """Whether outliers of ``word`` validate and never train: the held-out validation shapes, else a tenth of all words."""
+    if word in shapes.FIGURES:
+        return word in shapes.VALIDATION_WORDS
+    return int.from_bytes(hashlib.sha256(word.encode()).digest()[:8], "big") % 10 == 0

@@ -1,0 +1,168 @@
+"""Findings about this machine: what is fine, what is missing, why it matters and how to mend it."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from dogfast.environment import choose_device, choose_precision, processor_count, processor_name
+
+FLOORS = {
+    "torch": (2, 10),
+    "diffusers": (0, 42, 1),
+    "transformers": (5,),
+    "accelerate": (1, 10),
+    "onnx": (1, 23),
+    "webdataset": (1, 0),
+    "nltk": (3, 10),
+    "safetensors": (0, 8),
+    "scikit-learn": (1,),
+}
+NEEDED_MEMORY_BYTES = 4 * 2**30
+NEEDED_DISK_BYTES = 2 * 2**30
+
+
+@dataclass(frozen=True)
+class Finding:
+    """``status`` is "ok", "warn" or "fail"; ``fix`` is empty where nothing needs mending."""
+
+    name: str
+    status: str
+    found: str
+    reason: str = ""
+    fix: str = ""
+
+
+def findings() -> list[Finding]:
+    """Everything `dogfast doctor` looks at, in the order it prints."""
+    return [_python(), *_packages(), *_machine(), _memory(), _disk(), *_models(), *_vocabularies(), _onnxruntime(), _data()]
+
+
+def _python() -> Finding:
+    return Finding("python", "ok", platform.python_version(), "3.11 is the oldest supported")
+
+
+def _packages() -> Iterator[Finding]:
+    for name, floor in FLOORS.items():
+        wanted = ".".join(map(str, floor))
+        try:
+            found = version(name)
+        except PackageNotFoundError:
+            yield Finding(name, "fail", "missing", "dogfast needs it", f"pip install '{name}>={wanted}'")
+            continue
+        old = tuple(int(part) for part in found.split("+")[0].split(".")[: len(floor)] if part.isdigit()) < floor
+        yield Finding(
+            name, "fail" if old else "ok", found, f"{wanted} is the oldest supported", f"pip install -U {name}" if old else ""
+        )
+
+
+def _machine() -> Iterator[Finding]:
+    yield Finding("processor", "ok", f"{processor_name()}, {processor_count()} cores")
+    device = choose_device("auto")
+    slow = device.value == "cpu"
+    fix = "Stable Diffusion v1.5 wants a CUDA GPU; the embedded model runs anywhere" if slow else ""
+    yield Finding("device", "warn" if slow else "ok", device.value, device.reason, fix)
+    precision = choose_precision("auto", device.value)
+    yield Finding("precision", "ok", precision.value, precision.reason)
+    yield Finding("backend", "ok", "torch", "the backend of this version")
+
+
+def _memory() -> Finding:
+    import psutil
+
+    free = psutil.virtual_memory().available
+    enough = free >= NEEDED_MEMORY_BYTES
+    reason = "the embedded model needs 4 GiB, Stable Diffusion v1.5 in fp32 8 GiB"
+    return Finding(
+        "memory", "ok" if enough else "warn", f"{free / 2**30:.1f} GiB free", reason, "" if enough else "close other programs"
+    )
+
+
+def _disk() -> Finding:
+    free = shutil.disk_usage(Path.cwd()).free
+    enough = free >= NEEDED_DISK_BYTES
+    return Finding(
+        "disk",
+        "ok" if enough else "warn",
+        f"{free / 2**30:.1f} GiB free here",
+        "",
+        "" if enough else "free space or use --output elsewhere",
+    )
+
+
+def _models() -> Iterator[Finding]:
+    from dogfast.diffusion.load import KNOWN_MODELS
+
+    tiny = Path(KNOWN_MODELS["tiny"], "unet", "diffusion_pytorch_model.safetensors")
+    found = tiny.is_file()
+    yield Finding(
+        "model tiny", "ok" if found else "fail", "embedded" if found else "missing", "", "" if found else "reinstall dogfast"
+    )
+    cached = _in_hub_cache(KNOWN_MODELS["sd15"])
+    fix = "" if cached else f"huggingface-cli download {KNOWN_MODELS['sd15']}, or --model PATH"
+    yield Finding(
+        "model sd15",
+        "ok" if cached else "warn",
+        "in the hub's cache" if cached else "not in the hub's cache",
+        "--classes other than shapes use it",
+        fix,
+    )
+
+
+def _in_hub_cache(repo: str) -> bool:
+    from huggingface_hub import try_to_load_from_cache
+
+    return isinstance(try_to_load_from_cache(repo, "unet/config.json"), str)
+
+
+def _vocabularies() -> Iterator[Finding]:
+    from nltk import data
+
+    try:
+        data.find("corpora/wordnet.zip")
+        found = True
+    except LookupError:
+        found = any(Path(root, "corpora", "wordnet").is_dir() for root in data.path)
+    fix = "" if found else "python -m nltk.downloader wordnet, or --vocabulary FILE"
+    yield Finding(
+        "vocabulary wordnet",
+        "ok" if found else "warn",
+        "present" if found else "missing",
+        "the shapes have their own vocabulary",
+        fix,
+    )
+
+
+def _onnxruntime() -> Finding:
+    installed = [name for name in ("onnxruntime", "onnxruntime-gpu") if _installed(name)]
+    if len(installed) == 2:
+        fix = "pip uninstall onnxruntime onnxruntime-gpu, then install one of them"
+        return Finding(
+            "onnxruntime", "fail", "onnxruntime and onnxruntime-gpu", "both write the same folder; one is broken", fix
+        )
+    return Finding("onnxruntime", "ok", installed[0] if installed else "not installed", "not used by this version")
+
+
+def _installed(package: str) -> bool:
+    try:
+        version(package)
+    except PackageNotFoundError:
+        return False
+    return True
+
+
+def _data() -> Finding:
+    from dogfast.data.catalogue import DATA_VARIABLE
+
+    root = os.environ.get(DATA_VARIABLE)
+    if root is None:
+        return Finding(f"${DATA_VARIABLE}", "ok", "not set", "data sets are then found by --data NAME=PATH only")
+    there = Path(root).is_dir()
+    return Finding(
+        f"${DATA_VARIABLE}", "ok" if there else "fail", root, "", "" if there else "create the folder or unset the variable"
+    )

@@ -1,0 +1,40 @@
+"""What can go wrong for a user, and the exit code each kind ends with. Programming errors stay assertions."""
+
+
+class DogfastError(Exception):
+    """One clear sentence that names the flag or file and says what to do about it."""
+
+    exit_code = 1
+
+
+class UsageError(DogfastError):
+    """A flag, a value or a configuration file is wrong."""
+
+    exit_code = 2
+
+
+class EnvironmentFault(DogfastError):
+    """This machine lacks something: a package, a device, a model, a writable folder."""
+
+    exit_code = 3
+
+
+class DataError(DogfastError):
+    """Images, shards, checkpoints or tables are missing or not what they should be."""
+
+    exit_code = 4
+
+
+class PartialFailure(DogfastError):
+    """The command finished, but some of its work failed; the same command tries that part again."""
+
+    exit_code = 5
+
+
+class RunMismatch(DogfastError):
+    """The run folder holds the work of another configuration, is no run, or is in use."""
+
+    exit_code = 6
+
+
+INTERRUPTED = 130

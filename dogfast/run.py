@@ -1,0 +1,247 @@
+"""The run folder: where everything lies, how it is written so that a crash cannot tear it, and whom it belongs to."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from dogfast.errors import DataError, DogfastError, EnvironmentFault, RunMismatch
+
+RUN_FILE = "run.json"
+RUNS = Path("runs")
+LOCK_FILE, OWNER_FILE = ".lock", ".owner"
+LAUNCH_FILES = {LOCK_FILE, OWNER_FILE}
+
+
+# --- files that are whole or absent -----------------------------------------------------------------------------
+def publish(path: Path, content: bytes | str) -> None:
+    """Write ``path`` so that it is whole or absent after a crash: temporary name, fsync, rename, fsync of the folder."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.part-{os.getpid()}")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise EnvironmentFault(f"cannot write {path}: {error.strerror}; free space or choose another --output") from error
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make renames inside ``folder`` survive a power loss."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sweep_partial(folder: Path) -> None:
+    """Remove what a killed writer left under a temporary name."""
+    for leftover in folder.glob(".*.part-*"):
+        leftover.unlink(missing_ok=True)
+
+
+def to_json(value: Any) -> str:
+    """Readable JSON with stable order of keys."""
+    return json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+def read_json(path: Path) -> Any:
+    """Parse ``path``; :class:`DataError` names it when it is missing or not JSON."""
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError as error:
+        raise DataError(f"{path} is missing") from error
+    except (ValueError, RecursionError, OSError) as error:
+        raise DataError(f"{path} is not readable JSON ({error}); remove it and run the command again") from error
+
+
+def write_jsonl(path: Path, rows: list[dict]) -> None:
+    publish(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+
+
+def read_jsonl(path: Path) -> list[dict]:
+    """One object a line; :class:`DataError` names file and line of what is not."""
+    try:
+        lines = path.read_text().splitlines()
+    except FileNotFoundError as error:
+        raise DataError(f"{path} is missing") from error
+    rows = []
+    for number, line in enumerate(lines, 1):
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise DataError(f"{path}, line {number}: not JSON ({error.msg})") from error
+        if not isinstance(row, dict):
+            raise DataError(f"{path}, line {number}: expected an object, found {type(row).__name__}")
+        rows.append(row)
+    return rows
+
+
+def digest(*parts: Any) -> str:
+    """SHA-256 of the canonical JSON of ``parts`` (bytes are hashed as they are), in hexadecimal."""
+    total = hashlib.sha256()
+    for part in parts:
+        total.update(part if isinstance(part, bytes) else json.dumps(part, sort_keys=True).encode())
+        total.update(b"\x1e")
+    return total.hexdigest()
+
+
+def file_digest(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+# --- the folder -------------------------------------------------------------------------------------------------
+class Run:
+    """One experiment's folder. Paths only; every stage reads and writes its own files through them."""
+
+    def __init__(self, root: Path):
+        self.root = root
+        self.config_file = root / "run.toml"
+        self.concepts = root / "concepts"
+        self.pseudo_words = self.concepts / "pseudo_words.safetensors"
+        self.candidates = self.concepts / "candidates.jsonl"
+        self.anchors = self.concepts / "anchors.jsonl"
+        self.conditions = self.concepts / "conditions.jsonl"
+        self.report = root / "report" / "index.html"
+
+    def plan(self, source: str) -> Path:
+        return self.root / "plan" / source
+
+    def outliers(self, source: str) -> Path:
+        return self.root / "outliers" / source
+
+    def classifier(self, name: str) -> Path:
+        return self.root / "classifiers" / name
+
+    def evaluation(self, name: str) -> Path:
+        return self.root / "evaluation" / name
+
+    def events(self, rank: int = 0) -> Path:
+        return self.root / "events" / f"{rank}.jsonl"
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """What `run.json` says: dogfast's version and, per stage, the fields and inputs it was run with."""
+        state = read_json(self.root / RUN_FILE)
+        if not isinstance(state, dict) or not isinstance(state.get("stages"), dict):
+            raise DataError(f"{self.root / RUN_FILE} is not a run record; use another --output")
+        return state
+
+    def claim(self, stage: str, fields: dict[str, Any], has_results: bool) -> None:
+        """Bind ``stage`` to ``fields`` (its configuration and the digests of what it reads).
+
+        Raises :class:`RunMismatch` that lists the differing fields when the stage ``has_results`` of others; a stage that
+        left none may be tried again with anything.
+        """
+        state = self.state
+        fields = json.loads(json.dumps(fields))
+        known = state["stages"].get(stage)
+        if has_results and known is not None:
+            refuse_difference(f"{self.root}: stage '{stage}'", known, fields)
+        elif known != fields:
+            state["stages"][stage] = fields
+            publish(self.root / RUN_FILE, to_json(state))
+
+
+def refuse_difference(what: str, before: dict[str, Any], now: dict[str, Any]) -> None:
+    """Raise :class:`RunMismatch` listing each field of ``before`` that ``now`` does not repeat."""
+    differing = [
+        f"{key}: was {before.get(key, 'absent')!r}, now {now.get(key, 'absent')!r}"
+        for key in sorted(before.keys() | now.keys())
+        if before.get(key) != now.get(key)
+    ]
+    if differing:
+        raise RunMismatch(
+            f"{what} was made with another configuration ({'; '.join(differing)}); "
+            "repeat the former values, or choose another --output"
+        )
+
+
+@contextmanager
+def launch(root: Path, config_toml: str) -> Iterator[Run]:
+    """The run at ``root`` for one launch, made when the folder is absent or empty.
+
+    A new run whose first stage fails before it binds anything is removed again. Raises :class:`RunMismatch` when the
+    folder holds something else or another process has the run.
+    """
+    if not is_run(root) and root.exists() and (not root.is_dir() or set(os.listdir(root)) - LAUNCH_FILES):
+        raise RunMismatch(f"{root} exists and is not a dogfast run; choose another --output or an empty folder")
+    with exclusive(root):
+        run, fresh = Run(root), not is_run(root)
+        if fresh:
+            publish(run.config_file, config_toml)
+            publish(root / RUN_FILE, to_json({"stages": {}, "versions": versions()}))
+        try:
+            yield run
+        except DogfastError:
+            if fresh and not run.state["stages"] and not run.root.joinpath("classifiers").exists():
+                shutil.rmtree(root)
+            raise
+
+
+def open_run(root: Path) -> Run:
+    """The existing run at ``root``; :class:`RunMismatch` when there is none."""
+    if not root.exists():
+        raise RunMismatch(f"{root} does not exist; name an existing run, or make one with `dogfast generate --output {root}`")
+    if not is_run(root):
+        raise RunMismatch(
+            f"{root} is not a dogfast run (it has no {RUN_FILE}); name a folder made by `dogfast generate` or `dogfast train`"
+        )
+    return Run(root)
+
+
+def is_run(root: Path) -> bool:
+    return (root / RUN_FILE).is_file()
+
+
+def default_place(classes: str) -> Path:
+    """`runs/<classes>`; a folder or tar of images gives its own name."""
+    return RUNS / (Path(classes).resolve().name if os.sep in classes else classes)
+
+
+def newest_run(parent: Path) -> Path | None:
+    """The run under ``parent`` whose record changed last."""
+    records = sorted(parent.glob(f"*/{RUN_FILE}"), key=lambda path: path.stat().st_mtime)
+    return records[-1].parent if records else None
+
+
+@contextmanager
+def exclusive(root: Path) -> Iterator[None]:
+    """Hold the run for one launch; :class:`RunMismatch` names the process that has it. The lock dies with its process."""
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(root / LOCK_FILE, timeout=0)
+        lock.acquire()
+    except Timeout:
+        owner = (root / OWNER_FILE).read_text().strip() if (root / OWNER_FILE).exists() else "another process"
+        raise RunMismatch(f"{root} is in use by {owner}; wait for it, or choose another --output") from None
+    except OSError as error:
+        raise EnvironmentFault(f"cannot write in {root}: {error.strerror}; choose another --output") from error
+    try:
+        (root / OWNER_FILE).write_text(f"process {os.getpid()} on {socket.gethostname()}\n")
+        yield
+    finally:
+        (root / OWNER_FILE).unlink(missing_ok=True)
+        lock.release()
+
+
+def versions() -> dict[str, str]:
+    """Versions of what decides a run's results, for its records."""
+    from importlib.metadata import version
+
+    return {name: version(name) for name in ("dogfast", "torch", "diffusers", "transformers", "numpy", "pillow")}

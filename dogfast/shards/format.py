@@ -1,0 +1,67 @@
+"""What a shard of outliers is: names, the fields of a sample, the fields of a record.
+
+A shard is a tar of pairs ``<key>.png`` (or ``.jpg``) and ``<key>.json``; a key is the shard's five digits and the
+sample's four. The json holds facts of the plan only, with constant keys and types and no nulls, so that the bytes of a
+tar are a function of the plan. What may differ between machines (software, engine, rows, seconds) stands in the record.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+JPEG_ABOVE_PX = 64
+"""Images up to this side are stored as PNG, larger ones as JPEG of quality 95, 4:4:4."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """The json beside an image."""
+
+    key: str
+    cls: int
+    class_name: str
+    strategy: str
+    anchor: str
+    synset: str
+    prompt: str
+    condition: int
+    seed: int
+    status: str
+    attempt: int
+    width: int
+    height: int
+    recipe: str
+    steps: int
+    guidance_scale: float
+    resize: str
+    model: str
+    model_revision: str
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One member pair: encoded image, its suffix, and the facts."""
+
+    facts: dict[str, Any]
+    image: bytes
+    suffix: str
+
+    @property
+    def key(self) -> str:
+        return self.facts["key"]
+
+
+def sample_key(shard: int, index: int) -> str:
+    return f"{shard:05d}{index:04d}"
+
+
+def tar_name(shard: int) -> str:
+    return f"train-{shard:05d}.tar"
+
+
+def record_name(shard: int) -> str:
+    return f"{shard:05d}.json"

@@ -1,0 +1,139 @@
+"""Read shards as if a stranger had made them: stream, check every member, extract nothing, unpickle nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import re
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from dogfast.errors import DataError
+from dogfast.run import read_json
+from dogfast.shards.format import Facts, Sample
+
+MEMBER = re.compile(r"^([0-9A-Za-z_-]{1,64})\.(png|jpg|json)$")
+MAX_MEMBER_BYTES = 32 * 2**20
+MAX_PIXELS = 16_000_000
+FIELDS = {name: {"int": int, "float": float, "str": str}[kind] for name, kind in Facts.__annotations__.items()}
+
+
+def read_records(folder: Path) -> list[dict[str, Any]]:
+    """The records of committed shards, by number. :class:`DataError` names a record that is not one, or whose tar is gone."""
+    records = []
+    for path in sorted((folder / "records").glob("[0-9]*.json")):
+        record = read_json(path)
+        if not isinstance(record, dict) or not {"shard", "tar", "samples", "sha256"} <= record.keys():
+            raise DataError(f"{path} is not a shard record; remove it, then `dogfast generate` again paints that shard anew")
+        if Path(record["tar"]).name != record["tar"] or not (folder / record["tar"]).is_file():
+            raise DataError(
+                f"{path} names {record['tar']!r}, which is missing; remove the record, then `dogfast generate` again paints it anew"
+            )
+        records.append(record)
+    return records
+
+
+def read_shard(path: Path, sha256: str | None = None) -> Iterator[Sample]:
+    """Every sample of a tar in order. With ``sha256`` the file must match it.
+
+    Raises :class:`DataError` naming the shard and member for anything but pairs of a small regular image and its facts.
+    """
+    content = path.read_bytes()
+    if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
+        raise DataError(
+            f"{path} is damaged: its SHA-256 is not the recorded one; "
+            f"remove {path.parent / 'records'}/{path.stem[-5:]}.json and run `dogfast generate` again"
+        )
+    pending: dict[str, dict[str, bytes]] = {}
+    try:
+        with tarfile.open(fileobj=io.BytesIO(content), mode="r:") as tar:
+            for member in tar:
+                key, suffix, body = _checked_member(path, tar, member)
+                parts = pending.setdefault(key, {})
+                if suffix in parts:
+                    raise DataError(f"{path}: {member.name} stands twice")
+                parts[suffix] = body
+                if len(parts) == 2:
+                    yield _sample(path, key, pending.pop(key))
+    except tarfile.TarError as error:
+        raise DataError(f"{path} is not a readable tar ({error})") from error
+    if pending:
+        raise DataError(f"{path}: sample {next(iter(pending))!r} lacks its image or its json")
+
+
+def decode_image(path: Path, sample: Sample) -> np.ndarray:
+    """uint8 (H, W, 3); :class:`DataError` names what is no image or not of its stated size."""
+    try:
+        image = Image.open(io.BytesIO(sample.image), formats=("PNG", "JPEG"))
+        if image.width * image.height > MAX_PIXELS or image.size != (sample.facts["width"], sample.facts["height"]):
+            raise ValueError(f"{image.width} x {image.height} pixels")
+        return np.array(image.convert("RGB"))
+    except Exception as error:
+        raise DataError(f"{path}: the image of sample {sample.key!r} is not readable ({error})") from error
+
+
+class Outliers:
+    """Outliers in memory: images uint8 (n, 3, H, W), and per image its class, anchor word and key."""
+
+    def __init__(self, images: torch.Tensor, facts: list[dict[str, Any]]):
+        self.images, self.facts = images, facts
+
+    def __len__(self) -> int:
+        return len(self.facts)
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        return tuple(fact["key"] for fact in self.facts)
+
+
+def load_outliers(folder: Path, side_px: int) -> Outliers:
+    """All committed outliers of ``folder``, brought to ``side_px``. :class:`DataError` when there are none."""
+    from dogfast.data.files import squared
+
+    records = read_records(folder)
+    images, facts = [], []
+    for record in records:
+        path = folder / record["tar"]
+        for sample in read_shard(path, record["sha256"]):
+            images.append(np.array(squared(Image.fromarray(decode_image(path, sample)), side_px)))
+            facts.append(sample.facts)
+    if not images:
+        raise DataError(f"{folder} holds no committed outliers; run `dogfast generate` first")
+    return Outliers(torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous(), facts)
+
+
+def _checked_member(path: Path, tar: tarfile.TarFile, member: tarfile.TarInfo) -> tuple[str, str, bytes]:
+    match = MEMBER.match(member.name)
+    if match is None or not member.isreg():
+        raise DataError(f"{path}: unexpected member {member.name!r}; only KEY.png, KEY.jpg and KEY.json belong there")
+    if member.size > MAX_MEMBER_BYTES:
+        raise DataError(f"{path}: {member.name} is larger than {MAX_MEMBER_BYTES >> 20} MiB")
+    file = tar.extractfile(member)
+    assert file is not None, "a regular member has content"
+    body = file.read()
+    if len(body) != member.size:
+        raise DataError(f"{path}: {member.name} is cut short")
+    return match[1], match[2], body
+
+
+def _sample(path: Path, key: str, parts: dict[str, bytes]) -> Sample:
+    suffix = next((s for s in parts if s != "json"), None)
+    if suffix is None or "json" not in parts:
+        raise DataError(f"{path}: sample {key!r} is not one image and one json")
+    try:
+        facts = json.loads(parts["json"])
+    except ValueError as error:
+        raise DataError(f"{path}: {key}.json is not JSON") from error
+    if not isinstance(facts, dict):
+        raise DataError(f"{path}: {key}.json is not an object")
+    wrong = [name for name, kind in FIELDS.items() if type(facts.get(name)) is not kind]
+    if wrong or facts["key"] != key:
+        raise DataError(f"{path}: {key}.json has no proper {wrong[0] if wrong else 'key'}")
+    return Sample(facts, parts[suffix], suffix)

@@ -1,0 +1,103 @@
+"""Paint full batches of outliers: noise, solver, decoder, resize and uint8, with prompts of any classes in one batch."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from dogfast.diffusion.autoencoder import to_bytes
+from dogfast.diffusion.noise import derive_seed, gaussian_noise
+from dogfast.diffusion.sampler import SOLVERS, guided
+from dogfast.diffusion.schedule import Schedule
+from dogfast.engines.networks import Networks
+from dogfast.synthesis.quality import faults
+from dogfast.synthesis.recipes import Recipe
+
+MAX_ATTEMPTS = 3
+
+
+@dataclass(frozen=True)
+class Brush:
+    """All that painting needs: networks, recipe, schedule, latent shape, target side, and rows in a batch."""
+
+    networks: Networks
+    recipe: Recipe
+    schedule: Schedule
+    latent_shape: tuple[int, int, int]
+    image_px: int
+    rows: int
+    texts: torch.Tensor
+    """Token states of every condition (conditions, L, D)."""
+    empty: torch.Tensor
+    """Token states of the empty prompt (1, L, D)."""
+
+
+@dataclass(frozen=True)
+class Painted:
+    """One image uint8 (H, W, 3) as a tensor, the seed it grew from, the attempt that was kept, and the fault if none was good."""
+
+    image: torch.Tensor
+    seed: int
+    attempt: int
+    fault: str
+
+
+SeedOf = Callable[[int, int], int]
+"""(position in the list, attempt) to seed."""
+
+
+def paint(
+    brush: Brush, conditions: list[int], seed_of: SeedOf, advance: Callable[[int], None] = lambda n: None
+) -> list[Painted]:
+    """Paint one image of each entry of ``conditions``; faulty ones are painted again from sub-seeds, `MAX_ATTEMPTS` times at most."""
+    painted: dict[int, Painted] = {}
+    left = list(range(len(conditions)))
+    for attempt in range(MAX_ATTEMPTS):
+        for start in range(0, len(left), brush.rows):
+            chunk = left[start : start + brush.rows]
+            seeds = [seed_of(place, attempt) for place in chunk]
+            images, found = _batch(brush, [conditions[place] for place in chunk], seeds)
+            painted |= {
+                place: Painted(image, seed, attempt, fault) for place, image, seed, fault in zip(chunk, images, seeds, found)
+            }
+            if attempt == 0:
+                advance(len(chunk))
+        left = _refused(painted)
+        if not left:
+            break
+    return [painted[place] for place in range(len(conditions))]
+
+
+def image_seed(run_seed: int, class_name: str, prompt: str, index: int, attempt: int) -> int:
+    """The seed of one image: a hash of what it is, so that no batch, worker or order can change it."""
+    return derive_seed("outlier", run_seed, class_name, prompt, index, attempt)
+
+
+def _batch(brush: Brush, conditions: list[int], seeds: list[int]) -> tuple[list[torch.Tensor], list[str]]:
+    """One full batch; a short one is filled up with its last row, so that every row always meets the same shapes."""
+    padding = brush.rows - len(seeds)
+    rows, keys = conditions + conditions[-1:] * padding, seeds + seeds[-1:] * padding
+    device = brush.networks.device
+    predict = guided(
+        brush.networks.denoise, brush.texts[rows].to(device), brush.empty.to(device), brush.recipe.guidance, brush.recipe.steps
+    )
+    noise = gaussian_noise(keys, brush.latent_shape).to(device)
+    decoded = brush.networks.decode(SOLVERS[brush.recipe.solver](predict, noise, brush.schedule))[: len(seeds)]
+    images = to_bytes(decoded, brush.image_px)
+    found = faults(decoded, images)
+    return list(images.permute(0, 2, 3, 1).contiguous().cpu()), found
+
+
+def _refused(painted: dict[int, Painted]) -> list[int]:
+    """Places of faulty images and of copies of an earlier one."""
+    seen: set[bytes] = set()
+    refused = []
+    for place in sorted(painted):
+        pixels = hashlib.sha256(painted[place].image.numpy().tobytes()).digest()
+        if painted[place].fault or pixels in seen:
+            refused.append(place)
+        seen.add(pixels)
+    return refused

@@ -1,0 +1,97 @@
+"""Which outlier is painted from which condition, in which shard: immutable segments, a pure function of counts.
+
+A segment says how many images of each condition are added. Items run index-major: every class's first image, then every
+class's second, so that an interrupted set is balanced. A class takes its conditions in turn. Raising ``m`` appends a
+segment; no segment is ever changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any
+
+from dogfast.errors import DataError
+from dogfast.run import publish, read_json, to_json
+
+
+@dataclass(frozen=True)
+class Item:
+    """One outlier to paint: its place, its condition's row, and its number among that condition's images."""
+
+    shard: int
+    position: int
+    condition: int
+    index: int
+
+
+@dataclass(frozen=True)
+class Segment:
+    """``counts[condition] = (first index, how many)``; its shards are numbered from ``first_shard`` on."""
+
+    first_shard: int
+    samples_per_shard: int
+    counts: dict[int, tuple[int, int]]
+
+    @property
+    def images(self) -> int:
+        return sum(count for _, count in self.counts.values())
+
+    @property
+    def shards(self) -> int:
+        return -(-self.images // self.samples_per_shard)
+
+
+def spread(class_of: list[int], total: int, already: int) -> dict[int, tuple[int, int]]:
+    """Images ``already`` … ``total`` - 1 of every class, dealt to the class's conditions in turn.
+
+    ``class_of[condition]`` is the class of each condition.
+    """
+    counts = {}
+    for cls in sorted(set(class_of)):
+        conditions = [row for row, owner in enumerate(class_of) if owner == cls]
+        for turn, row in enumerate(conditions):
+            before, after = (len(range(turn, images, len(conditions))) for images in (already, total))
+            if after > before:
+                counts[row] = (before, after - before)
+    return counts
+
+
+def items(segment: Segment, class_of: list[int]) -> Iterator[Item]:
+    """Every item of ``segment`` in painting order."""
+    per_class = [_in_turn(segment, [row for row in segment.counts if class_of[row] == cls]) for cls in sorted(set(class_of))]
+    ordered = (entry for across in zip_longest(*per_class) for entry in across if entry is not None)
+    for place, (condition, index) in enumerate(ordered):
+        shard, position = divmod(place, segment.samples_per_shard)
+        yield Item(segment.first_shard + shard, position, condition, index)
+
+
+def _in_turn(segment: Segment, rows: list[int]) -> Iterator[tuple[int, int]]:
+    queues = [[(row, segment.counts[row][0] + k) for k in range(segment.counts[row][1])] for row in rows]
+    return (entry for across in zip_longest(*queues) for entry in across if entry is not None)
+
+
+# --- on disk ----------------------------------------------------------------------------------------------------
+def read_segments(folder: Path) -> list[Segment]:
+    """The segments of a source, in order; :class:`DataError` names a file that is not one."""
+    segments = []
+    for path in sorted(folder.glob("[0-9]*.json")):
+        segments.append(_parsed(path, read_json(path)))
+    return segments
+
+
+def append_segment(folder: Path, segment: Segment) -> None:
+    number = len(list(folder.glob("[0-9]*.json")))
+    counts = [[row, first, count] for row, (first, count) in sorted(segment.counts.items())]
+    body = {"first_shard": segment.first_shard, "samples_per_shard": segment.samples_per_shard, "counts": counts}
+    publish(folder / f"{number:03d}.json", to_json(body))
+
+
+def _parsed(path: Path, body: Any) -> Segment:
+    try:
+        counts = {int(row): (int(first), int(count)) for row, first, count in body["counts"]}
+        return Segment(int(body["first_shard"]), int(body["samples_per_shard"]), counts)
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{path} is not a segment of a plan; remove the run's plan/ and outliers/ to start it anew") from error

@@ -1,0 +1,251 @@
+"""The second stage: from conditions on disk to committed shards of outliers."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+import torch
+
+from dogfast.config import RunConfig
+from dogfast.config.option import identity
+from dogfast.diffusion.load import Pipeline, choose_model
+from dogfast.diffusion.prompts import tokenize
+from dogfast.diffusion.schedule import trailing
+from dogfast.engines.backends.torch import open_networks
+from dogfast.engines.networks import Networks
+from dogfast.environment import Choice, choose_device, choose_precision
+from dogfast.events import Events
+from dogfast.run import Run, digest, publish, sweep_partial, versions
+from dogfast.shards.card import card
+from dogfast.shards.format import Facts, Sample, sample_key
+from dogfast.shards.reader import read_records
+from dogfast.shards.writer import commit_shard, encode_sample
+from dogfast.synthesis.conditions import read_conditions
+from dogfast.synthesis.painter import Brush, Painted, image_seed, paint
+from dogfast.synthesis.plan import Item, Segment, append_segment, items, read_segments, spread
+from dogfast.synthesis.recipes import Recipe, resolve_recipe
+
+SHARDS_IN_FLIGHT = 2
+TEXT_ROWS = 256
+
+
+@dataclass(frozen=True)
+class Job:
+    """What every shard of one launch shares."""
+
+    config: RunConfig
+    conditions: list[dict[str, Any]]
+    recipe: Recipe
+    pipeline: Pipeline
+
+    @property
+    def resize(self) -> str:
+        side = self.config.data.image_px
+        painted = self.config.synthesis.resolution or self.pipeline.native_px
+        return "none" if side == painted else f"bicubic-antialias {painted}->{side}"
+
+
+def generate(config: RunConfig, run: Run, events: Events) -> dict[str, object]:
+    """Paint what is left of ``m`` outliers a class into `outliers/<strategy>/` (Eq. 7). The same call resumes and extends.
+
+    Raises RunMismatch when the source was painted with other fields, DataError when conditions are missing or broken.
+    """
+    source = config.synthesis.strategy
+    folder = run.outliers(source)
+    conditions = read_conditions(run.conditions)
+    recipe = resolve_recipe(config.synthesis)
+    pipeline = Pipeline(config.model, choose_model(config.model.model, config.data.classes).value)
+    planned = any(run.plan(source).glob("*.json"))
+    run.claim(f"synthesis/{source}", synthesis_identity(config, recipe, pipeline, conditions), has_results=planned)
+    segments = plan_segments(config, run, conditions, events)
+    sweep_partial(folder)
+    records = read_records(folder)
+    left = _left(segments, conditions, {record["shard"] for record in records})
+    started = time.monotonic()
+    new = _paint_shards(Job(config, conditions, recipe, pipeline), run, left, events) if left else []
+    publish(folder / "README.md", card(config.data.classes, source, pipeline.name, pipeline.revision, read_records(folder)))
+    return _summary(run, source, recipe, records, new, time.monotonic() - started)
+
+
+def synthesis_identity(
+    config: RunConfig, recipe: Recipe, pipeline: Pipeline, conditions: list[dict[str, Any]]
+) -> dict[str, object]:
+    """The fields and inputs that decide every byte of the shards."""
+    return {
+        **identity(config.synthesis),
+        "steps": recipe.steps,
+        "guidance_scale": recipe.guidance.scale,
+        "guidance_start": recipe.guidance.start,
+        "guidance_stop": recipe.guidance.stop,
+        "image_px": config.data.image_px,
+        "precision": config.model.precision,
+        "model": pipeline.name,
+        "model_revision": pipeline.revision,
+        "conditions": digest(conditions)[:16],
+    }
+
+
+def plan_segments(config: RunConfig, run: Run, conditions: list[dict[str, Any]], events: Events) -> list[Segment]:
+    """The plan on disk, with a segment appended where ``m`` asks for more than is planned."""
+    folder = run.plan(config.synthesis.strategy)
+    sweep_partial(folder)
+    segments = read_segments(folder)
+    class_of = [condition["cls"] for condition in conditions]
+    planned = sum(segment.images for segment in segments) // len(set(class_of))
+    if config.synthesis.m > planned:
+        first_shard = sum(segment.shards for segment in segments)
+        counts = spread(class_of, config.synthesis.m, planned)
+        segments.append(Segment(first_shard, config.synthesis.samples_per_shard, counts))
+        append_segment(folder, segments[-1])
+    elif config.synthesis.m < planned:
+        events.say(f"{planned} outliers a class are planned already; --m {config.synthesis.m} takes none away")
+    return segments
+
+
+def choose_rows(wanted: int, device: str, latent_positions: int) -> Choice[int]:
+    """Images painted together: enough to fill the machine, few enough to fit its memory."""
+    if wanted:
+        return Choice(wanted, "asked for by --rows")
+    budget = 65_536 if device.startswith("cuda") else 8_192
+    rows = max(1, min(128, budget // latent_positions))
+    return Choice(rows, f"{latent_positions} latent positions an image on {device}")
+
+
+# --- painting ---------------------------------------------------------------------------------------------------
+def _left(segments: list[Segment], conditions: list[dict[str, Any]], done: set[int]) -> list[list[Item]]:
+    class_of = [condition["cls"] for condition in conditions]
+    shards = [
+        list(group) for segment in segments for _, group in groupby(items(segment, class_of), key=lambda item: item.shard)
+    ]
+    return [shard for shard in shards if shard[0].shard not in done]
+
+
+def _paint_shards(job: Job, run: Run, left: list[list[Item]], events: Events) -> list[dict[str, Any]]:
+    """Paint shard after shard; encoding, hashing and writing of one run behind the painting of the next."""
+    brush = _open_brush(job, events)
+    folder = run.outliers(job.config.synthesis.strategy)
+    records, in_flight = [], deque()
+    with events.progress("generate", sum(map(len, left))) as advance, ThreadPoolExecutor(1) as committer:
+        for shard in left:
+            began = time.monotonic()
+            painted = paint(brush, [item.condition for item in shard], _seeds(job, shard), advance)
+            if len(in_flight) >= SHARDS_IN_FLIGHT:
+                records.append(_committed(in_flight.popleft(), events))
+            facts = _record_facts(brush, time.monotonic() - began)
+            in_flight.append(committer.submit(_commit, job, folder, shard, painted, facts))
+        records += [_committed(future, events) for future in in_flight]
+    return records
+
+
+def _committed(future: Future, events: Events) -> dict[str, Any]:
+    record = future.result()
+    events(
+        "shard_committed", shard=record["shard"], samples=record["samples"], failed=record["failed"], seconds=record["seconds"]
+    )
+    return record
+
+
+def _open_brush(job: Job, events: Events) -> Brush:
+    config, pipeline = job.config, job.pipeline
+    device = choose_device(config.model.device)
+    precision = choose_precision(config.model.precision, device.value)
+    networks = open_networks(pipeline, device.value, precision.value)
+    side = (config.synthesis.resolution or pipeline.native_px) // pipeline.downscale
+    rows = choose_rows(config.synthesis.rows, device.value, side * side)
+    events.say(
+        f"backend {networks.backend} on {device.value} ({device.reason}), {precision.value} ({precision.reason}), {rows.value} rows ({rows.reason})"
+    )
+    texts = [condition["text"][0][0] for condition in job.conditions]
+    return Brush(
+        networks,
+        job.recipe,
+        trailing(pipeline.alphas_cumprod, job.recipe.steps),
+        (pipeline.unet.config.in_channels, side, side),
+        config.data.image_px,
+        rows.value,
+        _states(pipeline, networks, texts),
+        _states(pipeline, networks, [""]),
+    )
+
+
+def _states(pipeline: Pipeline, networks: Networks, prompts: list[str]) -> torch.Tensor:
+    return torch.cat([networks.encode_text(ids)[0].cpu() for ids in tokenize(pipeline.tokenizer, prompts).split(TEXT_ROWS)])
+
+
+def _seeds(job: Job, shard: list[Item]) -> Callable[[int, int], int]:
+    def seed_of(place: int, attempt: int) -> int:
+        item = shard[place]
+        condition = job.conditions[item.condition]
+        return image_seed(job.config.synthesis.seed, condition["class_name"], condition["text"][0][0], item.index, attempt)
+
+    return seed_of
+
+
+# --- writing ----------------------------------------------------------------------------------------------------
+def _commit(job: Job, folder, shard: list[Item], painted: list[Painted], facts: dict[str, Any]) -> dict[str, Any]:
+    pixels = hashlib.sha256()
+    samples = []
+    for item, result in zip(shard, painted):
+        if not result.fault:
+            image = result.image.numpy()
+            pixels.update(image.tobytes())
+            samples.append(_encoded(job, item, result, image))
+    faults = [result.fault for result in painted if result.fault]
+    counts = {"failed": len(faults), "faults": {fault: faults.count(fault) for fault in sorted(set(faults))}}
+    counts["resampled"] = sum(result.attempt > 0 and not result.fault for result in painted)
+    return commit_shard(folder, shard[0].shard, samples, pixels, facts | counts)
+
+
+def _encoded(job: Job, item: Item, result: Painted, image) -> Sample:
+    condition = job.conditions[item.condition]
+    facts = Facts(
+        key=sample_key(item.shard, item.position),
+        cls=condition["cls"],
+        class_name=condition["class_name"],
+        strategy=condition["strategy"],
+        anchor=condition["anchor"],
+        synset="",
+        prompt=condition["text"][0][0],
+        condition=item.condition,
+        seed=result.seed,
+        status="resampled" if result.attempt else "ok",
+        attempt=result.attempt,
+        width=image.shape[1],
+        height=image.shape[0],
+        recipe=job.recipe.name,
+        steps=job.recipe.steps,
+        guidance_scale=float(job.recipe.guidance.scale),
+        resize=job.resize,
+        model=job.pipeline.name,
+        model_revision=job.pipeline.revision,
+    )
+    return encode_sample(image, facts)
+
+
+def _record_facts(brush: Brush, seconds: float) -> dict[str, Any]:
+    networks = brush.networks
+    engine = {"backend": networks.backend, "device": networks.device, "precision": networks.precision, "rows": brush.rows}
+    return {**engine, "versions": versions(), "seconds": round(seconds, 3)}
+
+
+def _summary(run: Run, source: str, recipe: Recipe, before: list[dict], new: list[dict], seconds: float) -> dict[str, object]:
+    painted = sum(record["samples"] for record in new)
+    return {
+        "run": str(run.root),
+        "source": source,
+        "outliers": painted + sum(record["samples"] for record in before),
+        "shards": len(before) + len(new),
+        "resumed_shards": len(before),
+        "failed": sum(record.get("failed", 0) for record in before + new),
+        "seconds": round(seconds, 3),
+        "img_per_s": round(painted / seconds, 2) if new else 0.0,
+        "backend": (new or before)[-1].get("backend", "torch") if new or before else "none",
+        "recipe": recipe.name,
+    }

@@ -1,0 +1,22 @@
+"""What a trained classifier is called: `<objective>`, `+<source>` where it is not `dog`, `@<seed>` where it is not the first."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from dogfast.config.training import TrainingConfig
+
+
+def classifier_name(config: TrainingConfig) -> str:
+    """`dog`, `oe+noise`, `dog+renders@1`; a folder of shards is named by its last part."""
+    source = "" if config.objective == "ce" or config.outliers == "dog" else f"+{Path(config.outliers).name}"
+    return f"{config.objective}{source}{_seed(config)}"
+
+
+def start_name(config: TrainingConfig) -> str:
+    """The classifier every tuning of this seed starts from."""
+    return f"ce{_seed(config)}"
+
+
+def _seed(config: TrainingConfig) -> str:
+    return f"@{config.train_seed}" if config.train_seed else ""

@@ -1,0 +1,76 @@
+"""DOG: outlier exposure at weights moved to the worst regret (Eq. 8 and 9).
+
+min_θ CE(θ) + γ L_OE(θ + αP), with P of :mod:`dogfast.training.perturbation`; γ is ``oe_weight`` (1), α is drawn every step.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from dogfast.config.training import TrainingConfig
+from dogfast.training.objectives.oe import exposed_step, oe_loss
+from dogfast.training.perturbation import Perturbation, moved
+
+if TYPE_CHECKING:
+    from dogfast.training.loop import Batch, Learner
+
+PAPER_GAMMA = 1.0
+ALTERNATE_CLIP = 1.0
+
+
+class Dog:
+    """Plain exposure with weight γ for ``wor_warmup`` epochs, then perturbed steps: "joint" (Eq. 9) or "alternate" (DOE).
+
+    Losses: ``ce`` at θ, ``oe`` at θ + αP, ``regret`` = r² of Eq. 8's surrogate at θ.
+    """
+
+    uses_outliers: ClassVar[bool] = True
+
+    def __init__(self, config: TrainingConfig):
+        self.config = config
+        self.gamma = PAPER_GAMMA if config.oe_weight is None else config.oe_weight
+        self.perturbation = Perturbation(config.wor_strengths, config.wor_sign, config.wor_smoothing, config.train_seed)
+
+    def __call__(self, learner: Learner, batch: Batch) -> dict[str, Tensor]:
+        if learner.epoch < self.config.wor_warmup:
+            return exposed_step(learner, batch, self.gamma)
+        strength = self.perturbation.draw_strength()
+        slope = self.perturbation.refresh(learner.model, batch.joint, len(batch.id_images))
+        weights = self.perturbation.displace(learner.model, strength)
+        step = self._joint if self.config.wor_step == "joint" else self._alternate
+        return step(learner, batch, weights) | {"regret": slope.square()}
+
+    def _joint(self, learner: Learner, batch: Batch, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+        """∇CE(θ) + γ ∇L_OE(θ + αP), one step at θ. The weights never move, so nothing is to be restored."""
+        ce = _clean_loss(learner, batch)
+        learner.backward(ce)
+        oe = oe_loss(batch.split(learner.logits_aside(batch.joint, weights))[1])
+        learner.backward(self.gamma * oe)
+        learner.step()
+        return {"ce": ce.detach(), "oe": oe.detach()}
+
+    def _alternate(self, learner: Learner, batch: Batch, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+        """A step on γ L_OE taken at θ + αP and carried back to θ, then a step on CE; each clipped to gradient norm 1."""
+        with moved(learner.model, weights):
+            oe = oe_loss(batch.split(learner.logits_aside(batch.joint))[1])
+            learner.backward(self.gamma * oe)
+            learner.step(ALTERNATE_CLIP)
+        ce = _clean_loss(learner, batch)
+        learner.backward(ce)
+        learner.step(ALTERNATE_CLIP)
+        return {"ce": ce.detach(), "oe": oe.detach()}
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint needs beside model and optimizer."""
+        return self.perturbation.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.perturbation.load_state_dict(state)
+
+
+def _clean_loss(learner: Learner, batch: Batch) -> Tensor:
+    """CE of the ID part of a forward of the joint batch, whose statistics batch normalisation keeps."""
+    return F.cross_entropy(batch.split(learner.logits(batch.joint))[0], batch.id_labels)

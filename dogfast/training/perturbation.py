@@ -1,0 +1,128 @@
+"""Worst OOD regret: move the weights to where the outlier loss could still be improved most.
+
+DOG Eq. 8, after Wang et al., "Out-of-distribution detection with implicit outlier transformation" (ICLR 2023, DOE).
+Each weight tensor w_l gets P_l, as long as w_l itself, along the gradient of the squared regret surrogate r².
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+GRADIENT_FLOOR = 1e-12
+"""Frobenius norm of a tensor's gradient of r² up to which it is rounding: normalising it would give noise."""
+
+
+def regret_slope(logits_ood: Tensor) -> Tensor:
+    """r = d/ds mean[mean_k s f_k - LSE(s f)] at s = 1, which is mean[mean_k f_k - sum_k p_k f_k].
+
+    ``logits_ood``: (m, C). A scalar, never positive, and 0 where all logits of each row are equal. A row's common offset
+    cancels in r; it is taken away first, for it would only round.
+    """
+    centred = logits_ood - logits_ood.mean(1, keepdim=True)
+    return -(logits_ood.softmax(1) * centred).sum(1).mean()
+
+
+def perturbable(model: nn.Module) -> dict[str, nn.Parameter]:
+    """The weights that are moved: convolutions and the head, no biases and no batch normalisation."""
+    return {name: p for name, p in model.named_parameters() if p.ndim > 1 and name.rpartition(".")[2] == "weight"}
+
+
+def match_norm(weight: Tensor, delta: Tensor) -> Tensor:
+    """P_l = ||w_l|| / (||Δ_l|| + 1e-20) * Δ_l; zero where ||Δ_l|| is within :data:`GRADIENT_FLOOR` or not finite."""
+    norm = delta.norm()
+    usable = norm.isfinite() & (norm > GRADIENT_FLOOR)
+    return torch.where(usable, weight.norm() / (norm + 1e-20) * delta, torch.zeros_like(delta))
+
+
+def forward_aside(model: nn.Module, images: Tensor, weights: dict[str, Tensor] | None = None) -> Tensor:
+    """Logits of ``model``, with ``weights`` in place of its own, that leave its batch-norm running statistics alone.
+
+    Gradients flow to ``weights`` and, for the rest, to the model's parameters.
+    """
+    buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    return functional_call(model, buffers | (weights or {}), (images,))
+
+
+@contextmanager
+def without_dropout(model: nn.Module) -> Iterator[None]:
+    """Dropout passes everything; batch normalisation stays in its mode."""
+    active = [m for m in model.modules() if isinstance(m, nn.Dropout) and m.training]
+    for module in active:
+        module.eval()
+    try:
+        yield
+    finally:
+        for module in active:
+            module.train()
+
+
+@contextmanager
+def moved(model: nn.Module, weights: dict[str, Tensor]) -> Iterator[None]:
+    """Stand at ``weights`` inside; on leaving, θ = θ_saved + (θ_after - θ_perturbed), exact where no step was taken."""
+    parameters = {name: model.get_parameter(name) for name in weights}
+    saved = {name: p.detach().clone() for name, p in parameters.items()}
+    targets = {name: weight.detach().clone() for name, weight in weights.items()}
+    with torch.no_grad():
+        for name, p in parameters.items():
+            p.copy_(targets[name])
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for name, p in parameters.items():
+                p.copy_(saved[name] + (p - targets[name]))
+
+
+class Perturbation:
+    """P over the training steps: smoothed per tensor, with the strengths α drawn from a generator of its own.
+
+    ``sign`` is "ascend" (Δ = +∇r²) or "descend" (Δ = -∇r², the DOE release); ``smoothing`` in [0, 1) is the part of the
+    former P that is kept.
+    """
+
+    def __init__(self, strengths: tuple[float, ...], sign: str, smoothing: float, seed: int):
+        self.strengths, self.smoothing = strengths, smoothing
+        self.direction = {"ascend": 1.0, "descend": -1.0}[sign]
+        self.generator = torch.Generator().manual_seed(seed)
+        self.tensors: dict[str, Tensor] = {}
+
+    def draw_strength(self) -> float:
+        """α, uniform over the strengths."""
+        return self.strengths[int(torch.randint(len(self.strengths), (), generator=self.generator))]
+
+    def refresh(self, model: nn.Module, images: Tensor, n_id: int) -> Tensor:
+        """Update P from the joint batch (n_id + m, 3, H, W), whose first ``n_id`` rows are ID; returns r, a scalar.
+
+        The proxy is the model at its current weights with batch statistics and no dropout, in the weights' precision.
+        """
+        weights = perturbable(model)
+        with without_dropout(model), torch.autocast(images.device.type, enabled=False):
+            slope = regret_slope(forward_aside(model, images)[n_id:])
+            gradients = torch.autograd.grad(slope.square(), list(weights.values()))
+        with torch.no_grad():
+            for (name, weight), gradient in zip(weights.items(), gradients):
+                self._blend(name, match_norm(weight, self.direction * gradient))
+        return slope.detach()
+
+    def _blend(self, name: str, new: Tensor) -> None:
+        old = self.tensors.get(name)
+        self.tensors[name] = new if old is None else self.smoothing * old + (1 - self.smoothing) * new
+
+    def displace(self, model: nn.Module, strength: float) -> dict[str, Tensor]:
+        """θ + αP of the perturbable weights, differentiable in θ; α is ``strength``."""
+        return {name: weight + strength * self.tensors[name] for name, weight in perturbable(model).items()}
+
+    def state_dict(self) -> dict[str, Any]:
+        """P by parameter name and the generator's state, for a checkpoint."""
+        return {"tensors": dict(self.tensors), "generator": self.generator.get_state()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from :meth:`state_dict`; its tensors must lie on the model's device."""
+        self.tensors = {name: tensor.clone() for name, tensor in state["tensors"].items()}
+        self.generator.set_state(state["generator"])

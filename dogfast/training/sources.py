@@ -1,0 +1,54 @@
+"""Where a training's outliers come from: a source of the run, a folder of shards, or plain noise."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from dogfast.data.catalogue import IdData, paint
+from dogfast.data.codec import pass_through
+from dogfast.data.splits import is_validation_word
+from dogfast.errors import DataError
+from dogfast.run import Run, digest, is_run
+from dogfast.shards.reader import load_outliers, read_records
+
+NOISE = "noise"
+
+
+def shards_of(run: Run, outliers: str) -> Path:
+    """The folder of shards that ``--outliers`` names: a source of ``run``, a folder of tars and records, or another run."""
+    if run.outliers(outliers).is_dir():
+        return run.outliers(outliers)
+    given = Path(outliers)
+    if is_run(given):
+        given = Run(given).outliers("dog")
+    if (given / "records").is_dir():
+        return given
+    known = sorted(p.name for p in run.outliers("").glob("*") if p.is_dir())
+    raise DataError(
+        f"--outliers {outliers!r} is neither a source of {run.root} ({', '.join(known) or 'none yet'}), {NOISE}, nor a folder of shards"
+    )
+
+
+def source_digest(run: Run, outliers: str) -> str:
+    """What the outliers are, for the identity of a training."""
+    if outliers == NOISE:
+        return NOISE
+    return digest([record["sha256"] for record in read_records(shards_of(run, outliers))])[:16]
+
+
+def training_outliers(run: Run, outliers: str, data: IdData, image_px: int) -> torch.Tensor:
+    """Outliers uint8 (k, 3, H, W) in the ID codec; those of validation words are left out.
+
+    ``noise`` paints as many images as there are ID ones.
+    """
+    if outliers == NOISE:
+        painted = paint(NOISE, "train", len(data.train), image_px)
+        return pass_through(data.codec, painted.images, painted.keys)
+    folder = shards_of(run, outliers)
+    loaded = load_outliers(folder, image_px)
+    kept = [row for row, facts in enumerate(loaded.facts) if not is_validation_word(facts["anchor"])]
+    if not kept:
+        raise DataError(f"{folder}: every outlier is of a validation word; raise --m or widen the anchors")
+    return pass_through(data.codec, loaded.images[kept], tuple(loaded.keys[row] for row in kept))

@@ -1,0 +1,35 @@
+"""The Python API: the command line's verbs as functions of a configuration and a folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from dogfast.config import RunConfig
+from dogfast.events import Events, Sink
+from dogfast.run import Run, default_place, launch, publish
+from dogfast.workflows import chain
+from dogfast.workflows.demo import demo as run_demo
+
+
+def _verb(work: Callable[[RunConfig, Run, Events], dict[str, Any]], what: str) -> Callable[..., dict[str, Any]]:
+    def verb(config: RunConfig, output: Path | str | None = None, *sinks: Sink) -> dict[str, Any]:
+        place = default_place(config.data.classes) if output is None else Path(output)
+        with launch(place, config.to_toml()) as run:
+            result = work(config, run, Events(*sinks))
+            publish(run.config_file, config.to_toml())
+        return result
+
+    verb.__doc__ = (
+        f"{what} in the run at ``output`` (default runs/CLASSES); returns what the command prints as JSON, raises DogfastError."
+    )
+    return verb
+
+
+anchors = _verb(chain.run_anchors, "Find the anchors of every class")
+generate = _verb(chain.run_generate, "Paint outliers into shards")
+train = _verb(chain.run_train, "Train or tune a classifier")
+evaluate = _verb(chain.run_evaluate, "Score a classifier")
+report = _verb(chain.run_report, "Write the report")
+demo = _verb(run_demo, "Do the whole job")

@@ -1,0 +1,74 @@
+"""A stage whose input is missing runs the stage before it, and says so."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from dogfast.classifiers.loading import is_trained
+from dogfast.concepts.stage import find_anchors
+from dogfast.config import RunConfig
+from dogfast.data.catalogue import load_id
+from dogfast.detection.stage import evaluate
+from dogfast.events import Events
+from dogfast.reporting.page import write_report
+from dogfast.run import Run
+from dogfast.synthesis.stage import generate
+from dogfast.training.names import classifier_name, start_name
+from dogfast.training.stage import train
+
+ID_TWINS = 6
+
+
+def run_anchors(config: RunConfig, run: Run, events: Events) -> dict[str, Any]:
+    return find_anchors(config, run, events)
+
+
+def run_generate(config: RunConfig, run: Run, events: Events) -> dict[str, Any]:
+    """`generate`, with the anchors it needs found first."""
+    if not run.conditions.exists():
+        events.say("no anchors yet: finding them first")
+    find_anchors(config, run, events)
+    return generate(config, run, events)
+
+
+def run_train(config: RunConfig, run: Run, events: Events) -> dict[str, Any]:
+    """`train`, with the outliers and the starting classifier it needs made first."""
+    settings = config.training
+    if settings.objective != "ce":
+        if settings.outliers == config.synthesis.strategy and not any(run.outliers(settings.outliers).glob("records/*.json")):
+            events.say(f"no outliers of {settings.outliers!r} yet: painting them first")
+            run_generate(config, run, events)
+        if not is_trained(run.classifier(start_name(settings))):
+            events.say(f"no starting classifier yet: training {start_name(settings)} first")
+            train(_with_objective(config, "ce"), run, events)
+    return train(config, run, events)
+
+
+def run_evaluate(config: RunConfig, run: Run, events: Events) -> dict[str, Any]:
+    """`evaluate`, with the classifier trained first."""
+    name = classifier_name(config.training)
+    if not is_trained(run.classifier(name)):
+        events.say(f"no classifier {name!r} yet: training it first")
+        run_train(config, run, events)
+    return evaluate(config, run, name, events)
+
+
+def run_report(config: RunConfig, run: Run, events: Events) -> dict[str, Any]:
+    """`report`, with an evaluation first where there is none at all."""
+    if not any(run.root.glob("evaluation/*/metrics.json")):
+        events.say("nothing is evaluated yet: evaluating first")
+        run_evaluate(config, run, events)
+    return write_report(run, id_examples(config), events)
+
+
+def id_examples(config: RunConfig) -> dict[str, np.ndarray]:
+    """A few ID training images a class, uint8 (k, H, W, 3), to stand beside the outliers."""
+    images = load_id(config.data).train
+    return {name: images.of_class(y)[:ID_TWINS].permute(0, 2, 3, 1).numpy() for y, name in enumerate(images.class_names)}
+
+
+def _with_objective(config: RunConfig, objective: str) -> RunConfig:
+    return dataclasses.replace(config, training=dataclasses.replace(config.training, objective=objective))

@@ -1,0 +1,86 @@
+"""The whole job on the embedded world, as an ordinary run."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable
+from typing import Any
+
+from dogfast.config import RunConfig
+from dogfast.detection.table import format_table
+from dogfast.events import Events
+from dogfast.run import Run
+from dogfast.workflows.chain import run_anchors, run_evaluate, run_generate, run_report, run_train
+
+SETTINGS: dict[str, dict[str, Any]] = {
+    "data": {"classes": "shapes", "id_images": 1500},
+    "concepts": {"inversion_steps": 100, "inversion_batch": 64},
+    "synthesis": {"m": 188, "samples_per_shard": 376},
+    "training": {
+        "backbone": "wrn-16-2",
+        "dropout": 0.0,
+        "pretrain_epochs": 25,
+        "pretrain_lr": 0.1,
+        "epochs": 5,
+        "lr": 0.01,
+        "batch": 64,
+        "ood_batch": 64,
+    },
+    "detection": {"ood": ("held-out-shapes", "glyphs", "stripes", "noise"), "ood_images": 1000},
+}
+"""About as many outliers as ID images, small enough for two cores and five minutes."""
+
+ROWS = (("ce", "dog"), ("oe", "noise"), ("oe", "dog"), ("dog", "dog"))
+"""(objective, source) of every classifier of the table."""
+
+
+def demo_config(seed: int) -> RunConfig:
+    seeded = {"concepts": {"concepts_seed": seed}, "synthesis": {"seed": seed}, "training": {"train_seed": seed}}
+    return RunConfig().with_values(SETTINGS, "demo").with_values(seeded, "demo")
+
+
+def demo(config: RunConfig, run: Run, events: Events) -> dict[str, Any]:
+    """Anchors, outliers, four classifiers, their table and the report; returns it all with the seconds of each stage."""
+    seconds: dict[str, float] = {}
+    timed = _timer(seconds, events)
+    timed("anchors", lambda: run_anchors(config, run, events))
+    outliers = timed("generate", lambda: run_generate(config, run, events))
+    evaluations = {}
+    for objective, source in ROWS:
+        chosen = _with_row(config, objective, source)
+        trained = timed(f"train {objective}+{source}", lambda chosen=chosen: run_train(chosen, run, events))
+        evaluations[trained["name"]] = timed(
+            f"evaluate {trained['name']}", lambda chosen=chosen: run_evaluate(chosen, run, events)
+        )
+    report = timed("report", lambda: run_report(config, run, events))
+    return {
+        "run": str(run.root),
+        "outliers": outliers["outliers"],
+        "evaluations": evaluations,
+        "report": report["report"],
+        "seconds": seconds,
+        "total_s": round(sum(seconds.values()), 1),
+    }
+
+
+def demo_table(result: dict[str, Any]) -> str:
+    """The table and the seconds of each stage, for people."""
+    table = format_table({name: (found["id_accuracy"], found["rows"]) for name, found in result["evaluations"].items()})
+    times = "\n".join(f"{stage:<24}{seconds:7.1f} s" for stage, seconds in result["seconds"].items())
+    return f"{table}\n\n{times}\n{'total':<24}{result['total_s']:7.1f} s\n\nreport: {result['report']}"
+
+
+def _with_row(config: RunConfig, objective: str, source: str) -> RunConfig:
+    return dataclasses.replace(config, training=dataclasses.replace(config.training, objective=objective, outliers=source))
+
+
+def _timer(seconds: dict[str, float], events: Events) -> Callable[[str, Callable[[], Any]], Any]:
+    def timed(stage: str, work: Callable[[], Any]) -> Any:
+        started = time.monotonic()
+        result = work()
+        seconds[stage] = round(time.monotonic() - started, 1)
+        events("stage_finished", stage=stage, seconds=seconds[stage])
+        return result
+
+    return timed

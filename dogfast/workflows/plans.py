@@ -1,0 +1,114 @@
+"""What each command would do: everything is checked and counted, nothing is written."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dogfast.classifiers.loading import is_trained
+from dogfast.classifiers.wrn import parse_backbone
+from dogfast.config import RunConfig
+from dogfast.data.catalogue import default_ood, load_id, parse_ood
+from dogfast.data.vocabulary import choose_vocabulary, load_vocabulary
+from dogfast.diffusion.load import Pipeline, choose_model
+from dogfast.environment import choose_device, choose_precision, choose_training_precision
+from dogfast.events import Events
+from dogfast.run import Run
+from dogfast.shards.reader import read_records
+from dogfast.synthesis.recipes import resolve_recipe
+from dogfast.training.names import classifier_name, start_name
+from dogfast.training.sources import NOISE
+
+UNKNOWN_TIME = "not measured yet on this run"
+
+
+def plan_anchors(config: RunConfig, run: Run, events: Events) -> dict[str, Any]:
+    data = load_id(config.data)
+    model = choose_model(config.model.model, config.data.classes)
+    pipeline = Pipeline(config.model, model.value)
+    vocabulary = choose_vocabulary(config.concepts.vocabulary, config.data.classes)
+    device = choose_device(config.model.device)
+    return {
+        "classes": len(data.class_names),
+        "id_images": len(data.train),
+        "model": f"{model.value} ({model.reason}), revision {pipeline.revision}",
+        "device": f"{device.value} ({device.reason})",
+        "precision": choose_precision(config.model.precision, device.value).value,
+        "vocabulary": f"{vocabulary.value}, {len(load_vocabulary(vocabulary.value, data.class_names, config.concepts.exclude_words))} words",
+        "inversion_rows": config.concepts.inversion_steps * config.concepts.inversion_batch,
+        "anchors_found": run.conditions.exists(),
+    }
+
+
+def plan_generate(config: RunConfig, run: Run, events: Events) -> dict[str, Any]:
+    """Images left to paint, with bytes and seconds by what this run's shards took so far."""
+    recipe = resolve_recipe(config.synthesis)
+    stage = plan_anchors(config, run, events)
+    records = read_records(run.outliers(config.synthesis.strategy))
+    images = config.synthesis.m * stage["classes"]
+    done = sum(record["samples"] for record in records)
+    left = max(0, images - done)
+    bytes_each = sum(r["bytes"] for r in records) / done if done else _bytes_of_image(config.data.image_px)
+    seconds = round(left * sum(r["seconds"] for r in records) / done, 1) if done else UNKNOWN_TIME
+    return stage | {
+        "recipe": f"{recipe.name}: {recipe.steps} steps of {recipe.solver}, guidance {recipe.guidance.scale:g}",
+        "images": images,
+        "images_left": left,
+        "shards": -(-images // config.synthesis.samples_per_shard),
+        "bytes": int(left * bytes_each),
+        "seconds": seconds,
+    }
+
+
+def plan_train(config: RunConfig, run: Run, events: Events) -> dict[str, Any]:
+    settings = config.training
+    parse_backbone(settings.backbone)
+    data = load_id(config.data)
+    tuning = settings.objective != "ce"
+    epochs = settings.epochs if tuning else settings.pretrain_epochs
+    steps = epochs * max(1, len(data.train) // settings.batch)
+    device = choose_device(config.model.device)
+    return {
+        "name": classifier_name(settings),
+        "trained": is_trained(run.classifier(classifier_name(settings))),
+        "start_trained": is_trained(run.classifier(start_name(settings))),
+        "outliers": settings.outliers if tuning else "unused",
+        "outliers_painted": settings.outliers == NOISE or any(run.outliers(settings.outliers).glob("records/*.json")),
+        "id_images": len(data.train),
+        "epochs": epochs,
+        "steps": steps,
+        "images": steps * (settings.batch + (settings.ood_batch if tuning else 0)),
+        "device": device.value,
+        "precision": choose_training_precision(settings.train_precision, device.value).value,
+        "bytes": "one classifier",
+        "seconds": UNKNOWN_TIME,
+    }
+
+
+def plan_evaluate(config: RunConfig, run: Run, events: Events) -> dict[str, Any]:
+    data = load_id(config.data)
+    entries = config.detection.ood or default_ood(config.data.classes)
+    sets = {name: str(path or "painted") for name, path in (parse_ood(entry, config.data) for entry in entries)}
+    name = classifier_name(config.training)
+    return {
+        "name": name,
+        "trained": is_trained(run.classifier(name)),
+        "scores": list(config.detection.scores),
+        "ood": sets,
+        "images": f"{len(data.test)} ID and at most {config.detection.ood_images or 'all'} of each OOD set",
+        "bytes": "scores and metrics only",
+        "seconds": UNKNOWN_TIME,
+    }
+
+
+def plan_report(config: RunConfig, run: Run, events: Events) -> dict[str, Any]:
+    evaluated = sorted(path.parent.name for path in run.root.glob("evaluation/*/metrics.json"))
+    return {"evaluated": evaluated, "report": str(run.report), "images": 0, "bytes": "a few MB", "seconds": "seconds"}
+
+
+def plan_demo(config: RunConfig, run: Run, events: Events) -> dict[str, Any]:
+    return plan_generate(config, run, events) | {"classifiers": ["ce", "oe+noise", "oe", "dog"]}
+
+
+def _bytes_of_image(side_px: int) -> int:
+    """A guess before anything was measured: two thirds of the raw pixels, and the tar's blocks."""
+    return side_px * side_px * 2 + 2560

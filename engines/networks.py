@@ -1,0 +1,30 @@
+"""The networks of a generator as plain callables on tensors: all that the stages ever see of a backend.
+
+R rows, L tokens, D text width, P projected width, h x w latent positions, H x W pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+Tensor = torch.Tensor
+
+
+@dataclass(frozen=True)
+class Networks:
+    """``encode_text``: ids int64 (R, L) to token states (R, L, D) and projected state (R, P), float32.
+    ``encode_image``: uint8 (R, 3, H, W) to projected (R, P), float32.
+    ``denoise``: latents (R, 4, h, w), timesteps (R,), token states (R, L, D) to predicted noise, float32.
+    ``decode``: scaled latents to images in [-1, 1], (R, 3, H, W), float32.
+    """
+
+    encode_text: Callable[[Tensor], tuple[Tensor, Tensor]]
+    encode_image: Callable[[Tensor], Tensor]
+    denoise: Callable[[Tensor, Tensor, Tensor], Tensor]
+    decode: Callable[[Tensor], Tensor]
+    backend: str
+    device: str
+    precision: str

@@ -1,0 +1,140 @@
+import math
+
+import pytest
+import safetensors.torch
+import torch
+
+from dogfast.classifiers.evidence import Evidence
+from dogfast.detection.scores import SCORES
+from dogfast.detection.table import CONVENTION, evaluate_scores, format_table, load_scores, save_scores
+from dogfast.errors import DataError, UsageError
+from dogfast.numerics.metrics import detection_metrics
+
+COLUMNS = ["score", "dataset", "group", "fpr95", "fpr95_ood", "auroc", "aupr_in", "aupr_out", "n_id", "n_ood"]
+GROUPS = {"gratings": "near", "noise": "far"}
+
+
+def make_evidence(n, scale, seed):
+    generator = torch.Generator().manual_seed(0)
+    weight, bias = torch.randn(3, 8, generator=generator), torch.randn(3, generator=generator)
+    features = scale * torch.randn(n, 8, generator=generator.manual_seed(seed)).relu()
+    return Evidence(features @ weight.T + bias, features, weight, bias)
+
+
+@pytest.fixture
+def id_evidence():
+    return make_evidence(30, 2.0, 1)
+
+
+@pytest.fixture
+def ood_evidence():
+    return {"gratings": make_evidence(20, 1.0, 2), "noise": make_evidence(10, 0.5, 3)}
+
+
+def test_a_row_for_every_score_and_set(id_evidence, ood_evidence):
+    rows, tensors = evaluate_scores(id_evidence, ood_evidence, GROUPS, ("msp", "ash-s"), 75)
+    assert [(r["score"], r["dataset"], r["group"]) for r in rows] == [
+        ("msp", "gratings", "near"),
+        ("msp", "noise", "far"),
+        ("ash-s", "gratings", "near"),
+        ("ash-s", "noise", "far"),
+    ]
+    assert all(list(row) == COLUMNS for row in rows)
+    assert {name: set(by_dataset) for name, by_dataset in tensors.items()} == {
+        name: {"id", *GROUPS} for name in ("msp", "ash-s")
+    }
+    expected = detection_metrics(
+        SCORES["ash-s"](id_evidence, percentile=75), SCORES["ash-s"](ood_evidence["noise"], percentile=75)
+    )
+    assert {key: rows[3][key] for key in COLUMNS[3:]} == {key: expected[key] for key in COLUMNS[3:]}
+    assert torch.equal(tensors["ash-s"]["id"], SCORES["ash-s"](id_evidence, percentile=75))
+
+
+def test_nan_is_refused_naming_the_set(id_evidence, ood_evidence):
+    ood_evidence["noise"].logits[3] = math.nan
+    with pytest.raises(DataError, match="noise: 1 of 10"):
+        evaluate_scores(id_evidence, ood_evidence, GROUPS, ("energy",), 0)
+
+
+def test_a_set_called_id_is_refused(id_evidence):
+    with pytest.raises(UsageError, match="--ood"):
+        evaluate_scores(id_evidence, {"id": id_evidence}, {"id": "near"}, ("energy",), 0)
+
+
+# --- files ------------------------------------------------------------------------------------------------------
+def test_scores_come_back_as_they_were(tmp_path, id_evidence, ood_evidence):
+    _, tensors = evaluate_scores(id_evidence, ood_evidence, GROUPS, tuple(SCORES), 75)
+    tensors["energy"]["noise"][0] = -math.inf
+    save_scores(tmp_path, tensors)
+    assert sorted(p.name for p in (tmp_path / "scores").iterdir()) == [
+        "ash-s.safetensors",
+        "energy.safetensors",
+        "msp.safetensors",
+    ]
+    for score, by_dataset in tensors.items():
+        loaded = load_scores(tmp_path / "scores" / f"{score}.safetensors")
+        assert loaded.keys() == by_dataset.keys()
+        assert all(torch.equal(loaded[name], by_dataset[name]) for name in loaded)
+
+
+def test_the_same_scores_are_the_same_bytes(tmp_path):
+    tensors = {"msp": {"id": torch.rand(5), "svhn": torch.rand(4)}}
+    save_scores(tmp_path / "a", tensors)
+    save_scores(tmp_path / "b", {"msp": dict(reversed(tensors["msp"].items()))})
+    assert (tmp_path / "a/scores/msp.safetensors").read_bytes() == (tmp_path / "b/scores/msp.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"not safetensors at all",
+        safetensors.torch.save({"id": torch.rand(9)})[:-3],
+        safetensors.torch.save({"svhn": torch.rand(9)}),
+        safetensors.torch.save({"id": torch.rand(3, 3)}),
+        safetensors.torch.save({"id": torch.arange(3)}),
+    ],
+    ids=["empty", "garbage", "truncated", "no id", "matrix", "integers"],
+)
+def test_broken_files_are_refused_by_name(tmp_path, content):
+    file = tmp_path / "msp.safetensors"
+    file.write_bytes(content)
+    with pytest.raises(DataError, match=r"msp\.safetensors"):
+        load_scores(file)
+
+
+def test_a_missing_file_is_refused_by_name(tmp_path):
+    with pytest.raises(DataError, match=r"absent\.safetensors cannot be read"):
+        load_scores(tmp_path / "absent.safetensors")
+
+
+# --- the table for people ---------------------------------------------------------------------------------------
+def row(score, dataset, fpr95, auroc, n_id=100, n_ood=50):
+    return {"score": score, "dataset": dataset, "group": "near", "fpr95": fpr95, "auroc": auroc, "n_id": n_id, "n_ood": n_ood}
+
+
+def test_the_table_of_two_classifiers():
+    before = [row("msp", "a-long-data-set-name", 0.5, 0.75), row("msp", "svhn", 1.0, 0.25)]
+    after = [row("energy", "a-long-data-set-name", 0.125, 0.9), row("energy", "svhn", 0.0, 1.0)]
+    lines = format_table({"ce": (0.9, before), "dog+renders@1": (0.8912, after)}).splitlines()
+    assert lines[0] == CONVENTION
+    assert lines[1].split() == ["a-long-data-set-name", "svhn", "mean", "ID"]
+    assert lines[2].split() == ["classifier", "score", *["FPR95", "AUROC"] * 3, "acc."]
+    assert lines[4].split() == ["ce", "msp", "50.00", "75.00", "100.00", "25.00", "75.00", "50.00", "90.00"]
+    assert lines[5].split() == ["dog+renders@1", "energy", "12.50", "90.00", "0.00", "100.00", "6.25", "95.00", "89.12"]
+    assert lines[6] == "images: id 100, a-long-data-set-name 50, svhn 50"
+    assert len({len(line) for line in lines[1:6]}) == 1, "every line of the table ends in the same column"
+
+
+def test_a_set_not_measured_leaves_a_gap_and_no_mean():
+    rows = {
+        "ce": (0.9, [row("msp", "svhn", 0.5, 0.5), row("msp", "dtd", 0.5, 0.5)]),
+        "oe": (0.9, [row("msp", "dtd", 0.5, 0.5, n_ood=40)]),
+    }
+    lines = format_table(rows).splitlines()
+    assert lines[5].split() == ["oe", "msp", "–", "–", "50.00", "50.00", "–", "–", "90.00"]
+    assert lines[6] == "images: id 100, svhn 50, dtd 40/50"
+
+
+def test_an_empty_table_still_names_the_convention():
+    assert format_table({}).startswith(CONVENTION)

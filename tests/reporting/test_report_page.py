@@ -1,0 +1,188 @@
+"""The whole page: what it shows, what it announces, and that nothing in it can run or call out."""
+
+import json
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from conftest import CLASSES, HOSTILE, add_anchors, add_evaluation, add_shard, png, samples, twins
+
+from dogfast.errors import DataError
+from dogfast.reporting.page import write_report
+from dogfast.run import publish
+
+PNG = b"\x89PNG\r\n\x1a\n"
+VOID = {"meta", "img", "br", "input", "link", "hr"}
+
+
+class Balance(HTMLParser):
+    """Counts tags and refuses elements closed in the wrong order."""
+
+    def __init__(self):
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[str] = []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+@pytest.fixture
+def without_pngs(monkeypatch):
+    """Drawing the PNG files takes most of a report's time; tests of the page alone go without."""
+    monkeypatch.setattr("dogfast.reporting.histograms._png", lambda *_: b"")
+    monkeypatch.setattr("dogfast.reporting.page.distances_png", lambda lines: b"")
+
+
+page_only = pytest.mark.usefixtures("without_pngs")
+
+
+def page_of(run, said, examples=None) -> str:
+    write_report(run, twins() if examples is None else examples, said[0])
+    return run.report.read_text()
+
+
+def test_full_run(full_run, said):
+    summary = write_report(full_run, twins(), said[0])
+    page = full_run.report.read_text()
+    assert summary == {"report": str(full_run.report), "classifiers": 3, "outliers_shown": 3 * 5 * 6}
+    assert page.count("data:image/png;base64,") == 3 * 5 * 6 + 3 * 6
+    assert "2.13" in page and "2 epochs, last loss 0.500, 12 s" in page
+    for name in ("histograms-msp", "histograms-energy", "histograms-ash-s", "anchors"):
+        assert (full_run.report.parent / f"{name}.png").read_bytes().startswith(PNG)
+    assert 'class="notice"' not in page
+    assert said[1] == []
+
+
+@page_only
+def test_page_is_well_formed_and_self_contained(full_run, said):
+    page = page_of(full_run, said)
+    balance = Balance()
+    balance.feed(page)
+    assert balance.open == []
+    assert not {"script", "link", "iframe", "object", "form", "base"} & set(balance.tags)
+    assert not re.search(r"https?://|//[a-z]+\.|url\((?!#)|@import", page)
+    assert not re.search(r'(?:src|href)="(?!data:image/|#)', page)
+    assert "default-src 'none'" in page
+    ids = re.findall(r'\bid="([^"]+)"', page)
+    assert len(ids) == len(set(ids))
+
+
+@page_only
+def test_hostile_names_are_text(full_run, said):
+    page = page_of(full_run, said)
+    assert HOSTILE not in page and "<i>far</i>" not in page
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
+    assert "&lt;i&gt;far&lt;/i&gt;" in page
+    assert "word0&#34; &lt;b&gt;" in page, "the prompt of an outlier stands in its title"
+    assert "&lt;b&gt;&amp;" in page, "run.toml is text"
+
+
+def test_hostile_dataset_score_and_classifier_names(run, said):
+    for name in ("ce", 'dog+`"><img src=x onerror=alert(1)>`'):
+        add_evaluation(run, name, 0.9, {'"><svg onload=alert(1)>': (0.3, 0.9), "$\\frac{$": (0.2, 0.9)}, ("<b>$^$",))
+    page = page_of(run, said)
+    balance = Balance()
+    balance.feed(page)
+    assert "<img src=x" not in page and "<svg onload" not in page and "<b>$^$" not in page
+    assert [path.name for path in run.report.parent.glob("*.png")] == ["histograms-b.png"]
+
+
+def test_lone_surrogates_are_written(run, said):
+    add_shard(run, "dog", 0, samples(classes=("bad\ud800name",), per_anchor=1))
+    assert "bad?name" in page_of(run, said, {})
+
+
+def test_nothing_to_report(run, said):
+    with pytest.raises(DataError, match="dogfast generate"):
+        write_report(run, twins(), said[0])
+    assert not run.report.exists()
+
+
+def test_uncommitted_shard_is_nothing(run, said):
+    add_shard(run, "dog", 0, samples(), record=False)
+    with pytest.raises(DataError, match="nothing to report"):
+        write_report(run, twins(), said[0])
+
+
+def test_missing_evaluation_is_announced(run, said):
+    add_shard(run, "dog", 0, samples())
+    page = page_of(run, said)
+    assert "Not evaluated yet" in page and "dogfast evaluate" in page
+    assert "No anchors found yet" in page
+    assert list(run.report.parent.glob("*.png")) == []
+
+
+def test_missing_outliers_and_scores_are_announced(run, said):
+    add_evaluation(run, "ce", 0.95, {"near": (0.4, 0.9)}, ("msp",))
+    (run.evaluation("ce") / "scores" / "msp.safetensors").unlink()
+    run.config_file.unlink()
+    page = page_of(run, said)
+    assert "Nothing painted yet" in page and "No stored scores for" in page and "This run has no run.toml" in page
+    assert "no <code>dog</code> classifier is evaluated" in page
+
+
+@page_only
+def test_missing_record_of_the_run(full_run, said):
+    (full_run.root / "run.json").unlink()
+    assert "run.toml" in page_of(full_run, said)
+
+
+@page_only
+def test_edited_anchors_decide(full_run, said):
+    rows = [row for row in full_run.anchors.read_text().splitlines() if json.loads(row)["word"] != "word3"]
+    publish(full_run.anchors, "\n".join(rows) + "\n")
+    page = page_of(full_run, said)
+    assert "word3: 0.370, dropped: taken out by hand" in page
+    assert "word2: 0.350, kept" in page
+
+
+def test_broken_anchors_are_named(full_run, said):
+    publish(full_run.anchors, '{"word": 3, "owner": 0, "class_name": "x", "distance": 1}\n')
+    with pytest.raises(DataError, match=r"anchors\.jsonl: 'word' is 3"):
+        write_report(full_run, twins(), said[0])
+
+
+@pytest.mark.parametrize("change", [{"id_accuracy": 95}, {"id_accuracy": None}, {"rows": 3}, {"rows": [3]}])
+def test_broken_metrics_are_named(full_run, said, change):
+    path = full_run.evaluation("dog") / "metrics.json"
+    publish(path, json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(DataError, match=r"dog/metrics\.json"):
+        write_report(full_run, twins(), said[0])
+
+
+@page_only
+def test_size_is_bounded(run, said):
+    """Many classes, long words and pictures that do not compress."""
+    classes = tuple(f"class {k} " + "x" * 500 for k in range(60))
+    for name in ("ce", "dog", "dog@1", "oe"):
+        add_evaluation(run, name, 0.9, {f"set{k}": (0.3, 0.9) for k in range(12)})
+    add_anchors(run, classes)
+    noise = [png(k, 64) for k in range(10)]
+    add_shard(run, "dog", 0, samples(classes, 2, 8, make=lambda k: noise[k % 10]))
+    examples = {name: np.random.default_rng(0).integers(0, 256, (6, 64, 64, 3), dtype=np.uint8) for name in classes}
+    page = page_of(run, said, examples)
+    assert len(page.encode()) < 3_000_000
+    assert "left out to keep this page small" in page
+
+
+@page_only
+def test_written_again_after_more_work(run, said):
+    add_shard(run, "dog", 0, samples(per_anchor=1))
+    assert "Not evaluated yet" in page_of(run, said)
+    add_evaluation(run, "ce", 0.95, {"near": (0.4, 0.9)})
+    assert "Not evaluated yet" not in page_of(run, said)
+
+
+def test_class_without_outliers_still_shows_its_images(run, said):
+    add_shard(run, "dog", 0, samples(classes=CLASSES[:1], per_anchor=1))
+    assert "none sampled for this class" in page_of(run, said)
