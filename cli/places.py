@@ -8,6 +8,7 @@ from pathlib import Path
 from dogfast.cli.options import Invocation
 
 from dogfast.config import RunConfig
+from dogfast.config.presets import preset
 from dogfast.config.resolve import read_toml
 from dogfast.environment import Choice
 from dogfast.errors import RunMismatch
@@ -19,33 +20,36 @@ RUN_VARIABLE = "DOGFAST_RUN"
 def output_place(invocation: Invocation) -> tuple[Choice[Path], RunConfig]:
     """Run folder and configuration of a command with ``--output``: the default is runs/CLASSES."""
     if invocation.run is not None:
-        return Choice(invocation.run, "asked for by --output"), invocation.resolve(stored_config(invocation.run))
-    classes = invocation.resolve(RunConfig()).data.classes
-    place = default_place(classes)
-    return Choice(place, "the default for these classes"), invocation.resolve(stored_config(place))
+        return Choice(invocation.run, "asked for by --output"), invocation.resolve(base_config(invocation, invocation.run))
+    place = default_place(_classes(invocation))
+    return Choice(place, "the default for these classes"), invocation.resolve(base_config(invocation, place))
 
 
 def argument_place(invocation: Invocation, must_exist: bool = False) -> tuple[Choice[Path], RunConfig]:
     """Run folder and configuration of a command with ``[RUN]``: named, by ``--classes``, by variable, or the newest."""
     if invocation.run is not None:
         open_run(invocation.run)
-        return Choice(invocation.run, "named"), invocation.resolve(stored_config(invocation.run))
+        return Choice(invocation.run, "named"), invocation.resolve(base_config(invocation, invocation.run))
     if "classes" in invocation.flags.get("data", {}):
         return output_place(invocation)
     variable, newest = os.environ.get(RUN_VARIABLE), newest_run(RUNS)
     if variable:
         open_run(Path(variable))
-        return Choice(Path(variable), f"from ${RUN_VARIABLE}"), invocation.resolve(stored_config(Path(variable)))
+        return Choice(Path(variable), f"from ${RUN_VARIABLE}"), invocation.resolve(base_config(invocation, Path(variable)))
     if newest is not None:
-        return Choice(newest, f"the newest under {RUNS}/"), invocation.resolve(stored_config(newest))
+        return Choice(newest, f"the newest under {RUNS}/"), invocation.resolve(base_config(invocation, newest))
     if must_exist:
         raise RunMismatch(f"there is no run under {RUNS}/; make one with `dogfast generate`, or name one")
     return output_place(invocation)
 
 
-def stored_config(place: Path) -> RunConfig:
-    """The configuration an existing run was last used with, else the defaults."""
+def base_config(invocation: Invocation, place: Path) -> RunConfig:
+    """What an existing run was last used with, else the preset of the classes that were asked for."""
     run = Run(place)
-    if not is_run(place) or not run.config_file.exists():
-        return RunConfig()
-    return RunConfig().with_values(read_toml(run.config_file), str(run.config_file))
+    if is_run(place) and run.config_file.exists():
+        return RunConfig().with_values(read_toml(run.config_file), str(run.config_file))
+    return preset(_classes(invocation))
+
+
+def _classes(invocation: Invocation) -> str:
+    return invocation.resolve(RunConfig()).data.classes

@@ -8,7 +8,7 @@ import os
 import shutil
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,23 +20,28 @@ RUN_FILE = "run.json"
 RUNS = Path("runs")
 LOCK_FILE, OWNER_FILE = ".lock", ".owner"
 LAUNCH_FILES = {LOCK_FILE, OWNER_FILE}
+BARE_FILES = LAUNCH_FILES | {RUN_FILE, "run.toml", "events"}
+"""All that a run holds before its first stage leaves something."""
 
 
 # --- files that are whole or absent -----------------------------------------------------------------------------
 def publish(path: Path, content: bytes | str) -> None:
     """Write ``path`` so that it is whole or absent after a crash: temporary name, fsync, rename, fsync of the folder."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    encoded = content.encode() if isinstance(content, str) else content
     temporary = path.with_name(f".{path.name}.part-{os.getpid()}")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with open(temporary, "wb") as file:
-            file.write(content.encode() if isinstance(content, str) else content)
+            file.write(encoded)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
+        sync_folder(path.parent)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise EnvironmentFault(f"cannot write {path}: {error.strerror}; free space or choose another --output") from error
-    sync_folder(path.parent)
+        with suppress(OSError):
+            temporary.unlink()
+        reason = error.strerror or error
+        raise EnvironmentFault(f"cannot write {path}: {reason}; free space or choose another --output") from error
 
 
 def sync_folder(folder: Path) -> None:
@@ -62,7 +67,7 @@ def to_json(value: Any) -> str:
 def read_json(path: Path) -> Any:
     """Parse ``path``; :class:`DataError` names it when it is missing or not JSON."""
     try:
-        return json.loads(path.read_text())
+        return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise DataError(f"{path} is missing") from error
     except (ValueError, RecursionError, OSError) as error:
@@ -74,17 +79,21 @@ def write_jsonl(path: Path, rows: list[dict]) -> None:
 
 
 def read_jsonl(path: Path) -> list[dict]:
-    """One object a line; :class:`DataError` names file and line of what is not."""
+    """One object a line, blank lines aside; :class:`DataError` names file and line of what is not."""
     try:
-        lines = path.read_text().splitlines()
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
     except FileNotFoundError as error:
         raise DataError(f"{path} is missing") from error
+    except (ValueError, OSError) as error:
+        raise DataError(f"{path} is not readable text ({error}); remove it and run the command again") from error
     rows = []
     for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
         try:
             row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise DataError(f"{path}, line {number}: not JSON ({error.msg})") from error
+        except (ValueError, RecursionError) as error:
+            raise DataError(f"{path}, line {number}: not JSON ({error})") from error
         if not isinstance(row, dict):
             raise DataError(f"{path}, line {number}: expected an object, found {type(row).__name__}")
         rows.append(row)
@@ -137,9 +146,13 @@ class Run:
     @property
     def state(self) -> dict[str, Any]:
         """What `run.json` says: dogfast's version and, per stage, the fields and inputs it was run with."""
-        state = read_json(self.root / RUN_FILE)
-        if not isinstance(state, dict) or not isinstance(state.get("stages"), dict):
-            raise DataError(f"{self.root / RUN_FILE} is not a run record; use another --output")
+        try:
+            state = read_json(self.root / RUN_FILE)
+        except DataError:
+            state = None
+        stages = state.get("stages") if isinstance(state, dict) else None
+        if not isinstance(stages, dict) or not all(isinstance(fields, dict) for fields in stages.values()):
+            raise DataError(f"{self.root / RUN_FILE} is not a run record; choose another --output")
         return state
 
     def claim(self, stage: str, fields: dict[str, Any], has_results: bool) -> None:
@@ -176,22 +189,40 @@ def refuse_difference(what: str, before: dict[str, Any], now: dict[str, Any]) ->
 def launch(root: Path, config_toml: str) -> Iterator[Run]:
     """The run at ``root`` for one launch, made when the folder is absent or empty.
 
-    A new run whose first stage fails before it binds anything is removed again. Raises :class:`RunMismatch` when the
-    folder holds something else or another process has the run.
+    A new run whose first stage fails before it leaves anything is removed again. Raises :class:`RunMismatch` when the
+    folder holds something else or another process has the run, :class:`DataError` when its `run.json` is broken.
     """
-    if not is_run(root) and root.exists() and (not root.is_dir() or set(os.listdir(root)) - LAUNCH_FILES):
+    if not is_run(root) and root.exists() and (not root.is_dir() or not all(map(_is_of_launch, os.listdir(root)))):
         raise RunMismatch(f"{root} exists and is not a dogfast run; choose another --output or an empty folder")
+    bare = [folder for folder in (root, *root.parents) if not folder.exists()]
     with exclusive(root):
         run, fresh = Run(root), not is_run(root)
         if fresh:
-            publish(run.config_file, config_toml)
+            sweep_partial(root)
             publish(root / RUN_FILE, to_json({"stages": {}, "versions": versions()}))
+            publish(run.config_file, config_toml)
+        stages = run.state["stages"]
         try:
             yield run
         except DogfastError:
-            if fresh and not run.state["stages"] and not run.root.joinpath("classifiers").exists():
-                shutil.rmtree(root)
+            if fresh and run.state["stages"] == stages and set(os.listdir(root)) <= BARE_FILES:
+                _remove_bare(root, bare)
             raise
+
+
+def _is_of_launch(name: str) -> bool:
+    """Whether a launch that was killed before its `run.json` stood may have left ``name``."""
+    return name in LAUNCH_FILES or name.startswith(f".{RUN_FILE}.part-")
+
+
+def _remove_bare(root: Path, made: list[Path]) -> None:
+    """Take away a run without results, then the folders ``made`` for it as far as they are empty; nothing else."""
+    shutil.rmtree(root / "events", ignore_errors=True)
+    for name in BARE_FILES - {"events"}:
+        (root / name).unlink(missing_ok=True)
+    with suppress(OSError):
+        for folder in made:
+            folder.rmdir()
 
 
 def open_run(root: Path) -> Run:
@@ -211,7 +242,7 @@ def is_run(root: Path) -> bool:
 
 def default_place(classes: str) -> Path:
     """`runs/<classes>`; a folder or tar of images gives its own name."""
-    return RUNS / (Path(classes).resolve().name if os.sep in classes else classes)
+    return RUNS / (Path(classes).resolve().name if os.sep in classes or classes in (".", "..") else classes)
 
 
 def newest_run(parent: Path) -> Path | None:
@@ -228,16 +259,25 @@ def exclusive(root: Path) -> Iterator[None]:
         lock = FileLock(root / LOCK_FILE, timeout=0)
         lock.acquire()
     except Timeout:
-        owner = (root / OWNER_FILE).read_text().strip() if (root / OWNER_FILE).exists() else "another process"
-        raise RunMismatch(f"{root} is in use by {owner}; wait for it, or choose another --output") from None
+        raise RunMismatch(f"{root} is in use by {_owner(root)}; wait for it, or choose another --output") from None
     except OSError as error:
         raise EnvironmentFault(f"cannot write in {root}: {error.strerror}; choose another --output") from error
     try:
-        (root / OWNER_FILE).write_text(f"process {os.getpid()} on {socket.gethostname()}\n")
+        with suppress(OSError):
+            (root / OWNER_FILE).write_text(f"process {os.getpid()} on {socket.gethostname()}\n")
         yield
     finally:
-        (root / OWNER_FILE).unlink(missing_ok=True)
+        with suppress(OSError):
+            (root / OWNER_FILE).unlink()
         lock.release()
+
+
+def _owner(root: Path) -> str:
+    """Who says to hold the run; the file comes and goes while it is read."""
+    try:
+        return (root / OWNER_FILE).read_text().strip() or "another process"
+    except (OSError, ValueError):
+        return "another process"
 
 
 def versions() -> dict[str, str]:

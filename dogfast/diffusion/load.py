@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ ASSETS = Path(__file__).parent.parent / "assets"
 KNOWN_MODELS = {"tiny": str(ASSETS / "tiny"), "sd15": "stable-diffusion-v1-5/stable-diffusion-v1-5"}
 KNOWN_CLIPS = {"sd15": "openai/clip-vit-large-patch14"}
 PROJECTION_FILE = "text_projection.safetensors"
+PARTS = ("feature_extractor", "image_encoder", "scheduler", "text_encoder", "tokenizer", "unet", "vae")
 
 T = TypeVar("T")
 
@@ -63,35 +65,38 @@ class Pipeline:
     def tokenizer(self):
         from transformers import CLIPTokenizer
 
-        return self._load(CLIPTokenizer.from_pretrained, "tokenizer")
+        tokenizer = self._load(CLIPTokenizer.from_pretrained, "tokenizer")
+        encoder = self.text_encoder.config
+        if len(tokenizer) != encoder.vocab_size:
+            counts = f"it knows {len(tokenizer)} tokens, the text encoder {encoder.vocab_size}"
+            raise EnvironmentFault(self._unloadable(self.place, "tokenizer", counts))
+        tokenizer.model_max_length = min(tokenizer.model_max_length, encoder.max_position_embeddings)
+        return tokenizer
 
     @cached_property
     def text_encoder(self) -> torch.nn.Module:
         from transformers import CLIPTextModel
 
-        return _frozen(self._load(CLIPTextModel.from_pretrained, "text_encoder", use_safetensors=True, dtype=torch.float32))
+        return self._network(CLIPTextModel.from_pretrained, "text_encoder", dtype=torch.float32)
 
     @cached_property
     def unet(self) -> torch.nn.Module:
         from diffusers import UNet2DConditionModel
 
-        return _frozen(
-            self._load(UNet2DConditionModel.from_pretrained, "unet", use_safetensors=True, torch_dtype=torch.float32)
-        )
+        return self._network(UNet2DConditionModel.from_pretrained, "unet", torch_dtype=torch.float32)
 
     @cached_property
     def vae(self) -> torch.nn.Module:
         from diffusers import AutoencoderKL
 
-        return _frozen(self._load(AutoencoderKL.from_pretrained, "vae", use_safetensors=True, torch_dtype=torch.float32))
+        return self._network(AutoencoderKL.from_pretrained, "vae", torch_dtype=torch.float32)
 
     @cached_property
     def image_encoder(self) -> torch.nn.Module:
         from transformers import CLIPVisionModelWithProjection
 
-        load = CLIPVisionModelWithProjection.from_pretrained
         subfolder = "image_encoder" if self._has_own_clip else ""
-        return _frozen(self._load(load, subfolder, place=self.clip, use_safetensors=True, dtype=torch.float32))
+        return self._network(CLIPVisionModelWithProjection.from_pretrained, subfolder, self.clip, dtype=torch.float32)
 
     @cached_property
     def text_projection(self) -> torch.Tensor:
@@ -104,17 +109,21 @@ class Pipeline:
     def pixels(self) -> Pixels:
         """How images are prepared for `image_encoder`."""
         subfolder = "feature_extractor" if self._has_own_clip else ""
-        config = self._json("preprocessor_config.json", subfolder)
-        size = config.get("crop_size", config.get("size"))
-        side = size if isinstance(size, int) else size.get("height", size.get("shortest_edge"))
-        return Pixels(side, tuple(config["image_mean"]), tuple(config["image_std"]))
+        name = "preprocessor_config.json"
+        config = self._json(name, subfolder, self.clip)
+        try:
+            size = config["crop_size"] if "crop_size" in config else config["size"]
+            side = size if isinstance(size, int) else size["height"] if "height" in size else size["shortest_edge"]
+            return Pixels(side, tuple(config["image_mean"]), tuple(config["image_std"]))
+        except (KeyError, TypeError) as error:
+            raise EnvironmentFault(self._unloadable(self.clip, f"{subfolder}/{name}", f"{error} is missing")) from error
 
     @cached_property
     def alphas_cumprod(self) -> torch.Tensor:
         """Share of signal variance left at each training timestep: float64 (T,)."""
         from dogfast.diffusion.schedule import alphas_cumprod
 
-        return alphas_cumprod(self._json("scheduler_config.json", "scheduler"))
+        return alphas_cumprod(self._json("scheduler_config.json", "scheduler", self.place))
 
     # -- facts --
     @property
@@ -130,56 +139,73 @@ class Pipeline:
     @cached_property
     def revision(self) -> str:
         """A digest of a folder's configuration and weights, or a hub model's commit."""
-        if Path(self.place).is_dir():
-            files = sorted(p for p in Path(self.place).rglob("*") if p.suffix in {".json", ".safetensors", ".txt"})
-            return digest([(p.relative_to(self.place).as_posix(), file_digest(p)) for p in files])[:16]
-        return str(getattr(self.unet.config, "_commit_hash", None) or self._options["revision"])
+        folder = Path(self.place)
+        if not folder.is_dir():
+            commit_folder = self._file("scheduler_config.json", "scheduler", self.place).parent.parent
+            return commit_folder.name
+        files = sorted(p for part in PARTS for p in (folder / part).rglob("*") if p.suffix in {".json", ".safetensors", ".txt"})
+        files += [p for p in (folder / PROJECTION_FILE,) if p.is_file()]
+        return digest([(p.relative_to(folder).as_posix(), file_digest(p)) for p in files])[:16]
 
     # -- loading --
     @property
     def _has_own_clip(self) -> bool:
         return self.clip == self.place
 
+    def _network(self, load: Callable[..., Any], subfolder: str, place: str | None = None, **options: Any) -> Any:
+        """A network with every weight read from the file: the libraries fill up missing ones at random."""
+        place = place or self.place
+        network, report = self._load(load, subfolder, place, use_safetensors=True, output_loading_info=True, **options)
+        missing = sorted(report["missing_keys"])
+        if missing:
+            reason = f"{len(missing)} weights are not in its file, the first is {missing[0]}"
+            raise EnvironmentFault(self._unloadable(place, subfolder, reason))
+        return network.requires_grad_(False).eval()
+
     def _load(self, load: Callable[..., T], subfolder: str, place: str | None = None, **options: Any) -> T:
         _quiet_libraries()
         place = place or self.place
-        source = self._options if place == self.place else {"local_files_only": self._options["local_files_only"]}
         try:
-            return load(place, subfolder=subfolder, **source, **options)
-        except (OSError, ValueError, KeyError, RuntimeError) as error:
-            raise EnvironmentFault(self._missing(place, subfolder, error)) from error
+            return load(place, subfolder=subfolder, **self._source(place), **options)
+        except Exception as error:  # what the libraries raise for damaged files has no common base
+            raise EnvironmentFault(self._unloadable(place, subfolder, _first_line(error))) from error
 
-    def _missing(self, place: str, part: str, error: Exception) -> str:
-        what = f"--model {self.name}: cannot load {part or 'the CLIP'} from {place}"
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    def _source(self, place: str) -> dict[str, Any]:
+        """``--revision`` names a commit of the generator, never one of a foreign CLIP."""
+        return {name: value for name, value in self._options.items() if place == self.place or name != "revision"}
+
+    def _unloadable(self, place: str, part: str, reason: str) -> str:
+        flag = f"--model {self.name}" if place == self.place else f"--clip {place}"
+        what = f"{flag}: cannot load {part or 'the CLIP'} from {place} ({reason.rstrip('.')})"
         if Path(place).is_dir():
-            return f"{what} ({reason}); it must be a diffusers folder of Stable Diffusion 1.x with safetensors weights"
-        return f"{what} ({reason}); go online, fill the hub's cache, or give a local folder with --model PATH"
+            kind = "a diffusers folder of Stable Diffusion 1.x" if place == self.place else "a transformers folder of a CLIP"
+            return f"{what}; it must be {kind} with safetensors weights"
+        return f"{what}; go online, fill the hub's cache, or give a local folder with {flag.split()[0]} PATH"
 
-    def _file(self, name: str, subfolder: str) -> Path:
-        place = self.clip if subfolder in ("", "feature_extractor") else self.place
+    def _file(self, name: str, subfolder: str, place: str) -> Path:
         if Path(place).is_dir():
             return Path(place) / subfolder / name
         from huggingface_hub import hf_hub_download
         from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
         try:
-            return Path(hf_hub_download(place, name, subfolder=subfolder or None, **self._options))
-        except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-            raise EnvironmentFault(self._missing(place, f"{subfolder}/{name}", error)) from error
+            return Path(hf_hub_download(place, name, subfolder=subfolder or None, **self._source(place)))
+        except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
+            raise EnvironmentFault(self._unloadable(place, f"{subfolder}/{name}".lstrip("/"), _first_line(error))) from error
 
-    def _json(self, name: str, subfolder: str) -> dict[str, Any]:
-        path = self._file(name, subfolder)
+    def _json(self, name: str, subfolder: str, place: str) -> dict[str, Any]:
+        path = self._file(name, subfolder, place)
         try:
-            return json.loads(path.read_text())
-        except (OSError, json.JSONDecodeError) as error:
-            raise EnvironmentFault(f"--model {self.name}: {path} is missing or no JSON ({error})") from error
+            return dict(json.loads(path.read_text()))
+        except (OSError, ValueError, TypeError) as error:
+            reason = f"{path} is missing or no JSON object: {_first_line(error)}"
+            raise EnvironmentFault(self._unloadable(place, f"{subfolder}/{name}".lstrip("/"), reason)) from error
 
     def _own_projection(self) -> torch.Tensor:
         from safetensors import SafetensorError
         from safetensors.torch import load_file
 
-        path = self._file(PROJECTION_FILE, "")
+        path = self._file(PROJECTION_FILE, "", self.place)
         try:
             return load_file(path)["weight"].float()
         except (OSError, KeyError, SafetensorError) as error:
@@ -188,9 +214,7 @@ class Pipeline:
     def _foreign_projection(self) -> torch.Tensor:
         from transformers import CLIPTextModelWithProjection
 
-        clip = self._load(
-            CLIPTextModelWithProjection.from_pretrained, "", place=self.clip, use_safetensors=True, dtype=torch.float32
-        )
+        clip = self._network(CLIPTextModelWithProjection.from_pretrained, "", self.clip, dtype=torch.float32)
         if not _same_tower(clip, self.text_encoder):
             raise EnvironmentFault(
                 f"--clip {self.clip}: its text tower is not the one of --model {self.name}; give the CLIP it was trained with"
@@ -198,23 +222,25 @@ class Pipeline:
         return clip.text_projection.weight.detach()
 
 
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
 def _quiet_libraries() -> None:
-    """Keep the libraries' bars and advice to their own users off our screen."""
+    """Keep the libraries' bars, advice and error tables to their own users off our screen: what fails, we say."""
     import diffusers.utils.logging
     import transformers.utils.logging
 
     for library in (diffusers.utils.logging, transformers.utils.logging):
         library.disable_progress_bar()
-        library.set_verbosity_error()
-
-
-def _frozen(network: torch.nn.Module) -> torch.nn.Module:
-    return network.requires_grad_(False).eval()
+        library.set_verbosity(logging.CRITICAL)
 
 
 def _same_tower(clip: torch.nn.Module, text_encoder: torch.nn.Module) -> bool:
     def tower(network: torch.nn.Module) -> dict[str, torch.Tensor]:
-        return {n.removeprefix("text_model."): p for n, p in network.named_parameters() if not n.startswith("text_projection")}
+        named = network.named_parameters()
+        return {n.removeprefix("text_model."): p.cpu() for n, p in named if not n.startswith("text_projection")}
 
     ours, theirs = tower(text_encoder), tower(clip)
-    return ours.keys() == theirs.keys() and all(torch.allclose(ours[n], theirs[n], atol=1e-3) for n in ours)
+    same_shapes = {n: p.shape for n, p in ours.items()} == {n: p.shape for n, p in theirs.items()}
+    return same_shapes and all(torch.allclose(ours[n], theirs[n], atol=1e-3) for n in ours)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import math
 import re
 import tarfile
 from collections.abc import Iterator
@@ -17,12 +18,16 @@ from PIL import Image
 
 from dogfast.errors import DataError
 from dogfast.run import read_json
-from dogfast.shards.format import Facts, Sample
+from dogfast.shards.format import Facts, Sample, record_name, tar_name
 
-MEMBER = re.compile(r"^([0-9A-Za-z_-]{1,64})\.(png|jpg|json)$")
+MEMBER = re.compile(r"([0-9A-Za-z_-]{1,64})\.(png|jpg|json)")
+SURROGATE = re.compile("[\ud800-\udfff]")
+BLOCK = tarfile.BLOCKSIZE
+MAX_SHARD_BYTES = 4 * 2**30
 MAX_MEMBER_BYTES = 32 * 2**20
 MAX_PIXELS = 16_000_000
 FIELDS = {name: {"int": int, "float": float, "str": str}[kind] for name, kind in Facts.__annotations__.items()}
+RECORD_FIELDS = {"shard": int, "tar": str, "samples": int, "bytes": int, "sha256": str}
 
 
 def read_records(folder: Path) -> list[dict[str, Any]]:
@@ -30,9 +35,9 @@ def read_records(folder: Path) -> list[dict[str, Any]]:
     records = []
     for path in sorted((folder / "records").glob("[0-9]*.json")):
         record = read_json(path)
-        if not isinstance(record, dict) or not {"shard", "tar", "samples", "sha256"} <= record.keys():
+        if not _is_record(path, record):
             raise DataError(f"{path} is not a shard record; remove it, then `dogfast generate` again paints that shard anew")
-        if Path(record["tar"]).name != record["tar"] or not (folder / record["tar"]).is_file():
+        if record["tar"] != tar_name(record["shard"]) or not (folder / record["tar"]).is_file():
             raise DataError(
                 f"{path} names {record['tar']!r}, which is missing; remove the record, then `dogfast generate` again paints it anew"
             )
@@ -45,25 +50,22 @@ def read_shard(path: Path, sha256: str | None = None) -> Iterator[Sample]:
 
     Raises :class:`DataError` naming the shard and member for anything but pairs of a small regular image and its facts.
     """
-    content = path.read_bytes()
+    content = _content(path)
     if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
         raise DataError(
             f"{path} is damaged: its SHA-256 is not the recorded one; "
             f"remove {path.parent / 'records'}/{path.stem[-5:]}.json and run `dogfast generate` again"
         )
     pending: dict[str, dict[str, bytes]] = {}
-    try:
-        with tarfile.open(fileobj=io.BytesIO(content), mode="r:") as tar:
-            for member in tar:
-                key, suffix, body = _checked_member(path, tar, member)
-                parts = pending.setdefault(key, {})
-                if suffix in parts:
-                    raise DataError(f"{path}: {member.name} stands twice")
-                parts[suffix] = body
-                if len(parts) == 2:
-                    yield _sample(path, key, pending.pop(key))
-    except tarfile.TarError as error:
-        raise DataError(f"{path} is not a readable tar ({error})") from error
+    seen: set[tuple[str, str]] = set()
+    for key, suffix, body in _members(path, content):
+        if (key, suffix) in seen:
+            raise DataError(f"{path}: {key}.{suffix} stands twice")
+        seen.add((key, suffix))
+        parts = pending.setdefault(key, {})
+        parts[suffix] = body
+        if len(parts) == 2:
+            yield _sample(path, key, pending.pop(key))
     if pending:
         raise DataError(f"{path}: sample {next(iter(pending))!r} lacks its image or its json")
 
@@ -109,18 +111,50 @@ def load_outliers(folder: Path, side_px: int) -> Outliers:
     return Outliers(torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous(), facts)
 
 
-def _checked_member(path: Path, tar: tarfile.TarFile, member: tarfile.TarInfo) -> tuple[str, str, bytes]:
-    match = MEMBER.match(member.name)
-    if match is None or not member.isreg():
-        raise DataError(f"{path}: unexpected member {member.name!r}; only KEY.png, KEY.jpg and KEY.json belong there")
-    if member.size > MAX_MEMBER_BYTES:
-        raise DataError(f"{path}: {member.name} is larger than {MAX_MEMBER_BYTES >> 20} MiB")
-    file = tar.extractfile(member)
-    assert file is not None, "a regular member has content"
-    body = file.read()
-    if len(body) != member.size:
-        raise DataError(f"{path}: {member.name} is cut short")
-    return match[1], match[2], body
+def _is_record(path: Path, record: Any) -> bool:
+    if not isinstance(record, dict) or any(type(record.get(name)) is not kind for name, kind in RECORD_FIELDS.items()):
+        return False
+    return record_name(record["shard"]) == path.name and record["samples"] >= 0
+
+
+def _content(path: Path) -> bytes:
+    try:
+        if path.stat().st_size > MAX_SHARD_BYTES:
+            raise DataError(f"{path} is larger than {MAX_SHARD_BYTES >> 30} GiB; shards of dogfast are not")
+        return path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error.strerror})") from error
+
+
+def _members(path: Path, content: bytes) -> Iterator[tuple[str, str, bytes]]:
+    """Key, suffix and body of every member.
+
+    Each header is parsed alone, so that no link, extension or sparse map ever acts, and the archive must end as tars do:
+    `tarfile` itself takes a torn header for the end.
+    """
+    at = 0
+    while any(content[at : at + BLOCK]):
+        member = _header(path, content[at : at + BLOCK])
+        match = MEMBER.fullmatch(member.name)
+        if match is None or member.type not in (tarfile.REGTYPE, tarfile.AREGTYPE):
+            raise DataError(f"{path}: unexpected member {member.name!r}; only KEY.png, KEY.jpg and KEY.json belong there")
+        if not 0 <= member.size <= MAX_MEMBER_BYTES:
+            raise DataError(f"{path}: {member.name} is larger than {MAX_MEMBER_BYTES >> 20} MiB")
+        body = content[at + BLOCK : at + BLOCK + member.size]
+        if len(body) != member.size:
+            raise DataError(f"{path}: {member.name} is cut short")
+        yield match[1], match[2], body
+        at += BLOCK + -(-member.size // BLOCK) * BLOCK
+    rest = len(content) - at
+    if rest < 2 * BLOCK or content.count(b"\0", at) != rest:
+        raise DataError(f"{path} is cut short or damaged: it does not end as a tar does")
+
+
+def _header(path: Path, block: bytes) -> tarfile.TarInfo:
+    try:
+        return tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
+    except (tarfile.TarError, ValueError) as error:
+        raise DataError(f"{path} is not a readable tar ({error})") from error
 
 
 def _sample(path: Path, key: str, parts: dict[str, bytes]) -> Sample:
@@ -129,11 +163,18 @@ def _sample(path: Path, key: str, parts: dict[str, bytes]) -> Sample:
         raise DataError(f"{path}: sample {key!r} is not one image and one json")
     try:
         facts = json.loads(parts["json"])
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{path}: {key}.json is not JSON") from error
     if not isinstance(facts, dict):
         raise DataError(f"{path}: {key}.json is not an object")
-    wrong = [name for name, kind in FIELDS.items() if type(facts.get(name)) is not kind]
+    wrong = [name for name, kind in FIELDS.items() if not _is_proper(facts.get(name), kind)]
     if wrong or facts["key"] != key:
         raise DataError(f"{path}: {key}.json has no proper {wrong[0] if wrong else 'key'}")
     return Sample(facts, parts[suffix], suffix)
+
+
+def _is_proper(value: Any, kind: type) -> bool:
+    """Of the very type, a float finite, a text that can be written as UTF-8."""
+    if type(value) is not kind:
+        return False
+    return math.isfinite(value) if kind is float else not SURROGATE.search(value) if kind is str else True

@@ -13,7 +13,10 @@ FIELDS = {"cls": int, "class_name": str, "strategy": str, "anchor": str, "text":
 
 def read_conditions(path: Path) -> list[dict[str, Any]]:
     """The conditions of a run; :class:`DataError` names file, line and field of what is not one."""
-    conditions = read_jsonl(path)
+    try:
+        conditions = read_jsonl(path)
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path} is not a text of JSON lines ({error})") from error
     if not conditions:
         raise DataError(f"{path} holds no condition; run `dogfast anchors` again")
     for number, condition in enumerate(conditions, 1):
@@ -22,8 +25,18 @@ def read_conditions(path: Path) -> list[dict[str, Any]]:
             wrong = ["text"]
         if wrong:
             raise DataError(f"{path}, line {number}: {wrong[0]!r} is missing or of the wrong type")
+    _refuse_twins(path, conditions)
     return conditions
 
 
 def _is_text(text: list) -> bool:
     return len(text) == 1 and isinstance(text[0], list) and len(text[0]) == 2 and isinstance(text[0][0], str)
+
+
+def _refuse_twins(path: Path, conditions: list[dict[str, Any]]) -> None:
+    """One class and prompt twice would grow from the same seeds, so every image would be painted twice."""
+    first: dict[tuple[str, str], int] = {}
+    for number, condition in enumerate(conditions, 1):
+        twin = first.setdefault((condition["class_name"], condition["text"][0][0]), number)
+        if twin != number:
+            raise DataError(f"{path}, line {number}: the same class and text as line {twin}; remove one")

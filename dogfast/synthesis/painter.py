@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -52,7 +52,10 @@ SeedOf = Callable[[int, int], int]
 def paint(
     brush: Brush, conditions: list[int], seed_of: SeedOf, advance: Callable[[int], None] = lambda n: None
 ) -> list[Painted]:
-    """Paint one image of each entry of ``conditions``; faulty ones are painted again from sub-seeds, `MAX_ATTEMPTS` times at most."""
+    """Paint one image of each entry of ``conditions``; faulty ones are painted again from sub-seeds, `MAX_ATTEMPTS` times at most.
+
+    What is still faulty, or a copy of an earlier image, is returned with its fault.
+    """
     painted: dict[int, Painted] = {}
     left = list(range(len(conditions)))
     for attempt in range(MAX_ATTEMPTS):
@@ -68,6 +71,7 @@ def paint(
         left = _refused(painted)
         if not left:
             break
+    painted |= {place: replace(painted[place], fault=painted[place].fault or "duplicate") for place in left}
     return [painted[place] for place in range(len(conditions))]
 
 

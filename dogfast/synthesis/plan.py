@@ -16,6 +16,9 @@ from typing import Any
 from dogfast.errors import DataError
 from dogfast.run import publish, read_json, to_json
 
+MAX_SAMPLES = 10_000
+"""A key has four digits for the place in a shard."""
+
 
 @dataclass(frozen=True)
 class Item:
@@ -75,10 +78,17 @@ def _in_turn(segment: Segment, rows: list[int]) -> Iterator[tuple[int, int]]:
 
 # --- on disk ----------------------------------------------------------------------------------------------------
 def read_segments(folder: Path) -> list[Segment]:
-    """The segments of a source, in order; :class:`DataError` names a file that is not one."""
-    segments = []
-    for path in sorted(folder.glob("[0-9]*.json")):
-        segments.append(_parsed(path, read_json(path)))
+    """The segments of a source, in order; :class:`DataError` names a file that is missing, not one, or does not go on where the one before ended."""
+    segments: list[Segment] = []
+    painted: dict[int, int] = {}
+    for number in range(len(list(folder.glob("[0-9]*.json")))):
+        path = folder / f"{number:03d}.json"
+        segment = _parsed(path, read_json(path))
+        goes_on = all(first == painted.get(row, 0) for row, (first, _) in segment.counts.items())
+        if segment.first_shard != sum(before.shards for before in segments) or not goes_on:
+            raise _broken(path)
+        painted |= {row: first + count for row, (first, count) in segment.counts.items()}
+        segments.append(segment)
     return segments
 
 
@@ -91,7 +101,20 @@ def append_segment(folder: Path, segment: Segment) -> None:
 
 def _parsed(path: Path, body: Any) -> Segment:
     try:
-        counts = {int(row): (int(first), int(count)) for row, first, count in body["counts"]}
-        return Segment(int(body["first_shard"]), int(body["samples_per_shard"]), counts)
+        counts = {_whole(row, 0): (_whole(first, 0), _whole(count, 1)) for row, first, count in body["counts"]}
+        segment = Segment(_whole(body["first_shard"], 0), _whole(body["samples_per_shard"], 1, MAX_SAMPLES), counts)
     except (KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{path} is not a segment of a plan; remove the run's plan/ and outliers/ to start it anew") from error
+        raise _broken(path) from error
+    if not counts or len(counts) != len(body["counts"]):
+        raise _broken(path)
+    return segment
+
+
+def _whole(value: Any, least: int, most: float = float("inf")) -> int:
+    if type(value) is not int or not least <= value <= most:
+        raise ValueError(value)
+    return value
+
+
+def _broken(path: Path) -> DataError:
+    return DataError(f"{path} is not a segment of this plan; remove the run's plan/ and outliers/ to start it anew")

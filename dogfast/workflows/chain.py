@@ -8,18 +8,43 @@ from typing import Any
 import numpy as np
 
 from dogfast.classifiers.loading import is_trained
+from dogfast.classifiers.wrn import parse_backbone
 from dogfast.concepts.stage import find_anchors
 from dogfast.config import RunConfig
-from dogfast.data.catalogue import load_id
+from dogfast.data.catalogue import load_id, parse_ood
 from dogfast.detection.stage import evaluate
+from dogfast.environment import choose_device
 from dogfast.events import Events
 from dogfast.reporting.page import write_report
 from dogfast.run import Run
+from dogfast.synthesis.recipes import resolve_recipe
 from dogfast.synthesis.stage import generate
 from dogfast.training.names import classifier_name, start_name
+from dogfast.training.sources import NOISE, shards_of
 from dogfast.training.stage import train
 
 ID_TWINS = 6
+
+
+def check_generate(config: RunConfig) -> None:
+    """Refuse what `generate` would only notice after the anchors were found."""
+    resolve_recipe(config.synthesis)
+    choose_device(config.model.device)
+
+
+def check_train(config: RunConfig, run: Run) -> None:
+    """Refuse what `train` would only notice after outliers or a starting classifier were made."""
+    settings = config.training
+    parse_backbone(settings.backbone)
+    choose_device(config.model.device)
+    if settings.objective != "ce" and settings.outliers not in (NOISE, config.synthesis.strategy):
+        shards_of(run, settings.outliers)
+
+
+def check_evaluate(config: RunConfig) -> None:
+    """Refuse what `evaluate` would only notice after a classifier was trained."""
+    for entry in config.detection.ood:
+        parse_ood(entry, config.data)
 
 
 def run_anchors(config: RunConfig, run: Run, events: Events) -> dict[str, Any]:
@@ -28,6 +53,7 @@ def run_anchors(config: RunConfig, run: Run, events: Events) -> dict[str, Any]:
 
 def run_generate(config: RunConfig, run: Run, events: Events) -> dict[str, Any]:
     """`generate`, with the anchors it needs found first."""
+    check_generate(config)
     if not run.conditions.exists():
         events.say("no anchors yet: finding them first")
     find_anchors(config, run, events)
@@ -36,6 +62,7 @@ def run_generate(config: RunConfig, run: Run, events: Events) -> dict[str, Any]:
 
 def run_train(config: RunConfig, run: Run, events: Events) -> dict[str, Any]:
     """`train`, with the outliers and the starting classifier it needs made first."""
+    check_train(config, run)
     settings = config.training
     if settings.objective != "ce":
         if settings.outliers == config.synthesis.strategy and not any(run.outliers(settings.outliers).glob("records/*.json")):
@@ -49,6 +76,7 @@ def run_train(config: RunConfig, run: Run, events: Events) -> dict[str, Any]:
 
 def run_evaluate(config: RunConfig, run: Run, events: Events) -> dict[str, Any]:
     """`evaluate`, with the classifier trained first."""
+    check_evaluate(config)
     name = classifier_name(config.training)
     if not is_trained(run.classifier(name)):
         events.say(f"no classifier {name!r} yet: training it first")

@@ -8,28 +8,17 @@ from collections.abc import Callable
 from typing import Any
 
 from dogfast.config import RunConfig
+from dogfast.config.presets import preset
 from dogfast.detection.table import format_table
 from dogfast.events import Events
 from dogfast.run import Run
 from dogfast.workflows.chain import run_anchors, run_evaluate, run_generate, run_report, run_train
 
 SETTINGS: dict[str, dict[str, Any]] = {
-    "data": {"classes": "shapes", "id_images": 1500},
-    "concepts": {"inversion_steps": 100, "inversion_batch": 64},
-    "synthesis": {"m": 188, "samples_per_shard": 376},
-    "training": {
-        "backbone": "wrn-16-2",
-        "dropout": 0.0,
-        "pretrain_epochs": 25,
-        "pretrain_lr": 0.1,
-        "epochs": 5,
-        "lr": 0.01,
-        "batch": 64,
-        "ood_batch": 64,
-    },
-    "detection": {"ood": ("held-out-shapes", "glyphs", "stripes", "noise"), "ood_images": 1000},
+    "synthesis": {"m": 188},
+    "detection": {"ood": ("held-out-shapes", "glyphs", "stripes", "noise")},
 }
-"""About as many outliers as ID images, small enough for two cores and five minutes."""
+"""About as many outliers as ID images; all else is the preset of `shapes`."""
 
 ROWS = (("ce", "dog"), ("oe", "noise"), ("oe", "dog"), ("dog", "dog"))
 """(objective, source) of every classifier of the table."""
@@ -37,7 +26,7 @@ ROWS = (("ce", "dog"), ("oe", "noise"), ("oe", "dog"), ("dog", "dog"))
 
 def demo_config(seed: int) -> RunConfig:
     seeded = {"concepts": {"concepts_seed": seed}, "synthesis": {"seed": seed}, "training": {"train_seed": seed}}
-    return RunConfig().with_values(SETTINGS, "demo").with_values(seeded, "demo")
+    return preset("shapes").with_values(SETTINGS, "demo").with_values(seeded, "demo")
 
 
 def demo(config: RunConfig, run: Run, events: Events) -> dict[str, Any]:

@@ -1,0 +1,67 @@
+"""Write the README's figures from benchmarks/results/: `python benchmarks/readme.py`; `--check` only compares.
+
+A block stands between `<!-- NAME -->` and `<!-- /NAME -->`; what cannot be rendered for want of its file says `not run`.
+"""
+
+import json
+import re
+import sys
+from pathlib import Path
+
+from dogfast.detection.table import format_table
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+
+
+def demo_block(result: dict) -> str:
+    """Table and seconds of `dogfast demo`."""
+    table = format_table({name: (found["id_accuracy"], found["rows"]) for name, found in result["evaluations"].items()})
+    stages = ", ".join(f"{stage} {seconds:.0f}" for stage, seconds in result["seconds"].items())
+    return f"```\n{table}\n```\n\n{result['total_s']:.0f} seconds on {result['hardware']}: {stages}."
+
+
+def cifar_block(result: dict) -> str:
+    """The starting classifier on real CIFAR-10."""
+    table = format_table({result["name"]: (result["id_accuracy"], result["rows"])})
+    return f"```\n{table}\n```\n\n{result['budget']}, on {result['hardware']}."
+
+
+def tiny_block(result: dict) -> str:
+    """What a judge says of the embedded generator."""
+    worst = sorted(result["per_word"].items(), key=lambda item: item[1]["samples"])[:6]
+    weak = ", ".join(f"{word} {100 * found['samples']:.0f} %" for word, found in worst)
+    return (
+        f"A classifier trained on true renders names {100 * result['samples_named_right']:.0f} % of the samples right "
+        f"(true renders: {100 * result['renders_named_right']:.0f} %); their spread within a word is "
+        f"{result['diversity_against_renders']:.2f} of the true renders'; CLIP ranks the right word first for "
+        f"{100 * result['clip_right_word_first']:.0f} % of true renders. Weakest words: {weak}."
+    )
+
+
+BLOCKS = {"demo": demo_block, "cifar10-ce": cifar_block, "tiny": tiny_block}
+
+
+def render(text: str) -> str:
+    """``text`` with every block written anew."""
+    for name, block in BLOCKS.items():
+        path = RESULTS / f"{name}.json"
+        body = block(json.loads(path.read_text())) if path.exists() else "not run"
+        pattern = re.compile(rf"(<!-- {name} -->\n).*?(\n<!-- /{name} -->)", re.DOTALL)
+        text, found = pattern.subn(lambda match, body=body: match[1] + body + match[2], text)
+        assert found == 1, f"the README has no block {name}"
+    return text
+
+
+def main() -> int:
+    path = ROOT / "README.md"
+    written = path.read_text()
+    rendered = render(written)
+    if "--check" in sys.argv:
+        return int(rendered != written)
+    path.write_text(rendered)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

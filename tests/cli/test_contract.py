@@ -1,0 +1,158 @@
+"""The command line's frozen surface: flags, exit codes, JSON lines, and how fast it answers."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+
+ENVIRONMENT = {key: value for key, value in os.environ.items() if not key.startswith("DOGFAST")}
+
+SHARED = {"--config", "--set", "--dry-run", "--json", "--quiet", "--help"}
+DATA = {"--classes", "--data", "--image-px", "--id-images", "--match-codec"}
+MODEL = {"--model", "--revision", "--clip", "--precision", "--device", "--offline", "--no-offline"}
+CONCEPTS = {
+    "--vocabulary", "--exclude-words", "--prompt", "--inversion-steps", "--inversion-batch", "--inversion-lr",
+    "--inversion-images", "--top-k", "--eta", "--anchor-quantile", "--margin", "--concepts-seed",
+}  # fmt: skip
+SYNTHESIS = {
+    "--m", "--strategy", "--recipe", "--steps", "--guidance-scale", "--guidance-start", "--guidance-stop", "--resolution",
+    "--samples-per-shard", "--rows", "--seed",
+}  # fmt: skip
+TRAINING = {
+    "--objective", "--outliers", "--backbone", "--dropout", "--pretrain-epochs", "--pretrain-lr", "--epochs", "--lr", "--batch",
+    "--ood-batch", "--oe-weight", "--momentum", "--weight-decay", "--wor-step", "--wor-sign", "--wor-strengths",
+    "--wor-smoothing", "--wor-warmup", "--train-precision", "--train-seed",
+}  # fmt: skip
+DETECTION = {"--scores", "--ood", "--ood-images", "--ash-percentile"}
+COMMANDS = {
+    "doctor": {"--json", "--help"},
+    "anchors": SHARED | DATA | MODEL | CONCEPTS | {"--output"},
+    "generate": SHARED | DATA | MODEL | CONCEPTS | SYNTHESIS | {"--output"},
+    "train": SHARED | DATA | MODEL | TRAINING,
+    "evaluate": SHARED | DATA | MODEL | TRAINING | DETECTION,
+    "report": SHARED | DATA,
+    "demo": SHARED | MODEL | {"--output", "--seed"},
+}
+
+
+def dogfast(*words, cwd, **environment):
+    command = [sys.executable, "-m", "dogfast", *words]
+    return subprocess.run(command, cwd=cwd, env=ENVIRONMENT | environment, capture_output=True, text=True, timeout=300)
+
+
+def flags_of(command):
+    from dogfast.cli.main import app
+    from typer.main import get_command
+
+    parameters = get_command(app).commands[command].params
+    return {name for p in parameters for name in (*p.opts, *p.secondary_opts) if name.startswith("--")} | {"--help"}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_flags_are_exactly_the_fields(command):
+    assert flags_of(command) == COMMANDS[command]
+
+
+def test_help_imports_no_torch_and_is_quick(tmp_path):
+    code = "import sys; sys.argv = ['dogfast', '--help']\nfrom dogfast.cli.main import _exit_code\n_exit_code()\n"
+    code += "heavy = {'torch', 'diffusers', 'transformers', 'numpy', 'sklearn', 'matplotlib'} & set(sys.modules)\nassert not heavy, heavy"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "generate" in done.stdout
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help(command, tmp_path):
+    done = dogfast(command, "--help", cwd=tmp_path)
+    assert done.returncode == 0 and "Usage: " in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "named"),
+    [
+        (["generate", "--classes", "nonesuch"], 2, "--classes 'nonesuch'"),
+        (["generate", "--classes", "cifar10"], 4, "--data cifar10=PATH"),
+        (["generate", "--m", "0"], 2, "--m 0"),
+        (["generate", "--m", "many"], 2, "--m"),
+        (["generate", "--no-such-flag"], 2, "--no-such-flag"),
+        (["nosuchcommand"], 2, "nosuchcommand"),
+        (["generate", "--model", "nonesuch"], 3, "--model 'nonesuch'"),
+        (["generate", "--device", "cuda:7"], 3, "--device cuda:7"),
+        (["generate", "--recipe", "nonesuch"], 2, "--recipe 'nonesuch'"),
+        (["generate", "--config", "missing.toml"], 2, "missing.toml"),
+        (["generate", "--set", "a"], 2, "--set 'a'"),
+        (["generate", "--set", "synthesis.nonesuch=1"], 2, "synthesis.nonesuch"),
+        (["generate", "--data", "cifar10"], 2, "--data 'cifar10'"),
+        (["train", "no-run-here"], 6, "no-run-here"),
+        (["evaluate", "no-run-here"], 6, "no-run-here"),
+        (["report", "no-run-here"], 6, "no-run-here"),
+        (["train", "--objective", "nonesuch"], 2, "--objective 'nonesuch'"),
+        (["train", "--backbone", "wrn-5-1", "--objective", "ce"], 2, "--backbone"),
+        (["train", "--objective", "oe", "--outliers", "nonesuch"], 4, "--outliers 'nonesuch'"),
+        (["evaluate", "--scores", "nonesuch"], 2, "--scores 'nonesuch'"),
+        (["evaluate", "--ood", "nonesuch"], 4, "--ood 'nonesuch'"),
+    ],
+)
+def test_mistakes_get_one_sentence_the_right_code_and_leave_nothing(words, code, named, tmp_path):
+    done = dogfast(*words, cwd=tmp_path)
+    assert done.returncode == code, done.stderr
+    assert named in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not list(tmp_path.rglob("*")), "a refused command left files"
+
+
+def test_a_folder_that_is_no_run_is_refused_and_kept(tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("years of work")
+    for command in (["generate", "--output", "mine"], ["train", "mine"], ["evaluate", "mine"], ["report", "mine"]):
+        done = dogfast(*command, cwd=tmp_path)
+        assert done.returncode == 6 and "mine" in done.stderr
+    assert [p.name for p in (tmp_path / "mine").iterdir()] == ["thesis.txt"]
+
+
+@pytest.mark.parametrize("command", ["anchors", "generate", "train", "evaluate", "demo"])
+def test_dry_run_counts_and_writes_nothing(command, tmp_path):
+    done = dogfast(command, "--dry-run", "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    planned = json.loads(done.stdout.splitlines()[-1])
+    assert planned["dry_run"] is True and planned["disk_free_bytes"] > 0
+    assert not list(tmp_path.rglob("*"))
+
+
+def test_dry_run_of_generate_knows_its_size(tmp_path):
+    planned = json.loads(dogfast("generate", "--m", "50", "--dry-run", "--json", cwd=tmp_path).stdout)
+    assert planned["images"] == planned["images_left"] == 8 * 50
+    assert planned["shards"] == 1 and planned["bytes"] > 0
+
+
+def test_dry_run_refuses_what_the_run_would(tmp_path):
+    assert dogfast("generate", "--classes", "nonesuch", "--dry-run", cwd=tmp_path).returncode == 2
+    assert dogfast("train", "--backbone", "resnet", "--dry-run", cwd=tmp_path).returncode == 2
+
+
+def test_doctor_names_every_finding_with_its_fix(tmp_path):
+    done = dogfast("doctor", "--json", cwd=tmp_path)
+    answer = json.loads(done.stdout.splitlines()[-1])
+    found = {finding["name"]: finding for finding in answer["findings"]}
+    assert {"torch", "device", "precision", "model tiny", "memory", "disk"} <= found.keys()
+    assert all(finding["fix"] for finding in answer["findings"] if finding["status"] != "ok")
+    assert done.returncode == (3 if any(f["status"] == "fail" for f in answer["findings"]) else 0)
+
+
+def test_variable_names_the_run(tmp_path):
+    done = dogfast("train", cwd=tmp_path, DOGFAST_RUN="gone")
+    assert done.returncode == 6 and "gone" in done.stderr
+
+
+@pytest.mark.slow
+def test_help_answers_in_under_three_tenths_of_a_second(tmp_path):
+    """Best of five: a shared machine can only be slower than itself."""
+    seconds = []
+    for _ in range(5):
+        started = time.perf_counter()
+        assert dogfast("--help", cwd=tmp_path).returncode == 0
+        seconds.append(time.perf_counter() - started)
+    assert min(seconds) < 0.3

@@ -1,0 +1,103 @@
+"""What a person types: the bare commands, one after the other, in an empty folder."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from dogfast.config.presets import preset
+from dogfast.data import shapes
+
+ENVIRONMENT = {key: value for key, value in os.environ.items() if not key.startswith("DOGFAST")}
+SCORES = ("msp", "energy", "ash-s")
+
+
+def typed(command, cwd):
+    """Run ``command`` and give its answer; the last line of stdout when it asked for JSON."""
+    words = command.split()
+    assert words[0] == "dogfast"
+    done = subprocess.run([sys.executable, "-m", *words], cwd=cwd, env=ENVIRONMENT, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+    return (json.loads(done.stdout.splitlines()[-1]) if "--json" in words else done.stdout), done.stderr
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """An empty folder in which the four commands were typed; their answers are kept beside it."""
+    place = tmp_path_factory.mktemp("empty")
+    answers = {
+        "generate": typed("dogfast generate --classes shapes --m 50 --json", place),
+        "train": typed("dogfast train --json", place),
+        "evaluate": typed("dogfast evaluate --json", place),
+        "report": typed("dogfast report", place),
+    }
+    return place, answers
+
+
+def test_generate_paints_m_outliers_of_every_class(folder):
+    place, answers = folder
+    answer, said = answers["generate"]
+    assert answer["outliers"] == 50 * len(shapes.ID_WORDS) and answer["failed"] == 0
+    assert answer["run"] == "runs/shapes" and answer["source"] == "dog" and answer["img_per_s"] > 0
+    assert "no anchors yet: finding them first" in said
+    records = sorted((place / "runs/shapes/outliers/dog/records").iterdir())
+    assert len(records) == answer["shards"]
+
+
+def test_anchors_are_known_words_that_are_no_class(folder):
+    place, _ = folder
+    anchors = [json.loads(line) for line in (place / "runs/shapes/concepts/anchors.jsonl").read_text().splitlines()]
+    assert {anchor["word"] for anchor in anchors} <= set(shapes.VOCABULARY)
+    assert {anchor["owner"] for anchor in anchors} == set(range(len(shapes.ID_WORDS)))
+
+
+def test_train_takes_the_newest_run_and_trains_the_start_first(folder):
+    place, answers = folder
+    answer, said = answers["train"]
+    assert answer["name"] == "dog" and "runs/shapes (the newest under runs/)" in said
+    assert "no starting classifier yet: training ce first" in said
+    assert answer["id_accuracy"] > 0.5, "eight classes: chance is 0.125"
+    assert (place / "runs/shapes/classifiers/ce/train.json").exists()
+    assert (place / answer["model"]).exists()
+
+
+def test_evaluate_measures_every_score_on_every_set(folder):
+    place, answers = folder
+    answer, _ = answers["evaluate"]
+    sets = {row["dataset"] for row in answer["rows"]}
+    assert sets == {"held-out-shapes", "glyphs", "stripes", "checkers", "noise"}
+    assert {row["score"] for row in answer["rows"]} == set(SCORES)
+    assert len(answer["rows"]) == len(SCORES) * len(sets)
+    fields = {"score", "dataset", "group", "fpr95", "fpr95_ood", "auroc", "aupr_in", "aupr_out", "n_id", "n_ood"}
+    for row in answer["rows"]:
+        assert row.keys() == fields
+        assert all(0 <= row[name] <= 1 for name in ("fpr95", "fpr95_ood", "auroc", "aupr_in", "aupr_out"))
+        assert row["n_ood"] == preset("shapes").detection.ood_images and row["n_id"] == 2000
+    assert json.loads((place / "runs/shapes/evaluation/dog/metrics.json").read_text())["rows"] == answer["rows"]
+
+
+def test_report_is_one_page(folder):
+    place, answers = folder
+    path, _ = answers["report"]
+    page = (place / path.strip()).read_text()
+    assert "FPR95" in page and "circle" in page and "<script" not in page
+
+
+def test_a_second_typing_changes_nothing(folder):
+    place, _ = folder
+    shards = place / "runs/shapes/outliers/dog"
+    before = {path.name: path.read_bytes() for path in shards.glob("*.tar")}
+    answer, _ = typed("dogfast generate --classes shapes --m 50 --json", place)
+    assert answer["resumed_shards"] == answer["shards"] and answer["seconds"] < 5
+    assert {path.name: path.read_bytes() for path in shards.glob("*.tar")} == before
+    assert typed("dogfast train --json", place)[0]["resumed"] is True
+
+
+def test_another_configuration_is_refused_with_its_fields(folder):
+    place, _ = folder
+    command = [sys.executable, "-m", "dogfast", "generate", "--classes", "shapes", "--m", "50", "--seed", "7", "--steps", "9"]
+    done = subprocess.run(command, cwd=place, env=ENVIRONMENT, capture_output=True, text=True)
+    assert done.returncode == 6
+    assert "seed: was 0, now 7" in done.stderr and "steps: was 20, now 9" in done.stderr

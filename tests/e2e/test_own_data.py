@@ -1,0 +1,85 @@
+"""A user's own images: a folder of class folders, and a tar of the same."""
+
+import json
+import os
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from dogfast.data import shapes
+
+ENVIRONMENT = {key: value for key, value in os.environ.items() if not key.startswith("DOGFAST")}
+SHARED = Path(__file__).parents[3] / "shared" / "data"
+QUICK_TRAINING = "--backbone wrn-10-1 --pretrain-epochs 3 --epochs 1 --batch 16 --ood-batch 16 --dropout 0"
+
+
+def typed(command, cwd, code=0):
+    words = command.split()
+    done = subprocess.run([sys.executable, "-m", *words], cwd=cwd, env=ENVIRONMENT, capture_output=True, text=True, timeout=900)
+    assert done.returncode == code, done.stderr
+    return json.loads(done.stdout.splitlines()[-1]) if code == 0 else done.stderr
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """`mine/` with 40 renders of three shapes as PNG files, and `mine.tar` of the same."""
+    root = tmp_path_factory.mktemp("own")
+    for word in ("circle", "star", "cross"):
+        (root / "mine" / word).mkdir(parents=True)
+        for index in range(40):
+            Image.fromarray(shapes.render(word, "own", 0, index)).save(root / "mine" / word / f"{index}.png")
+    with tarfile.open(root / "mine.tar", "w") as tar:
+        tar.add(root / "mine", "mine")
+    (root / "words.txt").write_text("\n".join(shapes.VOCABULARY))
+    return root
+
+
+def test_generate_train_evaluate_on_a_folder(place):
+    painted = typed(
+        f"dogfast generate --classes {place}/mine --model tiny --vocabulary words.txt --m 6 --inversion-steps 4 --rows 18 --json",
+        place,
+    )
+    assert painted["run"] == "runs/mine" and painted["outliers"] == 18
+    trained = typed(f"dogfast train runs/mine --objective oe {QUICK_TRAINING} --json", place)
+    assert trained["name"] == "oe"
+    measured = typed("dogfast evaluate runs/mine --ood noise --ood stripes --ood-images 60 --json", place)
+    assert {row["dataset"] for row in measured["rows"]} == {"noise", "stripes"}
+    assert {row["n_ood"] for row in measured["rows"]} == {60}
+
+
+def test_a_tar_is_the_same_as_its_folder(place):
+    from dogfast.config import DataConfig
+    from dogfast.data.catalogue import load_id
+
+    folder, tar = (load_id(DataConfig(classes=str(place / name))) for name in ("mine", "mine.tar"))
+    assert folder.class_names == tar.class_names
+    assert len(folder.train) == len(tar.train) or set(folder.train.keys) != set(tar.train.keys)
+    assert sum(map(len, (folder.train, folder.validation, folder.test))) == 120
+    assert sum(map(len, (tar.train, tar.validation, tar.test))) == 120
+
+
+def test_a_bad_image_stops_everything_before_it_starts(place, tmp_path):
+    (tmp_path / "bad" / "a").mkdir(parents=True)
+    (tmp_path / "bad" / "b").mkdir()
+    for name in ("a/1.png", "a/2.png", "b/1.png"):
+        Image.new("RGB", (32, 32)).save(tmp_path / "bad" / name)
+    (tmp_path / "bad/b/broken.jpg").write_bytes(b"not a picture")
+    said = typed(f"dogfast generate --classes {tmp_path}/bad --model tiny --vocabulary shapes", tmp_path, code=4)
+    assert "b/broken.jpg" in said and "Traceback" not in said
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not (SHARED / "cifar10-train.tar").exists(), reason="the real CIFAR-10 images are not beside the checkout")
+def test_cifar10_trains_and_is_measured_on_tiny_imagenet(tmp_path):
+    command = f"--classes cifar10 --data cifar10={SHARED} --id-images 500 --objective ce --pretrain-epochs 1 --json"
+    trained = typed(f"dogfast train {command}", tmp_path)
+    assert trained["name"] == "ce" and trained["run"] == "runs/cifar10"
+    ood = f"--ood tiny-imagenet={SHARED}/tiny-imagenet32-val.tar --ood gaussian --ood rademacher --ood blobs --ood-images 200"
+    measured = typed(f"dogfast evaluate runs/cifar10 --objective ce {ood} --json", tmp_path)
+    assert {row["dataset"] for row in measured["rows"]} == {"tiny-imagenet", "gaussian", "rademacher", "blobs"}
+    assert measured["codec"].startswith("JPEG")
