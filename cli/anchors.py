@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import typer
+
 from dogfast.cli.answer import run_stage
 from dogfast.cli.options import Invocation, add_command
 from dogfast.cli.places import output_place

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from dogfast.cli.options import Invocation
-
 from dogfast.config import RunConfig
 from dogfast.environment import Choice
 from dogfast.events import Events, diary, for_stream
@@ -27,20 +26,21 @@ def run_stage(
     work: Work,
     plan: Plan,
     render: Callable[[dict[str, Any]], str],
-) -> None:
-    """Do ``work`` in the run at ``place``, or print ``plan`` for ``--dry-run``; answer with the result."""
+) -> dict[str, Any]:
+    """Do ``work`` in the run at ``place``, or print ``plan`` for ``--dry-run``; answer with the result, and return it."""
     events = Events() if invocation.quiet else Events(for_stream(sys.stderr))
     events.say(f"run {place.value} ({place.reason})")
     if invocation.dry_run:
         planned = {"run": str(place.value), "dry_run": True, **plan(config, Run(place.value), events)}
         planned["disk_free_bytes"] = shutil.disk_usage(_existing(place.value)).free
         answer(invocation, planned, render_plan(planned))
-        return
+        return planned
     with launch(place.value, config.to_toml()) as run:
         events = Events(*events.sinks, diary(run.events()))
         result = work(config, run, events)
         publish(run.config_file, config.to_toml())
     answer(invocation, result, render(result))
+    return result
 
 
 def answer(invocation: Invocation, result: dict[str, Any], text: str) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import typer
+
 from dogfast.cli.answer import run_stage
 from dogfast.cli.options import Invocation, add_command
-
 from dogfast.environment import Choice
 
 DEFAULT_PLACE = Path("runs/demo")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 
 import typer
+
 from dogfast.cli.answer import answer
 from dogfast.cli.options import Invocation, add_command
-
 from dogfast.errors import EnvironmentFault
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import typer
+
 from dogfast.cli.answer import run_stage
 from dogfast.cli.options import Invocation, add_command
 from dogfast.cli.places import output_place
+from dogfast.errors import PartialFailure
 
 
 def register(app: typer.Typer) -> None:
@@ -20,7 +22,11 @@ def generate(invocation: Invocation) -> None:
     from dogfast.workflows.plans import plan_generate
 
     place, config = output_place(invocation)
-    run_stage(invocation, place, config, run_generate, plan_generate, _text)
+    result = run_stage(invocation, place, config, run_generate, plan_generate, _text)
+    if result.get("failed"):
+        raise PartialFailure(
+            f"{result['failed']} outliers could not be painted and are left out (the shards' records say why); raise --m to add others"
+        )
 
 
 def _text(result: dict[str, Any]) -> str:

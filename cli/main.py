@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 
 import typer
-from dogfast.cli import anchors, demo, doctor, evaluate, generate, report, train
 
+from dogfast.cli import anchors, demo, doctor, evaluate, generate, report, train
 from dogfast.errors import INTERRUPTED, DogfastError
 
 app = typer.Typer(

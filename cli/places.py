@@ -6,7 +6,6 @@ import os
 from pathlib import Path
 
 from dogfast.cli.options import Invocation
-
 from dogfast.config import RunConfig
 from dogfast.config.presets import preset
 from dogfast.config.resolve import read_toml

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import typer
+
 from dogfast.cli.answer import run_stage
 from dogfast.cli.options import Invocation, add_command
 from dogfast.cli.places import argument_place

@@ -104,7 +104,7 @@ def _models() -> Iterator[Finding]:
         "model tiny", "ok" if found else "fail", "embedded" if found else "missing", "", "" if found else "reinstall dogfast"
     )
     cached = _in_hub_cache(KNOWN_MODELS["sd15"])
-    fix = "" if cached else f"huggingface-cli download {KNOWN_MODELS['sd15']}, or --model PATH"
+    fix = "" if cached else f"hf download {KNOWN_MODELS['sd15']}, or --model PATH"
     yield Finding(
         "model sd15",
         "ok" if cached else "warn",
@@ -160,7 +160,7 @@ def _data() -> Finding:
     from dogfast.data.catalogue import DATA_VARIABLE
 
     root = os.environ.get(DATA_VARIABLE)
-    if root is None:
+    if not root:
         return Finding(f"${DATA_VARIABLE}", "ok", "not set", "data sets are then found by --data NAME=PATH only")
     there = Path(root).is_dir()
     return Finding(

@@ -31,7 +31,7 @@ def choose_device(wanted: str) -> Choice[str]:
             return Choice("cuda", f"a GPU is present ({torch.cuda.get_device_name()})")
         return Choice("cpu", "no CUDA device is present")
     if wanted.startswith("cuda"):
-        index = int(wanted.partition(":")[2] or 0) if wanted.partition(":")[2].isdigit() or wanted == "cuda" else -1
+        index = 0 if wanted == "cuda" else int(number) if (number := wanted.removeprefix("cuda:")).isdecimal() else -1
         if not torch.cuda.is_available() or not 0 <= index < torch.cuda.device_count():
             raise EnvironmentFault(f"--device {wanted}: {torch.cuda.device_count()} CUDA devices are present; use --device cpu")
     elif wanted != "cpu":

@@ -26,7 +26,7 @@ class DataError(DogfastError):
 
 
 class PartialFailure(DogfastError):
-    """The command finished, but some of its work failed; the same command tries that part again."""
+    """The command finished, but some of its work failed; the results say which."""
 
     exit_code = 5
 

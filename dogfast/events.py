@@ -10,7 +10,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -20,14 +20,18 @@ RATE_WINDOW_S = 10.0
 
 
 class Events:
-    """Hands every event to every sink; the clock of durations is monotonic."""
+    """Hands every event to every sink; the clock of durations is monotonic.
+
+    A sink that cannot write any more (a closed terminal, a full disk) never stops the work.
+    """
 
     def __init__(self, *sinks: Sink):
         self.sinks = sinks
 
     def __call__(self, event: str, **fields: Any) -> None:
         for sink in self.sinks:
-            sink(event, fields)
+            with suppress(OSError):
+                sink(event, fields)
 
     def say(self, text: str) -> None:
         """A sentence for people: an automatic choice and its reason, a warning, a stage that is skipped."""
@@ -67,7 +71,7 @@ class _Meter:
         (first_s, first), (last_s, last) = self.recent[0], self.recent[-1]
         rate = (last - first) / max(last_s - first_s, 1e-9) if last > first else 0.0
         seconds = now - self.started
-        left = (self.total - self.done) / rate if rate > 0 else None
+        left = max(self.total - self.done, 0) / rate if rate > 0 else None
         return {
             "done": self.done,
             "total": self.total,
@@ -115,7 +119,7 @@ def terminal(stream: TextIO) -> Sink:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-    console = Console(file=stream, highlight=False)
+    console = Console(file=stream, highlight=False, emoji=False)
     state: dict[str, Any] = {}
 
     def sink(event: str, fields: dict[str, Any]) -> None:

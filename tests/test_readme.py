@@ -28,8 +28,9 @@ def typed_lines():
 
 
 def test_commands_and_flags_of_the_readme_exist():
-    from dogfast.cli.main import app
     from typer.main import get_command
+
+    from dogfast.cli.main import app
 
     for line in typed_lines():
         command = get_command(app).commands[line.split()[1]]

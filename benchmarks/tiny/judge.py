@@ -15,8 +15,6 @@ from PIL import Image, ImageDraw
 
 sys.path.insert(0, str(Path(__file__).parent))
 from bank import paint_bank
-from dogfast.engines.backends.torch import open_networks
-from dogfast.engines.networks import Networks
 from settings import WORDS
 
 from dogfast.classifiers.evidence import collect_evidence
@@ -28,6 +26,8 @@ from dogfast.diffusion.load import Pipeline
 from dogfast.diffusion.noise import derive_seed
 from dogfast.diffusion.prompts import tokenize
 from dogfast.diffusion.schedule import trailing
+from dogfast.engines.backends.torch import open_networks
+from dogfast.engines.networks import Networks
 from dogfast.environment import choose_precision, processor_count, processor_name
 from dogfast.events import Events, plain_lines
 from dogfast.run import publish, to_json, versions

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch.nn import functional as F
 
-WORDS_AT_ONCE = 4096
+DISTANCES_AT_ONCE = 2**26
 FEWEST_ANCHORS = 5
 
 
@@ -31,9 +31,9 @@ class Verdict:
 
 def near_distances(words: torch.Tensor, images: torch.Tensor, eta: float) -> torch.Tensor:
     """q of every word (W, P) to the images (n, P) of one class: (W,); the smallest distance where eta n <= 1."""
-    rank = max(1, math.ceil(eta * len(images)))
+    rank = max(1, math.ceil(eta * len(images) - 1e-9))
     images = F.normalize(images, dim=1)
-    chunks = F.normalize(words, dim=1).split(WORDS_AT_ONCE)
+    chunks = F.normalize(words, dim=1).split(max(1, DISTANCES_AT_ONCE // len(images)))
     return torch.cat([(1 - chunk @ images.T).kthvalue(rank, dim=1).values for chunk in chunks])
 
 
@@ -50,7 +50,7 @@ def choose_anchors(
     for owner in range(len(distances)):
         words = ((owned.indices == owner) & owned.values.isfinite()).nonzero()[:, 0]
         ordered = words[owned.values[words].argsort(stable=True)]
-        verdicts += _of_owner(owner, ordered, owned.values[ordered], float(own[owner]) + margin, quantile)
+        verdicts += _of_owner(owner, ordered, owned.values[ordered].double(), float(own[owner]) + margin, quantile)
     return verdicts
 
 
@@ -58,7 +58,7 @@ def _of_owner(owner: int, words: torch.Tensor, distances: torch.Tensor, bound: f
     if not len(words):
         return []
     above = distances[distances >= bound]
-    limit = float(distances.double().quantile(quantile))
+    limit = float(distances.quantile(quantile))
     if int((above <= limit).sum()) < FEWEST_ANCHORS and len(above):
         limit = float(above[min(FEWEST_ANCHORS, len(above)) - 1])
     return [

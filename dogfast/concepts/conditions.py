@@ -13,7 +13,7 @@ def dog(anchors: list[dict[str, Any]], prompt: str) -> list[dict[str, Any]]:
             "class_name": anchor["class_name"],
             "strategy": "dog",
             "anchor": anchor["word"],
-            "text": [[prompt.format(anchor["word"]), 1.0]],
+            "text": [[prompt.replace("{}", anchor["word"]), 1.0]],
         }
         for anchor in anchors
     ]

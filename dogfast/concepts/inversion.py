@@ -101,7 +101,8 @@ def _draw(latents: torch.Tensor, labels: torch.Tensor, timesteps: int, count: in
     strata = (torch.arange(count) + torch.rand(count, generator=generator)) / count
     noise_seed = int(torch.randint(2**31, (1,), generator=generator))
     noise = gaussian_noise([derive_seed("inversion", noise_seed, i) for i in range(count)], tuple(latents.shape[1:]))
-    return labels[rows], latents[rows], (strata * timesteps).long(), noise
+    # In float32 the last stratum's top rounds to 1.
+    return labels[rows], latents[rows], (strata * timesteps).long().clamp(max=timesteps - 1), noise
 
 
 @torch.no_grad()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import asdict
+from pathlib import Path
 
 import torch
 from safetensors.torch import save
@@ -33,9 +35,11 @@ from dogfast.engines.networks import Networks
 from dogfast.environment import choose_device, choose_precision
 from dogfast.errors import DataError
 from dogfast.events import Events
-from dogfast.run import Run, digest, publish, write_jsonl
+from dogfast.run import Run, digest, file_digest, publish, read_jsonl, write_jsonl
 
 ROWS = 256
+PIXELS_AT_ONCE = 2**21
+"""What the VAE encodes together: 256 images of 32 px, 8 of 512 px."""
 
 
 def find_anchors(config: RunConfig, run: Run, events: Events) -> dict[str, object]:
@@ -84,6 +88,7 @@ def concepts_identity(config: RunConfig, data: IdData, pipeline: Pipeline, vocab
         "model": pipeline.name,
         "model_revision": pipeline.revision,
         "vocabulary": vocabulary,
+        "vocabulary_file": file_digest(Path(vocabulary))[:16] if Path(vocabulary).is_file() else "",
         "id_data": digest(data.class_names, data.train.keys)[:16],
     }
 
@@ -117,30 +122,35 @@ def _invert_classes(
 
 @torch.no_grad()
 def _latents(pipeline: Pipeline, images: torch.Tensor, device: str) -> torch.Tensor:
-    vae = pipeline.vae.to(device)
-    parts = [encode_images(vae, to_signed(chunk.to(device), pipeline.native_px)).cpu() for chunk in images.split(ROWS)]
-    return torch.cat(parts)
+    vae, side_px = pipeline.vae.to(device), pipeline.native_px
+    rows = max(1, min(ROWS, PIXELS_AT_ONCE // side_px**2))
+    return torch.cat([encode_images(vae, to_signed(chunk.to(device), side_px)).cpu() for chunk in images.split(rows)])
 
 
 def _noise_loss(config: RunConfig, pipeline: Pipeline, device: str, precision: str, classes: int) -> Loss:
-    """Eq. 4's error as a function of the pseudo-words; the UNet runs in ``precision``, the text encoder in fp32."""
-    dtype = DTYPES[precision]
-    unet = pipeline.unet.to(device, dtype).to(memory_format=torch.channels_last)
+    """Eq. 4's error as a function of the pseudo-words; the UNet runs in ``precision``, the text encoder in fp32.
+
+    In fp16 the gradients of a mean over so many latents vanish, so the UNet then runs in fp32.
+    """
+    dtype = torch.float32 if precision == "fp16" else DTYPES[precision]
+    unet = deepcopy(pipeline.unet).to(device, dtype).to(memory_format=torch.channels_last)
     if device == "cpu":
         _use_plain_attention(unet)
     encoder = pipeline.text_encoder.to(device)
     vocabulary_size = len(token_table(encoder))
     ids = tokenize_pseudo_words(pipeline.tokenizer, config.concepts.prompt, classes, vocabulary_size).to(device)
+    projection = pipeline.text_projection.to(device)
     end, signal = pipeline.tokenizer.eos_token_id, pipeline.alphas_cumprod.float()
 
     def loss(
         rows: torch.Tensor, labels: torch.Tensor, latents: torch.Tensor, timesteps: torch.Tensor, noise: torch.Tensor
     ) -> torch.Tensor:
+        present, places = labels.to(device).unique(return_inverse=True)
         with pseudo_words_in(encoder, rows.to(device)):
-            states, _ = encode_prompts(encoder, pipeline.text_projection.to(device), ids, end)
+            states, _ = encode_prompts(encoder, projection, ids[present], end)
         a = signal[timesteps][:, None, None, None]
         noisy = (a.sqrt() * latents + (1 - a).sqrt() * noise).to(device, dtype)
-        predicted = unet(noisy, timesteps.to(device), states.to(dtype)[labels.to(device)]).sample
+        predicted = unet(noisy, timesteps.to(device), states.to(dtype)[places]).sample
         return (predicted.float() - noise.to(device)).square().mean()
 
     return loss
@@ -182,8 +192,14 @@ def _search(
 def _embed_words(
     pipeline: Pipeline, networks: Networks, words: tuple[str, ...], prompt: str, advance: Callable[[int], None] = lambda n: None
 ) -> torch.Tensor:
-    ids = tokenize(pipeline.tokenizer, [prompt.format(word) for word in words])
-    return torch.cat([_advancing(networks.encode_text(chunk)[1].cpu(), advance) for chunk in ids.split(ROWS)])
+    ids = tokenize(pipeline.tokenizer, [prompt.replace("{}", word) for word in words])
+    chunks = [_without_padding(chunk, pipeline.tokenizer.eos_token_id) for chunk in ids.split(ROWS)]
+    return torch.cat([_advancing(networks.encode_text(chunk)[1].cpu(), advance) for chunk in chunks])
+
+
+def _without_padding(ids: torch.Tensor, end_id: int) -> torch.Tensor:
+    """Ids up to the last first end token: attention is causal, so what follows changes no projected state, only costs time."""
+    return ids[:, : int((ids == end_id).int().argmax(1).max()) + 1]
 
 
 def _advancing(embedded: torch.Tensor, advance: Callable[[int], None]) -> torch.Tensor:
@@ -246,4 +262,4 @@ def _row(verdict: Verdict, names: tuple[str, ...], words: tuple[str, ...], cosin
 
 
 def _count(run: Run) -> int:
-    return len(run.anchors.read_text().splitlines())
+    return len(read_jsonl(run.anchors))

@@ -21,7 +21,8 @@ class ConceptsConfig:
     concepts_seed: int = option(0, "seed of the inversion")
 
     def __post_init__(self) -> None:
-        require(self.prompt.count("{}") == 1, f"--prompt {self.prompt!r} must hold {{}} exactly once")
+        braces = [self.prompt.count(mark) for mark in ("{}", "{", "}")]
+        require(braces == [1, 1, 1], f"--prompt {self.prompt!r} must hold {{}} exactly once and no other brace")
         require(self.inversion_steps >= 0, "--inversion-steps must not be negative")
         require(self.inversion_batch >= 1, "--inversion-batch must be at least 1")
         require(self.inversion_images >= 1, "--inversion-images must be at least 1")
@@ -32,3 +33,4 @@ class ConceptsConfig:
             0 < self.anchor_quantile <= 1,
             f"--anchor-quantile {self.anchor_quantile} is out of range; choose above 0, at most 1",
         )
+        require(0 <= self.concepts_seed < 2**53, "--concepts-seed must lie between 0 and 2^53")

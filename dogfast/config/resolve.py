@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import tomllib
 import types
 import typing
@@ -70,10 +71,10 @@ def field_types(section: type) -> dict[str, Any]:
 def read_toml(path: Path) -> dict[str, dict[str, Any]]:
     """Sections and fields of a configuration file; :class:`UsageError` names file and line of what is no TOML."""
     try:
-        return tomllib.loads(path.read_text())
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise UsageError(f"--config {path} does not exist") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+    except (ValueError, RecursionError, OSError) as error:
         raise UsageError(f"--config {path} is not readable TOML: {error}") from error
 
 
@@ -85,7 +86,7 @@ def parse_assignment(text: str) -> dict[str, dict[str, Any]]:
         raise UsageError(f"--set {text!r} is not section.field=value")
     try:
         parsed = tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         parsed = value
     return {section: {name: parsed}}
 
@@ -104,14 +105,18 @@ def _coerced(value: Any, annotation: Any, what: str) -> Any:
     if typing.get_origin(annotation) is tuple:
         items = value if isinstance(value, list | tuple) else [value]
         return tuple(_coerced(item, typing.get_args(annotation)[0], what) for item in items)
-    if annotation is float and type(value) is int:
-        return float(value)
+    if annotation is float and type(value) is int and abs(value) < 2**53:
+        value = float(value)
     if type(value) is not annotation:
         raise UsageError(f"{what} = {value!r} must be of type {annotation.__name__}")
+    if annotation is float and not math.isfinite(value):
+        raise UsageError(f"{what} = {value!r} must be a finite number")
+    if annotation is str and value.encode(errors="replace").decode() != value:
+        raise UsageError(f"{what} = {value!r} must be UTF-8 text")
     return value
 
 
 def _toml_value(value: Any) -> str:
     if isinstance(value, tuple):
         return "[" + ", ".join(_toml_value(item) for item in value) + "]"
-    return json.dumps(value, ensure_ascii=False)
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -27,6 +27,10 @@ class SynthesisConfig:
         for name in ("guidance_start", "guidance_stop"):
             value = getattr(self, name)
             require(value is None or 0 <= value <= 1, f"--{name.replace('_', '-')} {value} is out of range; choose 0 to 1")
+        require(
+            self.resolution is None or (8 <= self.resolution <= 4096 and self.resolution % 8 == 0),
+            f"--resolution {self.resolution} is out of range; choose a multiple of 8, 8 to 4096",
+        )
         require(1 <= self.samples_per_shard <= 10_000, "--samples-per-shard must lie between 1 and 10000")
         require(self.rows >= 0, "--rows must not be negative")
         require(0 <= self.seed < 2**53, "--seed must lie between 0 and 2^53")

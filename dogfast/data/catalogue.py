@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -103,27 +104,43 @@ def load_id(config: DataConfig) -> IdData:
     if config.classes == "shapes":
         return _shapes_id(config)
     train_path, test_path = _locate_id(config)
+    splits = 3 if test_path is None else 2
     classes = len({Path(key).parts[-2] for key in list_images(train_path) if len(Path(key).parts) >= 2})
-    per_class = -(-config.id_images // max(classes, 1)) if config.id_images else 0
+    per_class = _images_per_class(config, classes, splits)
     everything = read_class_folders(train_path, config.image_px, per_class)
     _check_names(config.classes, everything, train_path)
-    refuse_single_images(everything, str(train_path))
+    refuse_single_images(everything, str(train_path), splits)
     if test_path is None:
-        train, test = _halves(everything, is_test_key)
+        train, test = _halves(everything, is_test_key, least=2)
     else:
         train, test = everything, read_class_folders(test_path, config.image_px)
         if test.class_names != train.class_names:
             raise DataError(f"{test_path} holds other classes than {train_path}; both need the same class folders")
     train, validation = _halves(train, is_validation_key)
-    codec = codec_of(first_image_bytes(train_path), config.image_px) if config.match_codec == "auto" else Lossless()
-    return IdData(train, validation, test, codec)
+    return IdData(train, validation, test, _codec(train_path, everything, config))
 
 
 def known_class_sets() -> tuple[str, ...]:
     return ("shapes", *FILE_SETS)
 
 
+def _images_per_class(config: DataConfig, classes: int, splits: int) -> int:
+    """How many of each class ``--id-images`` leaves (0 = all); :class:`UsageError` where a split would stay empty."""
+    if config.id_images and config.id_images < splits * classes:
+        raise UsageError(
+            f"--id-images {config.id_images} is too few for {classes} classes; choose at least {splits * classes}, or 0 for all"
+        )
+    return -(-config.id_images // max(classes, 1))
+
+
+def _codec(path: Path, images: ImageSet, config: DataConfig) -> Codec:
+    if config.match_codec == "none":
+        return Lossless()
+    return codec_of(first_image_bytes(path, images.keys), config.image_px)
+
+
 def _shapes_id(config: DataConfig) -> IdData:
+    _images_per_class(config, len(shapes.ID_WORDS), splits=2)
     train = _painted_words("train", config.id_images or 5000, config.image_px)
     train, validation = _halves(train, is_validation_key)
     codec = Sensor()
@@ -132,6 +149,7 @@ def _shapes_id(config: DataConfig) -> IdData:
     return IdData(train, validation, test, codec if config.match_codec == "auto" else Lossless())
 
 
+@lru_cache(maxsize=8)
 def _painted_words(split: str, count: int, side: int) -> ImageSet:
     words = shapes.ID_WORDS
     images = np.stack([shapes.render(words[i % len(words)], split, 0, i, side) for i in range(count)])
@@ -143,16 +161,16 @@ def _with_images(part: ImageSet, images: torch.Tensor) -> ImageSet:
     return ImageSet(images, part.labels, part.keys, part.class_names)
 
 
-def _halves(images: ImageSet, belongs: Callable[[str], bool]) -> tuple[ImageSet, ImageSet]:
-    """Split by key, leaving at least one image of every class on both sides: ``(rest, belonging)``."""
+def _halves(images: ImageSet, belongs: Callable[[str], bool], least: int = 1) -> tuple[ImageSet, ImageSet]:
+    """Split by key: ``(rest, belonging)``, with at least ``least`` images of every class in the rest and one belonging."""
     chosen = {row for row, key in enumerate(images.keys) if belongs(key)}
     for label in range(len(images.class_names)):
         members = (images.labels == label).nonzero()[:, 0].tolist()
-        taken = chosen.intersection(members)
+        taken = [row for row in members if row in chosen]
         if not taken:
             chosen.add(members[-1])
-        elif len(taken) == len(members):
-            chosen.discard(members[0])
+        too_many = max(len(taken) - (len(members) - least), 0)
+        chosen.difference_update(taken[:too_many])
     rest = [row for row in range(len(images)) if row not in chosen]
     return images.rows(rest), images.rows(sorted(chosen))
 
@@ -185,9 +203,9 @@ def load_ood(entry: str, config: DataConfig, limit: int, codec: Codec, split: st
 def parse_ood(entry: str, config: DataConfig) -> tuple[str, Path | None]:
     """Name and place of an OOD set; no place for a painted one. :class:`UsageError` or :class:`DataError` say what is wrong."""
     name, equals, path = entry.partition("=")
+    if not name or (equals and not path):
+        raise UsageError(f"--ood {entry!r} is not NAME or NAME=PATH")
     if equals:
-        if not name or not path:
-            raise UsageError(f"--ood {entry!r} is not NAME or NAME=PATH")
         if not Path(path).exists():
             raise DataError(f"--ood {entry}: {path} does not exist")
         return name, Path(path)
@@ -199,8 +217,9 @@ def parse_ood(entry: str, config: DataConfig) -> tuple[str, Path | None]:
     raise DataError(f"--ood {name!r} is not known and not found; {_where(name)}, or choose of: {', '.join(PAINTED)}")
 
 
+@lru_cache(maxsize=16)
 def paint(name: str, split: str, count: int, side: int) -> ImageSet:
-    """``count`` images of the painted set ``name``."""
+    """``count`` images of the painted set ``name``; a pure function, so sets asked for again are remembered."""
     images = np.stack([PAINTED[name](split, index, side) for index in range(count)])
     keys = tuple(f"{split}/{index}" for index in range(count))
     return ImageSet(torch.from_numpy(images).permute(0, 3, 1, 2).contiguous(), torch.full((count,), -1), keys, ())
@@ -238,23 +257,23 @@ def _locate_id(config: DataConfig) -> tuple[Path, Path | None]:
 
 
 def _train_part(location: Path, name: str) -> Path | None:
-    return _first_existing(location / "train", location / f"{name}-train.tar", location / "train.tar")
+    if _is_class_folder(location / "train"):
+        return None
+    return _first_existing(location / "train", location / f"{Path(name).name}-train.tar", location / "train.tar")
 
 
 def _test_part(location: Path, name: str) -> Path | None:
     if location.is_file():
         twin = location.with_name(location.name.replace("-train.tar", "-test.tar"))
         return twin if twin != location and twin.exists() else None
-    names = ("test", "val", f"{name}-test.tar", "test.tar")
-    return (
-        _first_existing(*(location / part for part in names))
-        if (location / "train").exists() or not _holds_images(location)
-        else None
-    )
+    parts = [location / part for part in ("test", "val", f"{Path(name).name}-test.tar", "test.tar")]
+    split = _train_part(location, name) is not None
+    return _first_existing(*(part for part in parts if split or not _is_class_folder(part)))
 
 
-def _holds_images(location: Path) -> bool:
-    return any(path.suffix.lower() in SUFFIXES for path in location.glob("*/*"))
+def _is_class_folder(folder: Path) -> bool:
+    """Whether ``folder`` holds images itself, and so is a class that happens to be called as a split is."""
+    return any(path.suffix.lower() in SUFFIXES for path in folder.glob("*"))
 
 
 def _first_existing(*paths: Path) -> Path | None:

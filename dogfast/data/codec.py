@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from dogfast.data.files import FORMATS
 from dogfast.data.noises import keyed_generator
 
 Codec = Callable[[np.ndarray, str], np.ndarray]
@@ -71,7 +72,7 @@ def codec_of(encoded: bytes, image_px: int) -> Codec:
     """
     from PIL import JpegImagePlugin
 
-    image = Image.open(io.BytesIO(encoded))
+    image = Image.open(io.BytesIO(encoded), formats=FORMATS)
     if image.format != "JPEG" or min(image.size) != image_px:
         return Lossless()
     subsampling = max(JpegImagePlugin.get_sampling(image), 0)
@@ -80,6 +81,7 @@ def codec_of(encoded: bytes, image_px: int) -> Codec:
 
 def pass_through(codec: Codec, images: torch.Tensor, keys: tuple[str, ...]) -> torch.Tensor:
     """uint8 (n, 3, H, W) through ``codec``, image by image."""
+    assert len(images) == len(keys), "one key an image"
     if isinstance(codec, Lossless):
         return images
     pixels = images.permute(0, 2, 3, 1).contiguous().numpy()

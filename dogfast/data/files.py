@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import tarfile
+import unicodedata
 import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from itertools import islice, pairwise
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -18,9 +22,13 @@ from dogfast.data.images import ImageSet
 from dogfast.errors import DataError
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp"})
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
+"""What may be decoded, whatever a file is called; Pillow would hand a disguised EPS to Ghostscript."""
 MAX_FILE_BYTES = 64 * 2**20
 MAX_PIXELS = 50_000_000
 NAMED_IN_ERRORS = 5
+DECODED_TOGETHER = 64
+"""Encoded images held in memory at once."""
 
 
 def read_class_folders(path: Path, image_px: int, per_class: int = 0) -> ImageSet:
@@ -50,42 +58,93 @@ def read_loose_images(path: Path, image_px: int, limit: int = 0) -> ImageSet:
     return ImageSet(_decoded(path, keys, image_px), torch.full((len(keys),), -1), tuple(keys), ())
 
 
-def first_image_bytes(path: Path) -> bytes:
-    """The encoded bytes of the first image below ``path``, to read the set's codec from."""
-    return next(_encoded(path, list_images(path)[:1]))[1]
+def first_image_bytes(path: Path, keys: tuple[str, ...] = ()) -> bytes:
+    """The encoded bytes of the first of ``keys`` (else of all images below ``path``), to read the set's codec from."""
+    first = list(keys or list_images(path))[:1]
+    if not first:
+        raise DataError(f"{path} holds no images ({', '.join(sorted(SUFFIXES))})")
+    return next(_encoded(path, first))[1]
 
 
-def refuse_single_images(images: ImageSet, path: str) -> None:
-    """Raise :class:`DataError` naming classes with fewer than two images: none could be kept for validation."""
+def refuse_single_images(images: ImageSet, path: str, least: int = 2) -> None:
+    """Raise :class:`DataError` naming classes with fewer than ``least`` images: none could be kept for every split."""
     counts = torch.bincount(images.labels, minlength=len(images.class_names))
-    poor = [name for name, n in zip(images.class_names, counts.tolist()) if n < 2]
+    poor = [name for name, n in zip(images.class_names, counts.tolist()) if n < least]
     if poor:
-        raise DataError(f"{path}: classes with fewer than two images: {_some(poor)}; add images or remove the class")
+        number = {2: "two", 3: "three"}.get(least, str(least))
+        raise DataError(f"{path}: classes with fewer than {number} images: {_some(poor)}; add images or remove the class")
 
 
 # --- listing ----------------------------------------------------------------------------------------------------
 def list_images(path: Path) -> list[str]:
-    """Relative names of the image files below a folder or inside a tar, sorted; hidden files are skipped."""
+    """Relative names of the image files below a folder or inside a tar, sorted; hidden files are skipped.
+
+    In a tar only regular files below its root count: no links, no absolute names, no ``..``.
+    """
     if path.is_dir():
-        names = [p.relative_to(path).as_posix() for p in path.rglob("*") if p.is_file()]
+        names = list(_files_below(path))
     elif path.is_file():
         with _open_tar(path) as tar:
-            names = [member.name for member in tar if member.isreg()]
+            names = [_key(member) for member in tar if member.isreg()]
+            _refuse_broken_end(tar)
     else:
         raise DataError(f"{path} does not exist; name a folder of class folders or a tar of the same")
-    return sorted(name for name in names if _is_image_name(name))
+    keys = sorted(name for name in names if _is_image_name(name))
+    _refuse_bad_names(keys, path)
+    return keys
 
 
-def _open_tar(path: Path) -> tarfile.TarFile:
+def _files_below(root: Path) -> Iterator[str]:
+    """Relative names of all files below ``root``; linked folders are entered, each real folder once."""
+    seen: set[str] = set()
+    for folder, folders, files in os.walk(root, followlinks=True):
+        folders.sort()
+        real = os.path.realpath(folder)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        yield from (file.relative_to(root).as_posix() for name in files if (file := Path(folder, name)).is_file())
+
+
+@contextmanager
+def _open_tar(path: Path) -> Iterator[tarfile.TarFile]:
     try:
-        return tarfile.open(path, "r:")
+        tar = tarfile.open(path, "r:")
     except (tarfile.TarError, OSError) as error:
         raise DataError(f"{path} is neither a folder nor a readable, uncompressed tar ({error})") from error
+    with tar:
+        try:
+            yield tar
+        except (tarfile.TarError, OSError, ValueError, OverflowError, RecursionError) as error:
+            raise DataError(f"{path} is damaged ({error}); copy or pack it again") from error
+
+
+def _refuse_broken_end(tar: tarfile.TarFile) -> None:
+    """Raise where the listing ended at something else than the end: `tarfile` takes a broken header for it."""
+    tar.fileobj.seek(tar.offset)
+    if tar.fileobj.read(tarfile.BLOCKSIZE).strip(b"\0"):
+        raise tarfile.ReadError(f"no header at byte {tar.offset}")
+
+
+def _key(member: tarfile.TarInfo) -> str:
+    """A member's name as a folder would give it: `./cat/1.png` is `cat/1.png`."""
+    return str(PurePosixPath(member.name))
 
 
 def _is_image_name(name: str) -> bool:
-    parts = PurePosixPath(name).parts
-    return PurePosixPath(name).suffix.lower() in SUFFIXES and not any(part.startswith(".") for part in parts)
+    pure = PurePosixPath(name)
+    return pure.suffix.lower() in SUFFIXES and not pure.is_absolute() and not any(p.startswith(".") for p in pure.parts)
+
+
+def _refuse_bad_names(keys: list[str], path: Path) -> None:
+    """Names become keys of splits and records: each must be text and stand once."""
+    undecodable = [key for key in keys if key.encode(errors="replace").decode() != key]
+    if undecodable:
+        raise DataError(f"{path}: file names that are not UTF-8: {_some(list(map(ascii, undecodable)))}; rename the files")
+    twice = sorted({a for a, b in pairwise(keys) if a == b})
+    if twice:
+        raise DataError(f"{path}: the same name twice: {_some(twice)}; pack the tar again")
 
 
 def _class_folder(key: str) -> str:
@@ -99,7 +158,9 @@ def _drawn(keys: list[str], limit: int) -> list[str]:
 
 
 def _class_names(folders: list[str], path: Path) -> tuple[str, ...]:
-    names = [" ".join(folder.replace("_", " ").split()) for folder in folders]
+    names = [" ".join(unicodedata.normalize("NFC", folder).replace("_", " ").split()) for folder in folders]
+    if "" in names:
+        raise DataError(f"{path}: the class folder {folders[names.index('')]!r} gives no class name; rename it")
     first: dict[str, str] = {}
     for folder, name in zip(folders, names):
         twin = first.setdefault(name.casefold(), folder)
@@ -119,20 +180,26 @@ def _refuse_empty_folders(path: Path, filled: set[str]) -> None:
 def _encoded(path: Path, keys: list[str]) -> Iterator[tuple[str, bytes]]:
     if path.is_dir():
         for key in keys:
-            yield key, (path / key).read_bytes()
+            try:
+                _refuse_large((path / key).stat().st_size, path, key)
+                encoded = (path / key).read_bytes()
+            except OSError as error:
+                raise DataError(f"{path / key} cannot be read ({error.strerror}); mend or remove it") from error
+            yield key, encoded
         return
     wanted = set(keys)
-    try:
-        with _open_tar(path) as tar:
-            for member in tar:
-                if member.isreg() and member.name in wanted:
-                    if member.size > MAX_FILE_BYTES:
-                        raise DataError(f"{path}: {member.name} is larger than {MAX_FILE_BYTES >> 20} MiB")
-                    file = tar.extractfile(member)
-                    assert file is not None, "a regular member has content"
-                    yield member.name, file.read()
-    except tarfile.TarError as error:
-        raise DataError(f"{path} is damaged ({error})") from error
+    with _open_tar(path) as tar:
+        for member in tar:
+            if member.isreg() and _key(member) in wanted:
+                _refuse_large(member.size, path, member.name)
+                file = tar.extractfile(member)
+                assert file is not None, "a regular member has content"
+                yield _key(member), file.read()
+
+
+def _refuse_large(size_bytes: int, path: Path, key: str) -> None:
+    if size_bytes > MAX_FILE_BYTES:
+        raise DataError(f"{path}: {key} is larger than {MAX_FILE_BYTES >> 20} MiB; replace or remove it")
 
 
 def _decoded(path: Path, keys: list[str], image_px: int) -> torch.Tensor:
@@ -147,8 +214,10 @@ def _decoded(path: Path, keys: list[str], image_px: int) -> torch.Tensor:
         except ValueError as error:
             unreadable.append(f"{key} ({error})")
 
+    encoded = _encoded(path, keys)
     with ThreadPoolExecutor(2) as pool:
-        list(pool.map(place, _encoded(path, keys)))
+        while together := list(islice(encoded, DECODED_TOGETHER)):
+            list(pool.map(place, together))
     if unreadable:
         raise DataError(f"{path}: {len(unreadable)} unreadable images: {_some(sorted(unreadable))}; replace or remove them")
     return images
@@ -162,14 +231,21 @@ def decode_square(encoded: bytes, side_px: int) -> np.ndarray:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            image = Image.open(io.BytesIO(encoded))
+            image = Image.open(io.BytesIO(encoded), formats=FORMATS)
         if image.width * image.height > MAX_PIXELS:
             raise ValueError(f"{image.width} x {image.height} pixels are too many")
-        return np.array(squared(image.convert("RGB"), side_px))
+        return np.array(squared(_eight_bit(image).convert("RGB"), side_px))
     except ValueError:
         raise
     except Exception as error:
         raise ValueError(f"no image: {type(error).__name__}") from error
+
+
+def _eight_bit(image: Image.Image) -> Image.Image:
+    """A 16-bit grey image with its range mapped to 8 bits, where Pillow would clip it at 255; others unchanged."""
+    if not image.mode.startswith("I"):
+        return image
+    return Image.fromarray((np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8))
 
 
 def squared(image: Image.Image, side_px: int) -> Image.Image:

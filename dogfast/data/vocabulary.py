@@ -36,9 +36,10 @@ def _words_of_file(path: Path) -> list[str]:
     if not path.is_file():
         raise UsageError(f"--vocabulary {str(path)!r} is neither shapes, wordnet nor a file of one word a line")
     try:
-        return [word for line in path.read_text().splitlines() if (word := " ".join(line.split())) and not word.startswith("#")]
-    except UnicodeDecodeError as error:
-        raise DataError(f"--vocabulary {path} is not a text file ({error})") from error
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (UnicodeDecodeError, OSError) as error:
+        raise DataError(f"--vocabulary {path} is not a readable text file ({error}); save it as UTF-8") from error
+    return [word for line in lines if (word := " ".join(line.split())) and not word.startswith("#")]
 
 
 def _wordnet_nouns() -> list[str]:

@@ -10,6 +10,7 @@ import torch
 from dogfast.classifiers.evidence import Evidence, accuracy, collect_evidence
 from dogfast.classifiers.loading import load_classifier
 from dogfast.config import RunConfig
+from dogfast.config.option import require
 from dogfast.data.catalogue import IdData, default_ood, group_of, load_id, load_ood, parse_ood
 from dogfast.data.codec import pass_through
 from dogfast.data.splits import is_validation_word
@@ -38,7 +39,7 @@ def evaluate(config: RunConfig, run: Run, name: str, events: Events) -> dict[str
     device = choose_device(config.model.device)
     precision = choose_training_precision(config.training.train_precision, device.value)
     model.to(device.value)
-    sets = {parse_ood(entry, config.data)[0]: entry for entry in config.detection.ood or default_ood(config.data.classes)}
+    sets = _named_sets(config)
     images = {key: load_ood(entry, config.data, config.detection.ood_images, data.codec).images for key, entry in sets.items()}
     total = len(data.test) + sum(map(len, images.values()))
     with events.progress(f"evaluate {name}", total) as advance:
@@ -70,6 +71,15 @@ def evaluate(config: RunConfig, run: Run, name: str, events: Events) -> dict[str
     }
     publish(run.evaluation(name) / "metrics.json", to_json(result))
     return result
+
+
+def _named_sets(config: RunConfig) -> dict[str, str]:
+    """``--ood`` entries by the name of their set; :class:`UsageError` for a name given twice."""
+    entries = config.detection.ood or default_ood(config.data.classes)
+    names = [parse_ood(entry, config.data)[0] for entry in entries]
+    twins = sorted(name for name in set(names) if names.count(name) > 1)
+    require(not twins, f"--ood names {', '.join(map(repr, twins))} twice; give every set a name of its own")
+    return dict(zip(names, entries))
 
 
 def _check_fit(facts: dict[str, Any], config: RunConfig, data: IdData, name: str) -> None:

@@ -13,7 +13,7 @@ def to_signed(images: torch.Tensor, side_px: int) -> torch.Tensor:
 
 def to_bytes(images: torch.Tensor, side_px: int) -> torch.Tensor:
     """Float in [-1, 1] to uint8 at ``side_px``, on the device they are on; non-finite pixels become 0."""
-    images = resize(images.float(), side_px).nan_to_num(nan=-1.0)
+    images = resize(images.float(), side_px).nan_to_num(nan=-1.0, posinf=-1.0, neginf=-1.0)
     return ((images.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
 
 

@@ -12,6 +12,8 @@ from contextlib import contextmanager
 import torch
 from torch.nn import functional as F
 
+from dogfast.errors import UsageError
+
 
 def tokenize(tokenizer, prompts: list[str]) -> torch.Tensor:
     """Ids int64 (n, L), padded and cut to the model's length."""
@@ -20,10 +22,12 @@ def tokenize(tokenizer, prompts: list[str]) -> torch.Tensor:
 
 
 def tokenize_pseudo_words(tokenizer, template: str, rows: int, vocabulary_size: int) -> torch.Tensor:
-    """Ids int64 (rows, L) of ``template`` ("a photo of a {}") around each of ``rows`` pseudo-words."""
+    """Ids int64 (rows, L) of ``template`` ("a photo of a {}") around each of ``rows`` pseudo-words, cut behind the word if too long."""
     before, after = (_inner_ids(tokenizer, part) for part in template.split("{}"))
     length, end = tokenizer.model_max_length, tokenizer.eos_token_id
-    after = after[: max(0, length - len(before) - 3)]
+    if len(before) > length - 3:
+        raise UsageError(f"--prompt {template!r} leaves no room for a word: the text encoder reads {length} tokens; shorten it")
+    after = after[: length - len(before) - 3]
     tail = [*after, end]
     padding = [tokenizer.pad_token_id] * (length - len(before) - len(tail) - 2)
     return torch.tensor([[tokenizer.bos_token_id, *before, vocabulary_size + row, *tail, *padding] for row in range(rows)])

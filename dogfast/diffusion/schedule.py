@@ -12,7 +12,17 @@ from dogfast.errors import EnvironmentFault
 
 def alphas_cumprod(config: dict[str, Any]) -> torch.Tensor:
     """Signal variance at each training timestep, float64 (T,), from a diffusers scheduler configuration."""
+    absent = [name for name in ("beta_start", "beta_end", "num_train_timesteps") if name not in config]
+    if absent:
+        raise EnvironmentFault(
+            f"the model's scheduler_config.json has no {absent[0]!r}; take it from the model's own publisher"
+        )
     start, end, count = config["beta_start"], config["beta_end"], config["num_train_timesteps"]
+    changes = [name for name in ("trained_betas", "rescale_betas_zero_snr") if config.get(name)]
+    if changes:
+        raise EnvironmentFault(
+            f"the model's scheduler_config.json sets {changes[0]!r}, which is not supported; choose another --model"
+        )
     kind = config.get("beta_schedule", "linear")
     if kind == "scaled_linear":
         betas = torch.linspace(start**0.5, end**0.5, count, dtype=torch.float64).square()

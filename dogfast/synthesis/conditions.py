@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 from dogfast.errors import DataError
 from dogfast.run import read_jsonl
 
+SURROGATE = re.compile("[\ud800-\udfff]")
+"""Half a character, which no UTF-8 file can hold."""
+
 FIELDS = {"cls": int, "class_name": str, "strategy": str, "anchor": str, "text": list}
 
 
 def read_conditions(path: Path) -> list[dict[str, Any]]:
     """The conditions of a run; :class:`DataError` names file, line and field of what is not one."""
-    try:
-        conditions = read_jsonl(path)
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{path} is not a text of JSON lines ({error})") from error
+    conditions = read_jsonl(path)
     if not conditions:
         raise DataError(f"{path} holds no condition; run `dogfast anchors` again")
     for number, condition in enumerate(conditions, 1):
         wrong = [name for name, kind in FIELDS.items() if type(condition.get(name)) is not kind]
+        wrong += [name for name in ("class_name", "strategy", "anchor") if not wrong and SURROGATE.search(condition[name])]
         if not wrong and not _is_text(condition["text"]):
             wrong = ["text"]
         if wrong:
@@ -30,7 +32,9 @@ def read_conditions(path: Path) -> list[dict[str, Any]]:
 
 
 def _is_text(text: list) -> bool:
-    return len(text) == 1 and isinstance(text[0], list) and len(text[0]) == 2 and isinstance(text[0][0], str)
+    if len(text) != 1 or not isinstance(text[0], list) or len(text[0]) != 2:
+        return False
+    return isinstance(text[0][0], str) and not SURROGATE.search(text[0][0])
 
 
 def _refuse_twins(path: Path, conditions: list[dict[str, Any]]) -> None:

@@ -9,18 +9,20 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import groupby
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from dogfast.config import RunConfig
-from dogfast.config.option import identity
+from dogfast.config.option import identity, require
 from dogfast.diffusion.load import Pipeline, choose_model
 from dogfast.diffusion.prompts import tokenize
 from dogfast.diffusion.schedule import trailing
 from dogfast.engines.backends.torch import open_networks
 from dogfast.engines.networks import Networks
 from dogfast.environment import Choice, choose_device, choose_precision
+from dogfast.errors import DataError
 from dogfast.events import Events
 from dogfast.run import Run, digest, publish, sweep_partial, versions
 from dogfast.shards.card import card
@@ -62,15 +64,18 @@ def generate(config: RunConfig, run: Run, events: Events) -> dict[str, object]:
     conditions = read_conditions(run.conditions)
     recipe = resolve_recipe(config.synthesis)
     pipeline = Pipeline(config.model, choose_model(config.model.model, config.data.classes).value)
+    side_in_latents(config, pipeline)
     planned = any(run.plan(source).glob("*.json"))
     run.claim(f"synthesis/{source}", synthesis_identity(config, recipe, pipeline, conditions), has_results=planned)
     segments = plan_segments(config, run, conditions, events)
-    sweep_partial(folder)
+    for place in (folder, folder / "records"):
+        sweep_partial(place)
     records = read_records(folder)
     left = _left(segments, conditions, {record["shard"] for record in records})
     started = time.monotonic()
     new = _paint_shards(Job(config, conditions, recipe, pipeline), run, left, events) if left else []
-    publish(folder / "README.md", card(config.data.classes, source, pipeline.name, pipeline.revision, read_records(folder)))
+    named = Path(config.data.classes).name or config.data.classes
+    publish(folder / "README.md", card(named, source, model_name(pipeline), pipeline.revision, read_records(folder)))
     return _summary(run, source, recipe, records, new, time.monotonic() - started)
 
 
@@ -86,7 +91,7 @@ def synthesis_identity(
         "guidance_stop": recipe.guidance.stop,
         "image_px": config.data.image_px,
         "precision": config.model.precision,
-        "model": pipeline.name,
+        "model": model_name(pipeline),
         "model_revision": pipeline.revision,
         "conditions": digest(conditions)[:16],
     }
@@ -98,6 +103,10 @@ def plan_segments(config: RunConfig, run: Run, conditions: list[dict[str, Any]],
     sweep_partial(folder)
     segments = read_segments(folder)
     class_of = [condition["cls"] for condition in conditions]
+    if any(row >= len(class_of) for segment in segments for row in segment.counts):
+        raise DataError(
+            f"{folder} plans conditions that {run.conditions} does not hold; restore it, or choose another --output"
+        )
     planned = sum(segment.images for segment in segments) // len(set(class_of))
     if config.synthesis.m > planned:
         first_shard = sum(segment.shards for segment in segments)
@@ -107,6 +116,20 @@ def plan_segments(config: RunConfig, run: Run, conditions: list[dict[str, Any]],
     elif config.synthesis.m < planned:
         events.say(f"{planned} outliers a class are planned already; --m {config.synthesis.m} takes none away")
     return segments
+
+
+def model_name(pipeline: Pipeline) -> str:
+    """The generator as files name it: a folder by its last part, for no path belongs into a data set."""
+    return Path(pipeline.place).resolve().name if Path(pipeline.place).is_dir() else pipeline.name
+
+
+def side_in_latents(config: RunConfig, pipeline: Pipeline) -> int:
+    """Side of the latents that are painted; :class:`UsageError` for a --resolution the decoder cannot give."""
+    wanted, unit = config.synthesis.resolution, pipeline.downscale
+    require(
+        wanted is None or (wanted > 0 and wanted % unit == 0), f"--resolution {wanted} must be a positive multiple of {unit}"
+    )
+    return (wanted or pipeline.native_px) // unit
 
 
 def choose_rows(wanted: int, device: str, latent_positions: int) -> Choice[int]:
@@ -157,7 +180,7 @@ def _open_brush(job: Job, events: Events) -> Brush:
     device = choose_device(config.model.device)
     precision = choose_precision(config.model.precision, device.value)
     networks = open_networks(pipeline, device.value, precision.value)
-    side = (config.synthesis.resolution or pipeline.native_px) // pipeline.downscale
+    side = side_in_latents(config, pipeline)
     rows = choose_rows(config.synthesis.rows, device.value, side * side)
     events.say(
         f"backend {networks.backend} on {device.value} ({device.reason}), {precision.value} ({precision.reason}), {rows.value} rows ({rows.reason})"
@@ -223,7 +246,7 @@ def _encoded(job: Job, item: Item, result: Painted, image) -> Sample:
         steps=job.recipe.steps,
         guidance_scale=float(job.recipe.guidance.scale),
         resize=job.resize,
-        model=job.pipeline.name,
+        model=model_name(job.pipeline),
         model_revision=job.pipeline.revision,
     )
     return encode_sample(image, facts)

@@ -9,7 +9,7 @@ from dogfast.config.training import TrainingConfig
 
 def classifier_name(config: TrainingConfig) -> str:
     """`dog`, `oe+noise`, `dog+renders@1`; a folder of shards is named by its last part."""
-    source = "" if config.objective == "ce" or config.outliers == "dog" else f"+{Path(config.outliers).name}"
+    source = "" if config.objective == "ce" or config.outliers == "dog" else f"+{Path(config.outliers).resolve().name}"
     return f"{config.objective}{source}{_seed(config)}"
 
 

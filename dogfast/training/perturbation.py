@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -117,12 +116,3 @@ class Perturbation:
     def displace(self, model: nn.Module, strength: float) -> dict[str, Tensor]:
         """θ + αP of the perturbable weights, differentiable in θ; α is ``strength``."""
         return {name: weight + strength * self.tensors[name] for name, weight in perturbable(model).items()}
-
-    def state_dict(self) -> dict[str, Any]:
-        """P by parameter name and the generator's state, for a checkpoint."""
-        return {"tensors": dict(self.tensors), "generator": self.generator.get_state()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from :meth:`state_dict`; its tensors must lie on the model's device."""
-        self.tensors = {name: tensor.clone() for name, tensor in state["tensors"].items()}
-        self.generator.set_state(state["generator"])

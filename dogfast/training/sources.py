@@ -18,7 +18,7 @@ NOISE = "noise"
 
 def shards_of(run: Run, outliers: str) -> Path:
     """The folder of shards that ``--outliers`` names: a source of ``run``, a folder of tars and records, or another run."""
-    if run.outliers(outliers).is_dir():
+    if outliers == Path(outliers).name and run.outliers(outliers).is_dir():
         return run.outliers(outliers)
     given = Path(outliers)
     if is_run(given):

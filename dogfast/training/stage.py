@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,6 +14,7 @@ from dogfast.config import RunConfig
 from dogfast.config.option import identity
 from dogfast.data.catalogue import IdData, load_id
 from dogfast.environment import choose_device, choose_training_precision
+from dogfast.errors import DataError
 from dogfast.events import Events
 from dogfast.run import Run, digest, read_json, refuse_difference, versions
 from dogfast.training.loop import fit
@@ -22,6 +25,15 @@ EVALUATION_BATCH = 500
 OF_EVERY = ("backbone", "dropout", "batch", "momentum", "weight_decay", "train_precision", "train_seed")
 OF_START = ("pretrain_epochs", "pretrain_lr")
 OF_TUNING = ("epochs", "lr", "ood_batch", "oe_weight")
+RECORD = {
+    "identity": dict,
+    "sha256": str,
+    "validation_accuracy": float,
+    "seconds": int | float,
+    "img_per_s": int | float,
+    "skipped_steps": int,
+}
+"""What this stage reads of a classifier's record."""
 
 
 def train(config: RunConfig, run: Run, events: Events) -> dict[str, Any]:
@@ -35,7 +47,7 @@ def train(config: RunConfig, run: Run, events: Events) -> dict[str, Any]:
     data = load_id(config.data)
     fields = training_identity(config, run, data)
     if is_trained(folder):
-        record = read_json(folder / RECORD_FILE)
+        record = _record(folder)
         refuse_difference(f"{folder}", record["identity"], fields)
         return _summary(run, name, record, resumed=True)
     device = choose_device(config.model.device)
@@ -74,8 +86,8 @@ def training_identity(config: RunConfig, run: Run, data: IdData) -> dict[str, An
     fields: dict[str, Any] = {"id_data": digest(data.class_names, data.train.keys)[:16], **identity(config.data)}
     if settings.objective != "ce":
         names += OF_TUNING
-        start = run.classifier(start_name(settings)) / RECORD_FILE
-        fields |= {"outliers": source_digest(run, settings.outliers), "start": read_json(start)["sha256"][:16]}
+        start = _record(run.classifier(start_name(settings)))
+        fields |= {"outliers": source_digest(run, settings.outliers), "start": start["sha256"][:16]}
     chosen = {
         key: value
         for key, value in identity(settings).items()
@@ -87,6 +99,7 @@ def training_identity(config: RunConfig, run: Run, data: IdData) -> dict[str, An
 def _start(config: RunConfig, run: Run, data: IdData) -> tuple[torch.nn.Module, dict[str, Any]]:
     settings = config.training
     if settings.objective != "ce":
+        _refuse_stale_start(config, run, data)
         model, record = load_classifier(run.classifier(start_name(settings)))
         return model, {key: record[key] for key in ("backbone", "class_names", "image_px", "mean", "std", "dropout")}
     pixels = data.train.images.float() / 255
@@ -100,6 +113,22 @@ def _start(config: RunConfig, run: Run, data: IdData) -> tuple[torch.nn.Module, 
     }
     torch.manual_seed(settings.train_seed)
     return build(facts["backbone"], data.class_names, facts["mean"], facts["std"], settings.dropout), facts
+
+
+def _refuse_stale_start(config: RunConfig, run: Run, data: IdData) -> None:
+    """Raise RunMismatch when the classifier to start from was trained with other fields than ``config`` gives `ce`."""
+    folder = run.classifier(start_name(config.training))
+    wanted = dataclasses.replace(config, training=dataclasses.replace(config.training, objective="ce"))
+    refuse_difference(f"{folder}", _record(folder)["identity"], training_identity(wanted, run, data))
+
+
+def _record(folder: Path) -> dict[str, Any]:
+    """A committed classifier's record; :class:`DataError` names the field that is missing or of the wrong type."""
+    record = read_json(folder / RECORD_FILE)
+    for name, kind in RECORD.items():
+        if not isinstance(record, dict) or not isinstance(record.get(name), kind):
+            raise DataError(f"{folder / RECORD_FILE} has no proper {name!r}; remove {folder} and train it again")
+    return record
 
 
 def _summary(run: Run, name: str, record: dict[str, Any], resumed: bool) -> dict[str, Any]:

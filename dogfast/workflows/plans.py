@@ -48,7 +48,7 @@ def plan_generate(config: RunConfig, run: Run, events: Events) -> dict[str, Any]
     done = sum(record["samples"] for record in records)
     left = max(0, images - done)
     bytes_each = sum(r["bytes"] for r in records) / done if done else _bytes_of_image(config.data.image_px)
-    seconds = round(left * sum(r["seconds"] for r in records) / done, 1) if done else UNKNOWN_TIME
+    seconds = round(left * sum(r.get("seconds", 0) for r in records) / done, 1) if done else UNKNOWN_TIME
     return stage | {
         "recipe": f"{recipe.name}: {recipe.steps} steps of {recipe.solver}, guidance {recipe.guidance.scale:g}",
         "images": images,

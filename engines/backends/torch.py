@@ -6,11 +6,11 @@ from copy import deepcopy
 from functools import cache
 
 import torch
-from dogfast.engines.networks import Networks
 
 from dogfast.diffusion.autoencoder import decode_latents, resize
 from dogfast.diffusion.load import Pipeline
 from dogfast.diffusion.prompts import encode_prompts
+from dogfast.engines.networks import Networks
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 

@@ -44,8 +44,9 @@ def dogfast(*words, cwd, **environment):
 
 
 def flags_of(command):
-    from dogfast.cli.main import app
     from typer.main import get_command
+
+    from dogfast.cli.main import app
 
     parameters = get_command(app).commands[command].params
     return {name for p in parameters for name in (*p.opts, *p.secondary_opts) if name.startswith("--")} | {"--help"}

@@ -180,14 +180,3 @@ def test_a_step_at_the_moved_weights_is_carried_back(model):
     with moved(model, {"head.weight": target}), torch.no_grad():
         weight.sub_(0.25)
     assert torch.equal(weight, before + (torch.full_like(weight, 1.75) - target))
-
-
-def test_its_state_continues(model, images):
-    one, two = fresh(strengths=(1.0, 2.0, 3.0)), fresh(strengths=(1.0, 2.0, 3.0))
-    one.draw_strength()
-    one.refresh(model, images, N_ID)
-    two.load_state_dict(copy.deepcopy(one.state_dict()))
-    for perturbation in (one, two):
-        perturbation.refresh(model, images.flip(0), N_ID)
-    assert all(torch.equal(one.tensors[name], two.tensors[name]) for name in one.tensors)
-    assert [one.draw_strength() for _ in range(9)] == [two.draw_strength() for _ in range(9)]

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from torch import Tensor
 from torch.nn import functional as F
 
 from dogfast.config.training import TrainingConfig
-
-if TYPE_CHECKING:
-    from dogfast.training.loop import Batch, Learner
+from dogfast.training.learner import Batch, Learner
 
 
 @dataclass

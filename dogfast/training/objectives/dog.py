@@ -5,17 +5,15 @@ min_θ CE(θ) + γ L_OE(θ + αP), with P of :mod:`dogfast.training.perturbation
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import ClassVar
 
 from torch import Tensor
 from torch.nn import functional as F
 
 from dogfast.config.training import TrainingConfig
+from dogfast.training.learner import Batch, Learner
 from dogfast.training.objectives.oe import exposed_step, oe_loss
 from dogfast.training.perturbation import Perturbation, moved
-
-if TYPE_CHECKING:
-    from dogfast.training.loop import Batch, Learner
 
 PAPER_GAMMA = 1.0
 ALTERNATE_CLIP = 1.0
@@ -62,13 +60,6 @@ class Dog:
         learner.backward(ce)
         learner.step(ALTERNATE_CLIP)
         return {"ce": ce.detach(), "oe": oe.detach()}
-
-    def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint needs beside model and optimizer."""
-        return self.perturbation.state_dict()
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.perturbation.load_state_dict(state)
 
 
 def _clean_loss(learner: Learner, batch: Batch) -> Tensor:
