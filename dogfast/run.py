@@ -104,7 +104,7 @@ def digest(*parts: Any) -> str:
     """SHA-256 of the canonical JSON of ``parts`` (bytes are hashed as they are), in hexadecimal."""
     total = hashlib.sha256()
     for part in parts:
-        total.update(part if isinstance(part, bytes) else json.dumps(part, sort_keys=True).encode())
+        total.update(part if isinstance(part, bytes | memoryview) else json.dumps(part, sort_keys=True).encode())
         total.update(b"\x1e")
     return total.hexdigest()
 

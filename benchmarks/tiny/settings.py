@@ -65,5 +65,10 @@ SCHEDULER = dict(
 TRAINING = dict(
     autoencoder=dict(steps=2000, batch=64, lr=8e-4, kl_weight=1e-4),
     clip=dict(steps=2500, batch=192, lr=7e-4, max_logit_scale=20.0),
-    unet=dict(steps=3000, batch=128, lr=8e-4, ema=0.999, drop_text=0.1, min_snr=5.0),
+    unet=dict(batch=128, ema=0.999, drop_text=0.1),
+)
+
+UNET_PHASES = (
+    dict(steps=3000, lr=8e-4, min_snr=5.0),  # shapes: the noisy timesteps first
+    dict(steps=2000, lr=5e-4, min_snr=None),  # outlines: every timestep counts the same
 )

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import torch
-from diffusers import AutoencoderKL
+from diffusers import AutoencoderKL, UNet2DConditionModel
 from transformers import CLIPTextModel, CLIPVisionModelWithProjection
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -16,9 +16,9 @@ from autoencoder import encode, train_autoencoder
 from bank import paint_bank
 from clip import train_clip
 from export import load_projection, save_network, save_projection, write_pipeline
-from settings import SEED
+from settings import SEED, UNET_PHASES
 from tokenizer import write_tokenizer
-from unet import prompt_table, train_unet
+from unet import new_unet, prompt_table, train_unet
 
 WORK = Path("build/tiny")
 
@@ -42,11 +42,15 @@ def main(folder: Path) -> None:
     text = CLIPTextModel.from_pretrained(WORK / "text_encoder").eval()
     vision = CLIPVisionModelWithProjection.from_pretrained(WORK / "image_encoder").eval()
 
-    def write(unet) -> None:
-        write_pipeline(folder, unet, vae, text, load_projection(WORK), vision, WORK / "tokenizer")
-
     latents = encode(vae, images) * vae.config.scaling_factor
-    write(train_unet(latents, labels, prompt_table(text, tokenizer), save=write))
+    prompts = prompt_table(text, tokenizer)
+    unet = new_unet()
+    for phase in range(len(UNET_PHASES)):
+        done = WORK / f"unet-{phase}"
+        if not done.exists():
+            save_network(train_unet(unet, phase, latents, labels, prompts), done)
+        unet = UNet2DConditionModel.from_pretrained(done)
+        write_pipeline(folder, unet, vae, text, load_projection(WORK), vision, WORK / "tokenizer")
     print(f"done seconds={time.monotonic() - started:.0f}", flush=True)
 
 

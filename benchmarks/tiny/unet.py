@@ -1,6 +1,5 @@
 """The noise predictor: epsilon loss (DOG Eq. 3) on cached latents, min-SNR weighting, text dropped at random, EMA weights."""
 
-from collections.abc import Callable
 from copy import deepcopy
 
 import torch
@@ -8,7 +7,7 @@ from clip import tokens_of
 from diffusers import UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor
 from loop import optimise
-from settings import SCHEDULER, SEED, TEMPLATES, TRAINING, UNET, WORDS
+from settings import SCHEDULER, SEED, TEMPLATES, TRAINING, UNET, UNET_PHASES, WORDS
 from transformers import CLIPTextModel, CLIPTokenizer
 
 
@@ -26,17 +25,21 @@ def prompt_table(text: CLIPTextModel, tokenizer: CLIPTokenizer) -> torch.Tensor:
     return text(tokens_of(tokenizer, prompts)).last_hidden_state
 
 
+def new_unet() -> UNet2DConditionModel:
+    return UNet2DConditionModel(**UNET)
+
+
 def train_unet(
-    latents: torch.Tensor, labels: torch.Tensor, prompts: torch.Tensor, save: Callable[[UNet2DConditionModel], None]
+    start: UNet2DConditionModel, phase: int, latents: torch.Tensor, labels: torch.Tensor, prompts: torch.Tensor
 ) -> UNet2DConditionModel:
-    """Train on scaled latents (n, 4, h, w). ``save`` gets the EMA weights every 500 steps. Returns the EMA weights."""
-    setting = TRAINING["unet"]
-    generator = torch.Generator().manual_seed(SEED)
-    unet = UNet2DConditionModel(**UNET).to(memory_format=torch.channels_last)
+    """Train ``start`` through one of `UNET_PHASES` on scaled latents (n, 4, h, w) with word indices (n,); returns the EMA weights."""
+    setting = TRAINING["unet"] | UNET_PHASES[phase]
+    generator = torch.Generator().manual_seed(SEED + phase)
+    unet = start.train().to(memory_format=torch.channels_last)
     unet.set_attn_processor(AttnProcessor())  # in bf16 on CPUs a fifth faster than fused attention, backward included
     average = deepcopy(unet).requires_grad_(False).eval()
     signal = alphas_cumprod()
-    weight = (setting["min_snr"] / (signal / (1 - signal))).clamp(max=1.0)
+    weight = (setting["min_snr"] / (signal / (1 - signal))).clamp(max=1.0) if setting["min_snr"] else torch.ones_like(signal)
     batch = setting["batch"]
 
     def loss_of_step(step: int) -> torch.Tensor:
@@ -58,8 +61,6 @@ def train_unet(
         decay = min(setting["ema"], (1 + step) / (10 + step))
         for kept, new in zip(average.parameters(), unet.parameters()):
             kept.lerp_(new, 1 - decay)
-        if (step + 1) % 500 == 0:
-            save(average)
 
-    optimise("unet", unet.parameters(), loss_of_step, setting["steps"], setting["lr"], after_step)
+    optimise(f"unet phase {phase}", unet.parameters(), loss_of_step, setting["steps"], setting["lr"], after_step)
     return average

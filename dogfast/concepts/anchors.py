@@ -19,7 +19,10 @@ FEWEST_ANCHORS = 5
 
 @dataclass(frozen=True)
 class Verdict:
-    """What Eq. 6 says of one word: its owner, q, the owner's bound and lambda, and why it is out (empty: it is in)."""
+    """What Eq. 6 says of one word for one class: q, the class's bound and lambda, and why it is out (empty: it is in).
+
+    ``topped_up`` marks an anchor that the filter alone would not have given its class.
+    """
 
     word: int
     owner: int
@@ -27,6 +30,7 @@ class Verdict:
     bound: float
     limit: float
     reason: str
+    topped_up: bool = False
 
 
 def near_distances(words: torch.Tensor, images: torch.Tensor, eta: float) -> torch.Tensor:
@@ -42,28 +46,39 @@ def choose_anchors(
 ) -> list[Verdict]:
     """A verdict on every word that is a candidate of some class, by owner and distance.
 
-    ``distances`` q_y(c) (C, W), ``candidates`` bool (C, W), ``own`` q_y of class y's own name (C,). An owner with fewer
-    than `FEWEST_ANCHORS` anchors takes its nearest words above the bound instead.
+    ``distances`` q_y(c) (C, W), ``candidates`` bool (C, W), ``own`` q_y of class y's own name (C,). A class with fewer
+    than `FEWEST_ANCHORS` anchors takes the nearest of its candidates above the bound as well, whoever owns them.
     """
+    distances = distances.double()
     owned = distances.masked_fill(~candidates, math.inf).min(dim=0)
     verdicts = []
     for owner in range(len(distances)):
+        bound = float(own[owner]) + margin
         words = ((owned.indices == owner) & owned.values.isfinite()).nonzero()[:, 0]
-        ordered = words[owned.values[words].argsort(stable=True)]
-        verdicts += _of_owner(owner, ordered, owned.values[ordered].double(), float(own[owner]) + margin, quantile)
+        found = _of_owner(owner, words, distances[owner], bound, quantile)
+        verdicts += _topped_up(found, owner, candidates[owner].nonzero()[:, 0], distances[owner], bound)
     return verdicts
 
 
 def _of_owner(owner: int, words: torch.Tensor, distances: torch.Tensor, bound: float, quantile: float) -> list[Verdict]:
     if not len(words):
         return []
-    above = distances[distances >= bound]
-    limit = float(distances.quantile(quantile))
-    if int((above <= limit).sum()) < FEWEST_ANCHORS and len(above):
-        limit = float(above[min(FEWEST_ANCHORS, len(above)) - 1])
-    return [
-        Verdict(int(word), owner, float(q), bound, limit, _reason(float(q), bound, limit)) for word, q in zip(words, distances)
-    ]
+    limit = float(distances[words].quantile(quantile))
+    ordered = words[distances[words].argsort(stable=True)].tolist()
+    near = {word: float(distances[word]) for word in ordered}
+    return [Verdict(word, owner, near[word], bound, limit, _reason(near[word], bound, limit)) for word in ordered]
+
+
+def _topped_up(
+    found: list[Verdict], owner: int, candidates: torch.Tensor, distances: torch.Tensor, bound: float
+) -> list[Verdict]:
+    kept = {verdict.word for verdict in found if not verdict.reason}
+    missing = max(0, FEWEST_ANCHORS - len(kept))
+    ordered = candidates[distances[candidates].argsort(stable=True)].tolist()
+    limit = found[0].limit if found else bound
+    extra = [word for word in ordered if bound <= float(distances[word]) < math.inf and word not in kept][:missing]
+    added = [Verdict(word, owner, float(distances[word]), bound, limit, "", topped_up=True) for word in extra]
+    return sorted([v for v in found if v.word not in extra] + added, key=lambda verdict: verdict.distance)
 
 
 def _reason(distance: float, bound: float, limit: float) -> str:

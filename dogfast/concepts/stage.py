@@ -35,11 +35,13 @@ from dogfast.engines.networks import Networks
 from dogfast.environment import choose_device, choose_precision
 from dogfast.errors import DataError
 from dogfast.events import Events
-from dogfast.run import Run, digest, file_digest, publish, read_jsonl, write_jsonl
+from dogfast.run import Run, file_digest, publish, read_jsonl, write_jsonl
 
 ROWS = 256
 PIXELS_AT_ONCE = 2**21
 """What the VAE encodes together: 256 images of 32 px, 8 of 512 px."""
+RECOMPUTE_FROM = 32
+"""Side in latents from which the UNet's activations are recomputed in the backward pass: 64 rows of 64 would fill 100 GB."""
 
 
 def find_anchors(config: RunConfig, run: Run, events: Events) -> dict[str, object]:
@@ -81,16 +83,17 @@ def find_anchors(config: RunConfig, run: Run, events: Events) -> dict[str, objec
 
 def concepts_identity(config: RunConfig, data: IdData, pipeline: Pipeline, vocabulary: str) -> dict[str, object]:
     """The fields and inputs this stage's result depends on."""
-    return {
+    fields = {
         **identity(config.data),
         **identity(config.model),
         **identity(config.concepts),
         "model": pipeline.name,
         "model_revision": pipeline.revision,
         "vocabulary": vocabulary,
-        "vocabulary_file": file_digest(Path(vocabulary))[:16] if Path(vocabulary).is_file() else "",
-        "id_data": digest(data.class_names, data.train.keys)[:16],
+        "id_data": data.train.digest[:16],
     }
+    words = Path(vocabulary)
+    return fields | ({"vocabulary_file": file_digest(words)[:16]} if words.is_file() else {})
 
 
 # --- Eq. 4 ------------------------------------------------------------------------------------------------------
@@ -134,6 +137,8 @@ def _noise_loss(config: RunConfig, pipeline: Pipeline, device: str, precision: s
     """
     dtype = torch.float32 if precision == "fp16" else DTYPES[precision]
     unet = deepcopy(pipeline.unet).to(device, dtype).to(memory_format=torch.channels_last)
+    if unet.config.sample_size >= RECOMPUTE_FROM:
+        unet.enable_gradient_checkpointing()
     if device == "cpu":
         _use_plain_attention(unet)
     encoder = pipeline.text_encoder.to(device)
@@ -234,20 +239,31 @@ def _write(
 ) -> list[dict]:
     rows = [_row(v, names, words, float(cosines[v.owner, v.word])) for v in verdicts]
     anchors = [row for row in rows if row["kept"]]
-    bare = [name for y, name in enumerate(names) if not any(row["owner"] == y for row in anchors)]
-    if bare:
-        raise DataError(
-            f"no anchor was found for {', '.join(map(repr, bare[:5]))}: every candidate is nearer to another class or nearer than "
-            "the class's own name; widen --vocabulary, raise --top-k, or lower --margin"
-        )
-    for y, name in enumerate(names):
-        found = sum(row["owner"] == y for row in anchors)
-        if found < FEWEST_ANCHORS:
-            events.say(f"note: {name!r} has {found} anchors only")
     write_jsonl(run.candidates, rows)
+    _tell_of_few(anchors, names, events)
     write_jsonl(run.anchors, anchors)
     write_jsonl(run.conditions, STRATEGIES[config.synthesis.strategy](anchors, config.concepts.prompt))
     return anchors
+
+
+def _tell_of_few(anchors: list[dict], names: tuple[str, ...], events: Events) -> None:
+    """Say which classes were topped up; :class:`DataError` when one has no anchor at all."""
+    by_class = {name: [row for row in anchors if row["class_name"] == name] for name in names}
+    bare = [name for name, found in by_class.items() if not found]
+    if bare:
+        raise DataError(
+            f"no anchor was found for {', '.join(map(repr, bare[:5]))}: every candidate is nearer than the class's own name "
+            "(concepts/candidates.jsonl); widen --vocabulary, raise --top-k, or lower --margin"
+        )
+    for name, found in by_class.items():
+        added = [row["word"] for row in found if row["topped_up"]]
+        if added:
+            own = len(found) - len(added)
+            events.say(
+                f"note: {name!r} has {own} anchors of its own; the nearest above its bound were added: {', '.join(added)}"
+            )
+        if len(found) < FEWEST_ANCHORS:
+            events.say(f"note: {name!r} has {len(found)} anchors only")
 
 
 def _row(verdict: Verdict, names: tuple[str, ...], words: tuple[str, ...], cosine: float) -> dict:

@@ -45,7 +45,7 @@ class TrainingConfig:
         require(self.oe_weight is None or self.oe_weight >= 0, "--oe-weight must not be negative")
         require(0 <= self.wor_smoothing < 1, "--wor-smoothing must lie in [0, 1)")
         require(bool(self.wor_strengths) and min(self.wor_strengths) > 0, "--wor-strengths must be positive")
-        require(0 < self.momentum < 1, "--momentum must lie between 0 and 1 (Nesterov needs some)")
+        require(0 <= self.momentum < 1, "--momentum must lie in [0, 1)")
         require(self.weight_decay >= 0, "--weight-decay must not be negative")
         require(0 <= self.train_seed < 2**53, "--train-seed must lie between 0 and 2^53")
         require(self.wor_warmup >= 0, "--wor-warmup must not be negative")

@@ -27,6 +27,8 @@ FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
 MAX_FILE_BYTES = 64 * 2**20
 MAX_PIXELS = 50_000_000
 NAMED_IN_ERRORS = 5
+TAR_FAULTS = (tarfile.TarError, OSError, ValueError, OverflowError, RecursionError)
+"""What broken and hostile headers make `tarfile` raise."""
 DECODED_TOGETHER = 64
 """Encoded images held in memory at once."""
 
@@ -111,12 +113,12 @@ def _files_below(root: Path) -> Iterator[str]:
 def _open_tar(path: Path) -> Iterator[tarfile.TarFile]:
     try:
         tar = tarfile.open(path, "r:")
-    except (tarfile.TarError, OSError) as error:
+    except TAR_FAULTS as error:
         raise DataError(f"{path} is neither a folder nor a readable, uncompressed tar ({error})") from error
     with tar:
         try:
             yield tar
-        except (tarfile.TarError, OSError, ValueError, OverflowError, RecursionError) as error:
+        except TAR_FAULTS as error:
             raise DataError(f"{path} is damaged ({error}); copy or pack it again") from error
 
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import torch
 
+from dogfast.run import digest
+
 
 @dataclass(frozen=True)
 class ImageSet:
@@ -22,6 +24,11 @@ class ImageSet:
 
     def __len__(self) -> int:
         return len(self.keys)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over class names, keys and pixels."""
+        return digest(self.class_names, self.keys, memoryview(self.images.contiguous().numpy()).cast("B"))
 
     def rows(self, rows: list[int]) -> ImageSet:
         """The images at ``rows``, in that order."""

@@ -55,7 +55,7 @@ class Pipeline:
         self.place = KNOWN_MODELS.get(model, model)
         self.clip = config.clip if config.clip != "auto" else KNOWN_CLIPS.get(model, self.place)
         self._options: dict[str, Any] = {"revision": config.revision, "local_files_only": config.offline}
-        if not Path(self.place).is_dir() and self.place.count("/") != 1:
+        if not self.place or (not Path(self.place).is_dir() and self.place.count("/") != 1):
             raise EnvironmentFault(
                 f"--model {model!r} is neither {', '.join(KNOWN_MODELS)}, a folder nor a hub name (owner/name)"
             )

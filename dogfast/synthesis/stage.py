@@ -126,9 +126,7 @@ def model_name(pipeline: Pipeline) -> str:
 def side_in_latents(config: RunConfig, pipeline: Pipeline) -> int:
     """Side of the latents that are painted; :class:`UsageError` for a --resolution the decoder cannot give."""
     wanted, unit = config.synthesis.resolution, pipeline.downscale
-    require(
-        wanted is None or (wanted > 0 and wanted % unit == 0), f"--resolution {wanted} must be a positive multiple of {unit}"
-    )
+    require(wanted is None or wanted % unit == 0, f"--resolution {wanted} must be a multiple of {unit}, this model's unit")
     return (wanted or pipeline.native_px) // unit
 
 

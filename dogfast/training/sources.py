@@ -18,14 +18,14 @@ NOISE = "noise"
 
 def shards_of(run: Run, outliers: str) -> Path:
     """The folder of shards that ``--outliers`` names: a source of ``run``, a folder of tars and records, or another run."""
-    if outliers == Path(outliers).name and run.outliers(outliers).is_dir():
+    known = sorted(p.name for p in run.outliers("").glob("*") if p.is_dir())
+    if outliers in known:
         return run.outliers(outliers)
     given = Path(outliers)
     if is_run(given):
         given = Run(given).outliers("dog")
     if (given / "records").is_dir():
         return given
-    known = sorted(p.name for p in run.outliers("").glob("*") if p.is_dir())
     raise DataError(
         f"--outliers {outliers!r} is neither a source of {run.root} ({', '.join(known) or 'none yet'}), {NOISE}, nor a folder of shards"
     )

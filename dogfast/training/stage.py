@@ -16,7 +16,7 @@ from dogfast.data.catalogue import IdData, load_id
 from dogfast.environment import choose_device, choose_training_precision
 from dogfast.errors import DataError
 from dogfast.events import Events
-from dogfast.run import Run, digest, read_json, refuse_difference, versions
+from dogfast.run import Run, read_json, refuse_difference, versions
 from dogfast.training.loop import fit
 from dogfast.training.names import classifier_name, start_name
 from dogfast.training.sources import source_digest, training_outliers
@@ -83,7 +83,7 @@ def training_identity(config: RunConfig, run: Run, data: IdData) -> dict[str, An
     """The fields and inputs this classifier depends on; fields of other objectives are left out."""
     settings = config.training
     names = OF_EVERY + OF_START
-    fields: dict[str, Any] = {"id_data": digest(data.class_names, data.train.keys)[:16], **identity(config.data)}
+    fields: dict[str, Any] = {"id_data": data.train.digest[:16], **identity(config.data)}
     if settings.objective != "ce":
         names += OF_TUNING
         start = _record(run.classifier(start_name(settings)))

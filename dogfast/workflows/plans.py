@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from dogfast.classifiers.loading import is_trained
-from dogfast.classifiers.wrn import parse_backbone
 from dogfast.config import RunConfig
 from dogfast.data.catalogue import default_ood, load_id, parse_ood
 from dogfast.data.vocabulary import choose_vocabulary, load_vocabulary
@@ -16,7 +15,8 @@ from dogfast.run import Run
 from dogfast.shards.reader import read_records
 from dogfast.synthesis.recipes import resolve_recipe
 from dogfast.training.names import classifier_name, start_name
-from dogfast.training.sources import NOISE
+from dogfast.training.sources import NOISE, shards_of
+from dogfast.workflows.chain import check_train
 
 UNKNOWN_TIME = "not measured yet on this run"
 
@@ -61,7 +61,7 @@ def plan_generate(config: RunConfig, run: Run, events: Events) -> dict[str, Any]
 
 def plan_train(config: RunConfig, run: Run, events: Events) -> dict[str, Any]:
     settings = config.training
-    parse_backbone(settings.backbone)
+    check_train(config, run)
     data = load_id(config.data)
     tuning = settings.objective != "ce"
     epochs = settings.epochs if tuning else settings.pretrain_epochs
@@ -72,7 +72,7 @@ def plan_train(config: RunConfig, run: Run, events: Events) -> dict[str, Any]:
         "trained": is_trained(run.classifier(classifier_name(settings))),
         "start_trained": is_trained(run.classifier(start_name(settings))),
         "outliers": settings.outliers if tuning else "unused",
-        "outliers_painted": settings.outliers == NOISE or any(run.outliers(settings.outliers).glob("records/*.json")),
+        "outliers_painted": not tuning or _are_painted(config, run),
         "id_images": len(data.train),
         "epochs": epochs,
         "steps": steps,
@@ -107,6 +107,12 @@ def plan_report(config: RunConfig, run: Run, events: Events) -> dict[str, Any]:
 
 def plan_demo(config: RunConfig, run: Run, events: Events) -> dict[str, Any]:
     return plan_generate(config, run, events) | {"classifiers": ["ce", "oe+noise", "oe", "dog"]}
+
+
+def _are_painted(config: RunConfig, run: Run) -> bool:
+    source = config.training.outliers
+    own = run.outliers(source) if source == config.synthesis.strategy else None
+    return source == NOISE or any((own or shards_of(run, source)).glob("records/*.json"))
 
 
 def _bytes_of_image(side_px: int) -> int:

@@ -1,0 +1,131 @@
+"""The torch backend: shapes, dtypes, precisions, and that it leaves its inputs alone."""
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from dogfast.config.model import ModelConfig
+from dogfast.diffusion.autoencoder import decode_latents
+from dogfast.diffusion.load import Pipeline
+from dogfast.diffusion.prompts import tokenize
+from dogfast.diffusion.sampler import Guidance, dpm_solver_pp_2m, guided
+from dogfast.diffusion.schedule import trailing
+from dogfast.engines.backends.torch import DTYPES, open_networks
+
+ROWS = 3
+
+
+@pytest.fixture(scope="module")
+def pipeline(random_pipeline):
+    return Pipeline(ModelConfig(), str(random_pipeline))
+
+
+@pytest.fixture(scope="module")
+def inputs(pipeline):
+    generator = torch.Generator().manual_seed(0)
+    return dict(
+        ids=tokenize(pipeline.tokenizer, ["a circle", "a photo of a star", ""]),
+        images=torch.randint(0, 256, (ROWS, 3, 24, 24), generator=generator).to(torch.uint8),
+        latents=torch.randn(ROWS, 4, 8, 8, generator=generator),
+        timesteps=torch.tensor([999.0, 500.0, 1.0]),
+    )
+
+
+def outputs(networks, inputs):
+    states, projected = networks.encode_text(inputs["ids"])
+    return dict(
+        states=states,
+        projected=projected,
+        images=networks.encode_image(inputs["images"]),
+        eps=networks.denoise(inputs["latents"], inputs["timesteps"], states),
+        decoded=networks.decode(inputs["latents"]),
+    )
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_shapes_and_float32_outside_whatever_it_computes_in(pipeline, inputs, precision):
+    networks = open_networks(pipeline, "cpu", precision)
+    before = {name: value.clone() for name, value in inputs.items()}
+    found = outputs(networks, inputs)
+    shapes = dict(states=(3, 16, 32), projected=(3, 24), images=(3, 24), eps=(3, 4, 8, 8), decoded=(3, 3, 32, 32))
+    assert {name: tuple(value.shape) for name, value in found.items()} == shapes
+    assert all(value.dtype == torch.float32 and value.isfinite().all() for value in found.values())
+    assert all(torch.equal(before[name], value) and value.dtype == before[name].dtype for name, value in inputs.items())
+    assert (networks.backend, networks.device, networks.precision) == ("torch", "cpu", precision)
+
+
+def test_fp32_is_the_networks_themselves(pipeline, inputs):
+    found = outputs(open_networks(pipeline, "cpu", "fp32"), inputs)
+    with torch.no_grad():
+        states = pipeline.text_encoder(inputs["ids"]).last_hidden_state
+        eps = pipeline.unet(inputs["latents"], inputs["timesteps"], states).sample
+        decoded = decode_latents(pipeline.vae, inputs["latents"])
+        pixels = F.interpolate(inputs["images"].float() / 255, (32, 32), mode="bicubic", antialias=True).clamp(0, 1)
+        images = pipeline.image_encoder((pixels - 0.5) / 0.5).image_embeds
+    torch.testing.assert_close(found["states"], states)
+    torch.testing.assert_close(found["eps"], eps, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(found["decoded"], decoded, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(found["images"], images, rtol=1e-4, atol=1e-5)
+
+
+def test_bf16_stays_close_to_fp32_and_the_towers_are_equal(pipeline, inputs):
+    full, half = (outputs(open_networks(pipeline, "cpu", precision), inputs) for precision in ("fp32", "bf16"))
+    for name in ("eps", "decoded"):
+        cosine = F.cosine_similarity(full[name].flatten(1), half[name].flatten(1)).min()
+        assert cosine >= 0.999, (name, float(cosine))
+        assert not torch.equal(full[name], half[name]), f"{name} was not computed in bf16"
+    for name in ("states", "projected", "images"):
+        assert torch.equal(full[name], half[name]), f"{name} must not depend on --precision"
+
+
+def test_fp16_keeps_the_vae_in_fp32(pipeline, inputs):
+    full, half = (open_networks(pipeline, "cpu", precision) for precision in ("fp32", "fp16"))
+    assert torch.equal(half.decode(inputs["latents"]), full.decode(inputs["latents"]))
+    states = half.encode_text(inputs["ids"])[0]
+    eps, reference = (each.denoise(inputs["latents"], inputs["timesteps"], states) for each in (half, full))
+    assert eps.dtype == torch.float32 and not torch.equal(eps, reference)
+    assert F.cosine_similarity(eps.flatten(1), reference.flatten(1)).min() >= 0.9999
+
+
+def test_the_pipelines_networks_stay_as_loaded(pipeline, inputs):
+    outputs(open_networks(pipeline, "cpu", "bf16"), inputs)
+    for name in ("unet", "vae", "text_encoder", "image_encoder"):
+        network = getattr(pipeline, name)
+        assert not network.training
+        assert all(p.dtype == torch.float32 and not p.requires_grad for p in network.parameters())
+
+
+def test_rows_do_not_meet(pipeline, inputs):
+    networks = open_networks(pipeline, "cpu", "fp32")
+    together = outputs(networks, inputs)
+    for row in range(ROWS):
+        alone = outputs(networks, {name: value[[row]] for name, value in inputs.items()})
+        for name, value in alone.items():
+            torch.testing.assert_close(value[0], together[name][row], rtol=1e-4, atol=1e-5)
+
+
+def test_each_network_is_prepared_once(pipeline, inputs, monkeypatch):
+    import dogfast.engines.backends.torch as backend
+
+    copied = []
+    original = backend.deepcopy
+    monkeypatch.setattr(backend, "deepcopy", lambda network: copied.append(type(network).__name__) or original(network))
+    networks = open_networks(pipeline, "cpu", "bf16")
+    assert copied == []
+    outputs(networks, inputs)
+    outputs(networks, inputs)
+    assert len(copied) == 4 == len(set(copied))
+
+
+def test_dtypes_are_what_their_names_say():
+    assert DTYPES == {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def test_sampling_through_the_seam(pipeline, inputs):
+    networks = open_networks(pipeline, "cpu", "bf16")
+    text, empty = networks.encode_text(inputs["ids"][:2])[0], networks.encode_text(inputs["ids"][2:])[0]
+    schedule = trailing(pipeline.alphas_cumprod, 4)
+    predict = guided(networks.denoise, text, empty, Guidance(4.0, 0.0, 0.7), 4)
+    latents = dpm_solver_pp_2m(predict, inputs["latents"][:2], schedule)
+    assert latents.dtype == torch.float32 and latents.isfinite().all()
+    assert networks.decode(latents).shape == (2, 3, 32, 32)

@@ -1,0 +1,100 @@
+"""A process that paints with a fake generator, to be killed. Run as a script; it says what happened as JSON.
+
+`cli FLAG …`: the command `dogfast generate …` itself. `points RUNS N …`: for each N a process that SIGKILLs itself before its
+N-th fsync or rename, and one that goes on. `moments RUN S …`: one run, killed after each of these seconds, and ended.
+"""
+
+import json
+import os
+import runpy
+import signal
+import sys
+import time
+import traceback
+from pathlib import Path
+from types import SimpleNamespace
+
+fakes = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "synthesis" / "fakes.py")))
+
+
+def paint(root, pause_s=0.0, die_at=None):
+    from dogfast.events import Events
+    from dogfast.run import launch
+    from dogfast.synthesis.stage import generate
+
+    if die_at is not None:
+        deadly(die_at)
+    config = fakes.config(m=8, samples_per_shard=4)
+    with fakes.installed(pause_s=pause_s), launch(root, config.to_toml()) as run:
+        fakes.write_conditions(config, run, None)
+        generate(config, run, Events())
+
+
+def deadly(moment):
+    """Kill this process before the given call of fsync or rename."""
+    import dogfast.run
+
+    calls = iter(range(100_000))
+
+    def guarded(plain):
+        def call(*given):
+            if next(calls) == moment:
+                os.kill(os.getpid(), signal.SIGKILL)
+            plain(*given)
+
+        return call
+
+    dogfast.run.os.fsync, dogfast.run.os.replace = guarded(os.fsync), guarded(os.replace)
+
+
+def forked(work, kill_after_s=None):
+    """The signal that ended a child doing ``work``, 0 for a good end, -1 for a bad one."""
+    child = os.fork()
+    if child == 0:
+        try:
+            work()
+            os._exit(0)
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
+    if kill_after_s is not None:
+        time.sleep(kill_after_s)
+        os.kill(child, signal.SIGKILL)
+    _, status = os.waitpid(child, 0)
+    return os.WTERMSIG(status) if os.WIFSIGNALED(status) else -os.WEXITSTATUS(status)
+
+
+def points(runs, *moments):
+    import dogfast.synthesis.stage  # noqa: F401 - loaded once, before the children are forked
+
+    runs, ends = Path(runs), {}
+    whole = forked(lambda: paint(runs / "whole"))
+    for moment in moments:
+        root = runs / moment
+        died = forked(lambda root=root, moment=moment: paint(root, die_at=int(moment)))
+        ends[moment] = [died, forked(lambda root=root: paint(root))]
+    return {"whole": whole, "ends": ends}
+
+
+def moments(run, *seconds):
+    import dogfast.synthesis.stage  # noqa: F401
+
+    run = Path(run)
+    ends = [forked(lambda: paint(run, pause_s=0.01), float(after)) for after in seconds]
+    return {"ends": ends, "last": forked(lambda: paint(run))}
+
+
+def cli(*arguments):
+    import dogfast.synthesis.stage as stage
+    import dogfast.workflows.chain as chain
+    from dogfast.cli.main import main
+
+    chain.find_anchors = fakes.write_conditions
+    stage.Pipeline = fakes.FakePipeline
+    stage.open_networks = lambda pipeline, device, precision: fakes.networks(pause_s=float(os.environ["PAUSE_S"]))
+    sys.argv = ["dogfast", "generate", *arguments]
+    main()
+
+
+if __name__ == "__main__":
+    print(json.dumps({"points": points, "moments": moments, "cli": cli}[sys.argv[1]](*sys.argv[2:])))

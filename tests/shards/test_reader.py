@@ -1,0 +1,129 @@
+"""Reading back what was written, and records that are not what they say."""
+
+import json
+import runpy
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from dogfast.errors import DataError
+from dogfast.shards.reader import decode_image, load_outliers, read_records, read_shard
+
+helpers = SimpleNamespace(**runpy.run_path(str(Path(__file__).parent.parent / "shards" / "helpers.py")))
+
+
+def test_samples_come_back_in_order_with_their_pixels(tmp_path):
+    record = helpers.commit(tmp_path, 2)
+    found = list(read_shard(tmp_path / record["tar"], record["sha256"]))
+    assert [sample.facts for sample in found] == [helpers.facts(2, n).to_dict() for n in range(3)]
+    for n, sample in enumerate(found):
+        assert np.array_equal(decode_image(tmp_path / record["tar"], sample), helpers.image(n))
+    assert [s.key for s in read_shard(tmp_path / record["tar"])] == ["000020000", "000020001", "000020002"]
+
+
+@pytest.mark.parametrize("format", [0, 1], ids=["ustar", "gnu"])
+def test_tars_packed_by_others_are_read(tmp_path, format):
+    path = helpers.plant(tmp_path, helpers.pack([*helpers.pair()[::-1]], format=format))
+    assert [sample.key for sample in read_shard(path)] == ["000000000"]
+
+
+def test_members_of_several_samples_may_be_mixed(tmp_path):
+    one, two = helpers.pair(), helpers.pair(helpers.text(key="000000001"), key="000000001")
+    path = helpers.plant(tmp_path, helpers.pack([one[0], two[1], one[1], two[0]]))
+    assert [sample.key for sample in read_shard(path)] == ["000000000", "000000001"]
+
+
+# --- all of a folder --------------------------------------------------------------------------------------------
+def test_outliers_of_all_shards_are_loaded_in_order(tmp_path):
+    for shard in (1, 0):
+        helpers.commit(tmp_path, shard)
+    loaded = load_outliers(tmp_path, 8)
+    assert loaded.images.shape == (6, 3, 8, 8) and loaded.images.dtype == torch.uint8 and len(loaded) == 6
+    assert loaded.keys == tuple(f"{shard:05d}{n:04d}" for shard in range(2) for n in range(3))
+    assert np.array_equal(loaded.images[4].permute(1, 2, 0).numpy(), helpers.image(1))
+
+
+@pytest.mark.parametrize("side", [8, 16, 72])
+def test_outliers_are_brought_to_the_side_asked_for(tmp_path, side):
+    helpers.commit(tmp_path, side=side)
+    assert load_outliers(tmp_path, 12).images.shape == (3, 3, 12, 12)
+
+
+def test_an_uncommitted_tar_is_not_read(tmp_path):
+    helpers.commit(tmp_path, 0)
+    helpers.commit(tmp_path, 1)
+    (tmp_path / "records" / "00001.json").unlink()
+    (tmp_path / "records" / ".00001.json.part-77").write_text("{")
+    assert [record["shard"] for record in read_records(tmp_path)] == [0]
+    assert len(load_outliers(tmp_path, 8)) == 3
+
+
+@pytest.mark.parametrize("made", [False, True])
+def test_a_folder_without_outliers_says_what_to_run(tmp_path, made):
+    if made:
+        helpers.commit(tmp_path / "x", count=0)
+    with pytest.raises(DataError, match="no committed outliers; run `dogfast generate`"):
+        load_outliers(tmp_path / "x", 8)
+
+
+# --- records ----------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"tar": "../x.tar"},
+        {"tar": "/etc/passwd"},
+        {"tar": ".."},
+        {"tar": ""},
+        {"tar": "train-00001.tar"},
+        {"tar": 5},
+        {"tar": None},
+        {"shard": 1},
+        {"shard": "0"},
+        {"shard": None},
+        {"samples": "3"},
+        {"samples": -1},
+        {"samples": True},
+        {"samples": float("nan")},
+        {"bytes": None},
+        {"sha256": None},
+        {"sha256": ["x"]},
+    ],
+    ids=str,
+)
+def test_a_record_that_is_none_is_named(tmp_path, change):
+    helpers.commit(tmp_path, 1)
+    record = helpers.commit(tmp_path, 0)
+    (tmp_path.parent / "x.tar").write_bytes(b"")
+    (tmp_path / "records" / "00000.json").write_text(json.dumps(record | change))
+    with pytest.raises(DataError, match=r"00000\.json"):
+        read_records(tmp_path)
+    with pytest.raises(DataError, match=r"00000\.json"):
+        load_outliers(tmp_path, 8)
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"[]", b"null", b"\xff", b"3", b"[" * 100_000, b"{}"])
+def test_a_record_that_is_not_even_an_object_is_named(tmp_path, body):
+    helpers.commit(tmp_path)
+    (tmp_path / "records" / "00000.json").write_bytes(body)
+    with pytest.raises(DataError, match=r"00000\.json"):
+        read_records(tmp_path)
+
+
+def test_a_record_whose_tar_is_gone_says_how_to_paint_it_anew(tmp_path):
+    record = helpers.commit(tmp_path)
+    (tmp_path / record["tar"]).unlink()
+    with pytest.raises(DataError, match=r"'train-00000\.tar', which is missing; remove the record"):
+        read_records(tmp_path)
+
+
+def test_a_folder_in_the_place_of_a_record_or_tar_is_named(tmp_path):
+    (tmp_path / "records" / "00000.json").mkdir(parents=True)
+    with pytest.raises(DataError, match=r"00000\.json"):
+        read_records(tmp_path)
+    with pytest.raises(DataError, match="records"):
+        list(read_shard(tmp_path / "records"))
+    with pytest.raises(DataError, match=r"gone\.tar"):
+        list(read_shard(tmp_path / "gone.tar"))

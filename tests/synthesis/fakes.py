@@ -1,0 +1,127 @@
+"""A generator without weights: an image is a function of its noise and prompt, so that kills and resumes take moments.
+
+Read by tests of several packages through `runpy` (test modules are not importable by name).
+"""
+
+import hashlib
+import time
+from contextlib import contextmanager
+from types import SimpleNamespace
+
+import torch
+
+from dogfast.config import RunConfig
+from dogfast.diffusion.noise import gaussian_noise
+from dogfast.engines.networks import Networks
+from dogfast.run import write_jsonl
+
+SIDE = 16
+CLASSES = ("circle", "ring/of ☃", "cross")
+WORDS = (("oval",), ("frame", "bullseye"), ("star", "burst", "plus"))
+LAST_SIGNAL = 0.25
+"""Signal variance at the noisiest step; clean latents are the noise over its root."""
+
+
+class Tokenizer:
+    model_max_length = 4
+
+    def __call__(self, prompts, **options):
+        return {"input_ids": torch.tensor([list(hashlib.sha256(prompt.encode()).digest()[:4]) for prompt in prompts])}
+
+
+class FakePipeline:
+    """As much of a pipeline as synthesis asks for; the seeds' latents are half the image's side."""
+
+    revision, native_px, downscale = "r0", SIDE, 2
+    tokenizer = Tokenizer()
+    unet = SimpleNamespace(config=SimpleNamespace(in_channels=4))
+    alphas_cumprod = torch.linspace(0.99, LAST_SIGNAL, 100, dtype=torch.float64)
+
+    def __init__(self, config, model):
+        self.name = self.place = model
+
+
+def networks(calls=None, spoil=None, pause_s=0.0, text_strength=0.1):
+    """Fake networks. ``calls`` collects the rows of every denoising and decoding.
+
+    ``spoil`` maps seeds to faults, for noise marked by :func:`marked_noise`: "nan", "black", "flat", or the seed whose image
+    is copied.
+    """
+    calls, spoil = [] if calls is None else calls, spoil or {}
+
+    def encode_text(ids):
+        states = (ids.float() / 255)[:, :, None].expand(-1, -1, 2).contiguous()
+        return states, states[:, 0]
+
+    def denoise(latents, timesteps, text):
+        assert len(latents) == len(timesteps) == len(text)
+        calls.append(("denoise", len(latents)))
+        time.sleep(pause_s)
+        return torch.zeros_like(latents) + text_strength * text[:, :1, :1, None]
+
+    def decode(latents):
+        calls.append(("decode", len(latents)))
+        images = (latents[:, :3] / 8).clamp(-1, 1).repeat_interleave(2, 2).repeat_interleave(2, 3)
+        for row, seed in enumerate((latents[:, 3, 0, 0] * LAST_SIGNAL**0.5).round().tolist()):
+            if seed in spoil:
+                images[row] = _spoilt(spoil[seed], images.shape[1:])
+        return images
+
+    return Networks(encode_text, lambda images: images, denoise, decode, "fake", "cpu", "fp32")
+
+
+def _spoilt(fault, shape):
+    if isinstance(fault, int):
+        return torch.randn(shape, generator=torch.Generator().manual_seed(fault)).clamp(-1, 1)
+    return torch.full(shape, {"nan": float("nan"), "inf": float("inf"), "black": -1.0, "flat": 0.3}[fault])
+
+
+def marked_noise(seeds, shape):
+    """Noise whose fourth channel tells the seed (below 2**24); the image does not show it."""
+    noise = gaussian_noise(seeds, shape)
+    noise[:, 3] = torch.tensor(seeds, dtype=torch.float32)[:, None, None]
+    return noise
+
+
+def conditions():
+    return [
+        {"cls": y, "class_name": name, "strategy": "dog", "anchor": word, "text": [[f"a photo of a {word}", 1.0]]}
+        for y, name in enumerate(CLASSES)
+        for word in WORDS[y]
+    ]
+
+
+def write_conditions(config, run, events):
+    """In the place of `find_anchors`."""
+    if not run.conditions.exists():
+        write_jsonl(run.conditions, conditions())
+    return {"run": str(run.root), "anchors": len(conditions()), "resumed": False}
+
+
+def config(**synthesis):
+    values = {"m": 3, "steps": 2, "samples_per_shard": 4, "rows": 4} | synthesis
+    data, model = {"image_px": SIDE}, {"model": "fake", "device": "cpu", "precision": "fp32"}
+    return RunConfig().with_values({"data": data, "model": model, "synthesis": values}, "test")
+
+
+@contextmanager
+def installed(**options):
+    """The fake generator in the place of the real one, in `generate`."""
+    import dogfast.synthesis.stage as stage
+
+    kept = stage.Pipeline, stage.open_networks
+    stage.Pipeline, stage.open_networks = FakePipeline, lambda pipeline, device, precision: networks(**options)
+    try:
+        yield
+    finally:
+        stage.Pipeline, stage.open_networks = kept
+
+
+def tars(folder):
+    """Bytes of every tar by name."""
+    return {path.name: path.read_bytes() for path in sorted(folder.glob("*.tar"))}
+
+
+def leftovers(root):
+    """Files under a temporary name."""
+    return [path for path in root.rglob("*") if ".part-" in path.name]

@@ -1,0 +1,133 @@
+"""Painting: full batches, images that depend on their own seed alone, and faults that are found, retried and told."""
+
+import runpy
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+import dogfast.synthesis.painter as painter
+from dogfast.diffusion.sampler import Guidance
+from dogfast.diffusion.schedule import trailing
+from dogfast.synthesis.painter import MAX_ATTEMPTS, Brush, image_seed, paint
+from dogfast.synthesis.recipes import Recipe
+
+fakes = SimpleNamespace(**runpy.run_path(str(Path(__file__).parent / "fakes.py")))
+STEPS = 4
+
+
+def brush(rows=4, guidance=None, texts=5, **options):
+    recipe = Recipe("test", "dpm++2m", STEPS, guidance or Guidance(4.0, 0.0, 0.5))
+    states = torch.arange(texts, dtype=torch.float32)[:, None, None].expand(-1, 4, 2)
+    schedule = trailing(fakes.FakePipeline.alphas_cumprod, STEPS)
+    return Brush(fakes.networks(**options), recipe, schedule, (4, 8, 8), fakes.SIDE, rows, states, torch.zeros(1, 4, 2))
+
+
+def seed_of(place, attempt):
+    return 1 + place + 1000 * attempt
+
+
+@pytest.fixture
+def marked(monkeypatch):
+    """Noise that tells its seed to `fakes.networks(spoil=…)`; prompts have no strength then."""
+    monkeypatch.setattr(painter, "gaussian_noise", fakes.marked_noise)
+
+
+def same(one, two):
+    return all(torch.equal(a.image, b.image) and a.seed == b.seed for a, b in zip(one, two, strict=True))
+
+
+# --- batches ----------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("count, batches", [(1, 1), (3, 1), (4, 1), (5, 2), (8, 2), (9, 3)])
+def test_batches_are_always_full_and_padding_is_dropped(count, batches):
+    calls, told = [], []
+    painted = paint(brush(calls=calls), [n % 5 for n in range(count)], seed_of, told.append)
+    assert len(painted) == count and [p.seed for p in painted] == [seed_of(n, 0) for n in range(count)]
+    guided, plain, decoded = 2, 2, 1
+    assert calls == [*[("denoise", 8)] * guided, *[("denoise", 4)] * plain, *[("decode", 4)] * decoded] * batches
+    assert sum(told) == count and max(told) <= 4
+
+
+def test_an_image_depends_on_its_own_seed_and_prompt_alone():
+    conditions = [n % 5 for n in range(19)]
+    alone = paint(brush(rows=1), conditions, seed_of)
+    for rows in (2, 7, 16, 32):
+        assert same(alone, paint(brush(rows=rows), conditions, seed_of))
+    backwards = paint(brush(rows=7), conditions[::-1], lambda place, attempt: seed_of(18 - place, attempt))
+    assert same(alone, backwards[::-1])
+
+
+def test_prompts_keep_to_their_rows():
+    conditions = [0, 3, 1, 4, 2]
+    mixed = paint(brush(rows=3), conditions, lambda place, attempt: 7)[:1]
+    for condition in conditions[1:]:
+        mixed += paint(brush(rows=3), [condition], lambda place, attempt: 7)
+    brightness = [float(p.image.float().mean()) for p in mixed]
+    assert sorted(brightness, reverse=True) == [brightness[conditions.index(c)] for c in range(5)]
+
+
+def test_images_are_bytes_with_channels_last():
+    (one,) = paint(brush(), [0], seed_of)
+    assert one.image.dtype == torch.uint8 and one.image.shape == (fakes.SIDE, fakes.SIDE, 3)
+    assert (one.attempt, one.fault, one.seed) == (0, "", 1)
+
+
+def test_nothing_to_paint_paints_nothing():
+    assert paint(brush(), [], seed_of) == []
+
+
+# --- faults -----------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("fault, name", [("nan", "not finite"), ("inf", "not finite"), ("black", "black"), ("flat", "flat")])
+def test_a_faulty_image_is_painted_again_from_its_sub_seed(marked, fault, name):
+    calls, told = [], []
+    spoil = {seed_of(2, 0): fault, seed_of(2, 1): fault, seed_of(7, 0): fault}
+    painted = paint(brush(calls=calls, spoil=spoil), [0] * 9, seed_of, told.append)
+    clean = paint(brush(), [0] * 9, seed_of)
+    assert [p.attempt for p in painted] == [0, 0, 2, 0, 0, 0, 0, 1, 0]
+    assert [p.seed for p in painted] == [seed_of(n, p.attempt) for n, p in enumerate(painted)]
+    assert not any(p.fault for p in painted)
+    assert all(same([painted[n]], [clean[n]]) for n in (0, 1, 3, 4, 5, 6, 8))
+    assert sum(told) == 9, "a repeated image is not counted twice"
+    assert [rows for what, rows in calls if what == "decode"] == [4] * 5
+
+
+@pytest.mark.parametrize("fault, name", [("nan", "not finite"), ("black", "black"), ("flat", "flat")])
+def test_an_image_that_stays_faulty_is_returned_with_its_fault(marked, fault, name):
+    spoil = {seed_of(1, attempt): fault for attempt in range(MAX_ATTEMPTS)}
+    painted = paint(brush(spoil=spoil), [0] * 3, seed_of)
+    assert [p.fault for p in painted] == ["", name, ""]
+    assert painted[1].attempt == MAX_ATTEMPTS - 1
+
+
+def test_a_copy_is_painted_again_and_the_first_of_its_kind_is_kept(marked):
+    painted = paint(brush(spoil={seed_of(1, 0): 77, seed_of(6, 0): 77}), [0] * 8, seed_of)
+    assert [p.attempt for p in painted] == [0, 0, 0, 0, 0, 0, 1, 0] and not any(p.fault for p in painted)
+    assert len({p.image.numpy().tobytes() for p in painted}) == 8
+
+
+def test_an_image_that_stays_a_copy_has_a_fault(marked):
+    spoil = {seed_of(1, 0): 77} | {seed_of(2, attempt): 77 for attempt in range(MAX_ATTEMPTS)}
+    painted = paint(brush(spoil=spoil), [0] * 4, seed_of)
+    assert [p.fault for p in painted] == ["", "", "duplicate", ""]
+
+
+def test_the_same_seed_twice_is_a_copy():
+    painted = paint(brush(), [0, 0], lambda place, attempt: 5)
+    assert [p.fault for p in painted] == ["", "duplicate"]
+
+
+def test_retries_do_not_depend_on_the_batch_size(marked):
+    spoil = {seed_of(2, 0): "nan", seed_of(3, 0): 77, seed_of(9, 0): 77, seed_of(9, 1): "black"}
+    one, many = (paint(brush(rows=rows, spoil=spoil), [0] * 11, seed_of) for rows in (1, 8))
+    assert same(one, many) and [p.attempt for p in one] == [p.attempt for p in many]
+
+
+# --- seeds ------------------------------------------------------------------------------------------------------
+def test_a_seed_is_a_hash_of_all_that_the_image_is():
+    base = (0, "circle", "a photo of an oval", 3, 0)
+    seeds = {image_seed(*base)}
+    for place, other in enumerate((1, "ring", "a photo of a ring", 4, 1)):
+        seeds.add(image_seed(*base[:place], other, *base[place + 1 :]))
+    assert len(seeds) == 6 and all(0 <= seed < 2**53 for seed in seeds)
+    assert image_seed(*base) == 1467004484692656, "no release may change it: shards would not go on"

@@ -1,0 +1,127 @@
+"""Where outliers come from, and which of them may train."""
+
+import runpy
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from dogfast.data import shapes
+from dogfast.data.catalogue import IdData, paint
+from dogfast.data.codec import Lossless, Sensor
+from dogfast.data.images import ImageSet
+from dogfast.data.splits import is_validation_word
+from dogfast.errors import DataError
+from dogfast.run import Run, publish
+from dogfast.training.sources import shards_of, source_digest, training_outliers
+
+helpers = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "shards" / "helpers.py")))
+HELD_OUT = next(f"word {n}" for n in range(99) if is_validation_word(f"word {n}"))
+
+
+def id_data(n=7, codec=None):
+    images = torch.zeros(n, 3, 8, 8, dtype=torch.uint8)
+    few = ImageSet(images, torch.zeros(n, dtype=torch.int64), tuple(map(str, range(n))), ("circle",))
+    return IdData(few, few, few, codec or Lossless())
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A run with the source `dog` of three shards: a trained word, two that validate, another trained one."""
+    run = Run(tmp_path / "run")
+    publish(run.root / "run.json", '{"stages": {}}')
+    for shard, word in enumerate(("bullseye", shapes.VALIDATION_WORDS[0], HELD_OUT, "star")):
+        helpers.commit(run.outliers("dog"), shard, anchor=word)
+    return run
+
+
+# --- which folder -----------------------------------------------------------------------------------------------
+def test_a_source_of_the_run_is_its_folder(run):
+    assert shards_of(run, "dog") == run.outliers("dog")
+
+
+def test_a_folder_of_shards_may_lie_anywhere(run, tmp_path, monkeypatch):
+    helpers.commit(tmp_path / "elsewhere")
+    assert shards_of(run, str(tmp_path / "elsewhere")) == tmp_path / "elsewhere"
+    monkeypatch.chdir(tmp_path)
+    assert shards_of(run, "elsewhere") == Path("elsewhere") and shards_of(run, "./elsewhere/") == Path("elsewhere")
+
+
+def test_another_run_stands_for_its_own_outliers(run, tmp_path, monkeypatch):
+    other = Run(tmp_path / "other")
+    for place in (str(run.root), run.root.as_posix() + "/"):
+        assert shards_of(other, place) == run.outliers("dog")
+    monkeypatch.chdir(tmp_path)
+    assert shards_of(other, "run") == Path("run") / "outliers" / "dog"
+
+
+def test_a_name_of_the_run_comes_before_a_folder_of_that_name(run, tmp_path, monkeypatch):
+    helpers.commit(tmp_path / "dog")
+    monkeypatch.chdir(tmp_path)
+    assert shards_of(run, "dog") == run.outliers("dog")
+
+
+@pytest.mark.parametrize(
+    "unknown", ["renders", "", ".", "..", "../none", "/", "/nowhere/at/all", "dog/records", "run.json", "Dog", "x\n"]
+)
+def test_an_unknown_source_is_refused_with_the_known_ones(run, unknown, tmp_path, monkeypatch):
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path / "empty")
+    with pytest.raises(DataError) as caught:
+        shards_of(run, unknown)
+    assert "--outliers" in str(caught.value) and "(dog)" in str(caught.value) and "noise" in str(caught.value)
+
+
+def test_a_run_without_outliers_knows_none(tmp_path):
+    with pytest.raises(DataError, match="none yet"):
+        shards_of(Run(tmp_path / "bare"), "dog")
+
+
+# --- which images -----------------------------------------------------------------------------------------------
+def test_validation_words_never_train(run):
+    images = training_outliers(run, "dog", id_data(), 8)
+    assert images.shape == (6, 3, 8, 8) and images.dtype == torch.uint8
+    wanted = torch.stack([torch.from_numpy(helpers.image(n)).permute(2, 0, 1) for n in (0, 1, 2)] * 2)
+    assert torch.equal(images, wanted)
+
+
+def test_a_source_of_validation_words_alone_is_refused(tmp_path):
+    helpers.commit(tmp_path / "set", anchor=shapes.VALIDATION_WORDS[1])
+    with pytest.raises(DataError, match="every outlier is of a validation word"):
+        training_outliers(Run(tmp_path), str(tmp_path / "set"), id_data(), 8)
+
+
+def test_outliers_go_through_the_id_codec(run):
+    plain, coded = (training_outliers(run, "dog", id_data(codec=codec), 8) for codec in (Lossless(), Sensor()))
+    difference = (plain.int() - coded.int()).float()
+    assert 0 < difference.abs().mean() < 6
+
+
+def test_noise_is_as_many_images_as_there_are_id_ones(run):
+    images = training_outliers(run, "noise", id_data(7), 8)
+    assert images.shape == (7, 3, 8, 8)
+    assert torch.equal(images, training_outliers(run, "noise", id_data(7), 8))
+    assert not torch.equal(images, paint("noise", "test", 7, 8).images), "test noise is other noise"
+
+
+def test_outliers_are_brought_to_the_side_of_the_id_images(run):
+    assert training_outliers(run, "dog", id_data(), 12).shape[2:] == (12, 12)
+
+
+# --- what they are ----------------------------------------------------------------------------------------------
+def test_the_digest_changes_with_the_shards_and_only_with_them(run, tmp_path):
+    before = source_digest(run, "dog")
+    assert before == source_digest(run, "dog") != source_digest(run, "noise") == "noise"
+    publish(run.outliers("dog") / "README.md", "other words")
+    assert source_digest(run, "dog") == before
+    assert source_digest(Run(tmp_path / "other"), str(run.root)) == before, "wherever the same shards lie"
+    helpers.commit(run.outliers("dog"), 4)
+    assert source_digest(run, "dog") != before
+
+
+def test_damaged_shards_are_named(run):
+    path = run.outliers("dog") / "train-00002.tar"
+    path.write_bytes(path.read_bytes()[:-600])
+    with pytest.raises(DataError, match=r"train-00002\.tar is damaged"):
+        training_outliers(run, "dog", id_data(), 8)

@@ -1,0 +1,113 @@
+"""A stage whose input is missing runs the stage before it, says so, and refuses what cannot work before it begins."""
+
+import json
+
+import pytest
+
+from dogfast.errors import DataError, EnvironmentFault, RunMismatch, UsageError
+from dogfast.run import Run
+from dogfast.workflows import api
+
+
+def test_report_runs_all_that_is_before_it(tmp_path, config, said, world):
+    result = api.report(config(), tmp_path / "run", said.sink)
+    run = Run(tmp_path / "run")
+    assert world == ["anchors", "generate", "train", "train", "evaluate"]
+    for sentence in (
+        "nothing is evaluated yet: evaluating first",
+        "no classifier 'dog' yet: training it first",
+        "no outliers of 'dog' yet: painting them first",
+        "no anchors yet: finding them first",
+        "no starting classifier yet: training ce first",
+    ):
+        assert said.holds(sentence), sentence
+    assert (result["report"], result["classifiers"]) == (str(run.report), 1) and run.report.exists()
+    assert {path.name for path in run.root.glob("classifiers/*")} == {"ce", "dog"}
+    assert {path.name for path in run.root.glob("evaluation/*")} == {"dog"}
+
+
+def test_a_second_call_runs_the_last_stage_alone(tmp_path, config, said, world):
+    api.evaluate(config(), tmp_path / "run")
+    del world[:]
+    api.evaluate(config(), tmp_path / "run", said.sink)
+    assert world == ["evaluate"] and not said.holds("first")
+
+
+def test_train_paints_and_starts_first(tmp_path, config, world):
+    result = api.train(config(training={"objective": "oe"}), tmp_path / "run")
+    assert world == ["anchors", "generate", "train", "train"]
+    assert (result["name"], result["resumed"]) == ("oe", False)
+    del world[:]
+    assert api.train(config(training={"objective": "dog"}), tmp_path / "run")["name"] == "dog"
+    assert world == ["train"], "outliers and start are there"
+
+
+def test_training_on_noise_paints_nothing(tmp_path, config, world):
+    result = api.train(config(training={"objective": "oe", "outliers": "noise"}), tmp_path / "run")
+    assert world == ["train", "train"] and result["name"] == "oe+noise"
+
+
+def test_ce_needs_no_outliers_whatever_is_said_of_them(tmp_path, config, world):
+    assert api.train(config(training={"objective": "ce", "outliers": "nonsense"}), tmp_path / "run")["name"] == "ce"
+    assert world == ["train"]
+
+
+def test_generate_always_asks_for_the_anchors(tmp_path, config, said, world):
+    api.generate(config(), tmp_path / "run", said.sink)
+    assert said.holds("no anchors yet")
+    del said.sentences[:]
+    assert api.generate(config(synthesis={"m": 4}), tmp_path / "run", said.sink)["outliers"] == 32
+    assert world == ["anchors", "generate"] * 2 and not said.holds("no anchors yet")
+
+
+# --- refusals before anything is spent --------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    "verb, sections, error, said",
+    [
+        (api.generate, {"synthesis": {"recipe": "fast"}}, UsageError, "--recipe 'fast'"),
+        (api.generate, {"model": {"device": "tpu"}}, EnvironmentFault, "--device 'tpu'"),
+        (api.train, {"training": {"objective": "oe", "outliers": "renders"}}, DataError, "--outliers 'renders'"),
+        (api.train, {"training": {"backbone": "resnet50"}}, UsageError, "resnet50"),
+        (api.evaluate, {"detection": {"ood": ("lsun",)}}, DataError, "--ood 'lsun'"),
+        (api.evaluate, {"training": {"objective": "oe", "outliers": "renders"}}, DataError, "--outliers 'renders'"),
+    ],
+    ids=lambda value: str(value) if isinstance(value, dict) else "",
+)
+def test_what_cannot_work_is_refused_before_anything_runs(tmp_path, config, world, verb, sections, error, said):
+    with pytest.raises(error, match=said):
+        verb(config(**sections), tmp_path / "run")
+    assert world == []
+    assert not (tmp_path / "run").exists(), "a run that holds nothing is not left behind"
+
+
+def test_a_changed_start_is_refused_in_the_whole_chain(tmp_path, config):
+    api.train(config(training={"objective": "ce"}), tmp_path / "run")
+    with pytest.raises(RunMismatch, match=r"pretrain_lr: was 0\.1, now 0\.3"):
+        api.evaluate(config(training={"objective": "oe", "outliers": "noise", "pretrain_lr": 0.3}), tmp_path / "run")
+
+
+# --- the API ----------------------------------------------------------------------------------------------------
+def test_answers_are_plain_json_and_the_configuration_is_kept(tmp_path, config):
+    for verb in (api.generate, api.train, api.evaluate, api.report):
+        result = verb(config(), tmp_path / "run")
+        assert json.loads(json.dumps(result)) == result
+    from dogfast.config.resolve import RunConfig, read_toml
+
+    assert RunConfig().with_values(read_toml(tmp_path / "run" / "run.toml"), "run.toml") == config()
+
+
+def test_the_default_place_is_named_after_the_classes(tmp_path, config, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert api.generate(config())["run"] == "runs/shapes"
+
+
+def test_a_run_in_use_is_refused_by_name(tmp_path, config):
+    from dogfast.run import launch
+
+    with launch(tmp_path / "run", ""), pytest.raises(RunMismatch, match="in use by process"):
+        api.generate(config(), tmp_path / "run")
+
+
+@pytest.mark.parametrize("verb", ["anchors", "generate", "train", "evaluate", "report", "demo"])
+def test_every_verb_says_what_it_does(verb):
+    assert "returns what the command prints" in getattr(api, verb).__doc__
