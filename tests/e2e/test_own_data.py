@@ -33,7 +33,7 @@ def place(tmp_path_factory):
         for index in range(40):
             Image.fromarray(shapes.render(word, "own", 0, index)).save(root / "mine" / word / f"{index}.png")
     with tarfile.open(root / "mine.tar", "w") as tar:
-        tar.add(root / "mine", "mine")
+        tar.add(root / "mine", ".")
     (root / "words.txt").write_text("\n".join(shapes.VOCABULARY))
     return root
 
@@ -56,10 +56,9 @@ def test_a_tar_is_the_same_as_its_folder(place):
     from dogfast.data.catalogue import load_id
 
     folder, tar = (load_id(DataConfig(classes=str(place / name))) for name in ("mine", "mine.tar"))
-    assert folder.class_names == tar.class_names
-    assert len(folder.train) == len(tar.train) or set(folder.train.keys) != set(tar.train.keys)
+    for one, other in ((folder.train, tar.train), (folder.validation, tar.validation), (folder.test, tar.test)):
+        assert one.digest == other.digest and one.labels.tolist() == other.labels.tolist()
     assert sum(map(len, (folder.train, folder.validation, folder.test))) == 120
-    assert sum(map(len, (tar.train, tar.validation, tar.test))) == 120
 
 
 def test_a_bad_image_stops_everything_before_it_starts(place, tmp_path):

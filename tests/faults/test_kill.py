@@ -16,7 +16,7 @@ from dogfast.shards.reader import read_records, read_shard
 
 SCRIPT = Path(__file__).parent / "painting.py"
 fakes = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "synthesis" / "fakes.py")))
-PATIENCE_S = 120
+PATIENCE_S = 600
 IMAGES = 24
 MOMENTS = (0, 3, 4, 10, *range(12, 28), 50, 51, 52, 53)
 """Calls of fsync and rename: the claim and the plan, two whole shards, the last record, the card."""
@@ -92,7 +92,7 @@ def test_the_command_goes_on_where_it_was_stopped(killed, tmp_path, kind, code):
     runs, _ = killed
     run = tmp_path / "run"
     folder = run / "outliers" / "dog"
-    process = start(run, pause_s=0.15)
+    process = start(run, pause_s=0.4)
     wait_for(lambda: len(list(folder.glob("records/0*.json"))) >= 2, process)
     process.send_signal(kind)
     _, told = process.communicate(timeout=PATIENCE_S)

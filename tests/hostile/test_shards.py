@@ -192,7 +192,13 @@ def test_a_hostile_image_is_refused_before_it_is_decoded(corner, name):
         assert "000000000" in refused(corner)
 
 
-def test_an_animated_or_grey_png_gives_one_image_in_colour(tmp_path):
+def test_too_many_pixels_are_refused_by_their_number(corner):
+    image, changes = IMAGES["just too large"]
+    helpers.plant(corner, helpers.pack(helpers.pair(helpers.text(**changes), image)))
+    assert "4001 x 4000 pixels" in refused(corner)
+
+
+def test_a_grey_png_gives_an_image_in_colour(tmp_path):
     grey = helpers.plant(tmp_path, helpers.pack(helpers.pair(content=helpers.png(helpers.image()[:, :, 0]))))
     (sample,) = read_shard(grey)
     assert decode_image(grey, sample).shape == (8, 8, 3)

@@ -6,12 +6,12 @@ import tarfile
 
 import numpy as np
 import pytest
-from conftest import add_shard, png, samples, twins
 from PIL import Image
 
 from dogfast.errors import DataError
 from dogfast.reporting import gallery
 from dogfast.reporting.gallery import build_gallery, decoded, sample_outliers
+from tests.reporting.made_up_run import add_shard, png, samples, twins
 
 FACTS = json.dumps({"class_name": "circle", "anchor": "oval", "prompt": "p", "seed": 1}).encode()
 

@@ -5,7 +5,6 @@ import re
 
 import numpy as np
 import pytest
-from conftest import CLASSES, add_anchors, add_evaluation
 from safetensors.numpy import save_file
 
 from dogfast.errors import DataError
@@ -15,6 +14,7 @@ from dogfast.reporting.inputs import read_evaluations
 from dogfast.reporting.table import build_table
 from dogfast.reporting.verdict import judge
 from dogfast.run import publish
+from tests.reporting.made_up_run import CLASSES, add_anchors, add_evaluation
 
 
 # --- table ------------------------------------------------------------------------------------------------------

@@ -6,11 +6,11 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
-from conftest import CLASSES, HOSTILE, add_anchors, add_evaluation, add_shard, png, samples, twins
 
 from dogfast.errors import DataError
 from dogfast.reporting.page import write_report
 from dogfast.run import publish
+from tests.reporting.made_up_run import CLASSES, HOSTILE, add_anchors, add_evaluation, add_shard, png, samples, twins
 
 PNG = b"\x89PNG\r\n\x1a\n"
 VOID = {"meta", "img", "br", "input", "link", "hr"}
