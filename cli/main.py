@@ -33,10 +33,8 @@ def _exit_code() -> int:
     except DogfastError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, typer.Abort):
         print("interrupted; the same command goes on where it stopped", file=sys.stderr)
-        return INTERRUPTED
-    except typer.Abort:
         return INTERRUPTED
     except TyperException as error:
         error.show() if hasattr(error, "show") else print(f"error: {error}", file=sys.stderr)

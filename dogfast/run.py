@@ -54,8 +54,8 @@ def sync_folder(folder: Path) -> None:
 
 
 def sweep_partial(folder: Path) -> None:
-    """Remove what a killed writer left under a temporary name."""
-    for leftover in folder.glob(".*.part-*"):
+    """Remove what a killed writer left under temporary names anywhere below ``folder``."""
+    for leftover in folder.rglob(".*.part-*"):
         leftover.unlink(missing_ok=True)
 
 
@@ -171,8 +171,8 @@ class Run:
             publish(self.root / RUN_FILE, to_json(state))
 
 
-def refuse_difference(what: str, before: dict[str, Any], now: dict[str, Any]) -> None:
-    """Raise :class:`RunMismatch` listing each field of ``before`` that ``now`` does not repeat."""
+def refuse_difference(what: str, before: dict[str, Any], now: dict[str, Any], remedy: str = "choose another --output") -> None:
+    """Raise :class:`RunMismatch` listing each field of ``before`` that ``now`` does not repeat, and the ``remedy``."""
     differing = [
         f"{key}: was {before.get(key, 'absent')!r}, now {now.get(key, 'absent')!r}"
         for key in sorted(before.keys() | now.keys())
@@ -180,8 +180,7 @@ def refuse_difference(what: str, before: dict[str, Any], now: dict[str, Any]) ->
     ]
     if differing:
         raise RunMismatch(
-            f"{what} was made with another configuration ({'; '.join(differing)}); "
-            "repeat the former values, or choose another --output"
+            f"{what} was made with another configuration ({'; '.join(differing)}); repeat the former values, or {remedy}"
         )
 
 
@@ -196,9 +195,9 @@ def launch(root: Path, config_toml: str) -> Iterator[Run]:
         raise RunMismatch(f"{root} exists and is not a dogfast run; choose another --output or an empty folder")
     bare = [folder for folder in (root, *root.parents) if not folder.exists()]
     with exclusive(root):
+        sweep_partial(root)
         run, fresh = Run(root), not is_run(root)
         if fresh:
-            sweep_partial(root)
             publish(root / RUN_FILE, to_json({"stages": {}, "versions": versions()}))
             publish(run.config_file, config_toml)
         stages = run.state["stages"]

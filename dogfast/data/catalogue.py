@@ -149,7 +149,7 @@ def _shapes_id(config: DataConfig) -> IdData:
     return IdData(train, validation, test, codec if config.match_codec == "auto" else Lossless())
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=2)
 def _painted_words(split: str, count: int, side: int) -> ImageSet:
     words = shapes.ID_WORDS
     images = np.stack([shapes.render(words[i % len(words)], split, 0, i, side) for i in range(count)])
@@ -217,9 +217,8 @@ def parse_ood(entry: str, config: DataConfig) -> tuple[str, Path | None]:
     raise DataError(f"--ood {name!r} is not known and not found; {_where(name)}, or choose of: {', '.join(PAINTED)}")
 
 
-@lru_cache(maxsize=16)
 def paint(name: str, split: str, count: int, side: int) -> ImageSet:
-    """``count`` images of the painted set ``name``; a pure function, so sets asked for again are remembered."""
+    """``count`` images of the painted set ``name``."""
     images = np.stack([PAINTED[name](split, index, side) for index in range(count)])
     keys = tuple(f"{split}/{index}" for index in range(count))
     return ImageSet(torch.from_numpy(images).permute(0, 3, 1, 2).contiguous(), torch.full((count,), -1), keys, ())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from typing import Any
 
@@ -55,6 +56,7 @@ def evaluate(config: RunConfig, run: Run, name: str, events: Events) -> dict[str
     events.say(f"{name}: ASH removes {percentile.value} %: {percentile.reason}")
     groups = {key: group_of(key) for key in unknown}
     rows, scores = evaluate_scores(known, unknown, groups, config.detection.scores, percentile.value)
+    shutil.rmtree(run.evaluation(name) / "scores", ignore_errors=True)
     save_scores(run.evaluation(name), scores)
     result = {
         "run": str(run.root),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 import time
 from collections import deque
 from collections.abc import Callable
@@ -65,11 +66,12 @@ def generate(config: RunConfig, run: Run, events: Events) -> dict[str, object]:
     recipe = resolve_recipe(config.synthesis)
     pipeline = Pipeline(config.model, choose_model(config.model.model, config.data.classes).value)
     side_in_latents(config, pipeline)
-    planned = any(run.plan(source).glob("*.json"))
-    run.claim(f"synthesis/{source}", synthesis_identity(config, recipe, pipeline, conditions), has_results=planned)
+    painted = any((folder / "records").glob("*.json"))
+    run.claim(f"synthesis/{source}", synthesis_identity(config, recipe, pipeline, conditions), has_results=painted)
+    if not painted:
+        shutil.rmtree(run.plan(source), ignore_errors=True)
     segments = plan_segments(config, run, conditions, events)
-    for place in (folder, folder / "records"):
-        sweep_partial(place)
+    sweep_partial(folder)
     records = read_records(folder)
     left = _left(segments, conditions, {record["shard"] for record in records})
     started = time.monotonic()

@@ -48,7 +48,7 @@ def train(config: RunConfig, run: Run, events: Events) -> dict[str, Any]:
     fields = training_identity(config, run, data)
     if is_trained(folder):
         record = _record(folder)
-        refuse_difference(f"{folder}", record["identity"], fields)
+        refuse_difference(f"{folder}", record["identity"], fields, f"remove {folder} to train it anew")
         return _summary(run, name, record, resumed=True)
     device = choose_device(config.model.device)
     precision = choose_training_precision(settings.train_precision, device.value)
@@ -119,7 +119,9 @@ def _refuse_stale_start(config: RunConfig, run: Run, data: IdData) -> None:
     """Raise RunMismatch when the classifier to start from was trained with other fields than ``config`` gives `ce`."""
     folder = run.classifier(start_name(config.training))
     wanted = dataclasses.replace(config, training=dataclasses.replace(config.training, objective="ce"))
-    refuse_difference(f"{folder}", _record(folder)["identity"], training_identity(wanted, run, data))
+    refuse_difference(
+        f"{folder}", _record(folder)["identity"], training_identity(wanted, run, data), f"remove {folder} to train it anew"
+    )
 
 
 def _record(folder: Path) -> dict[str, Any]:

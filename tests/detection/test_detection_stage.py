@@ -167,8 +167,9 @@ def test_validation_shapes_are_no_test_shapes(run):
     data = load_id(settings.data)
     found = validation_outliers(settings, run, data)
     assert len(found) == len(data.validation)
-    tested = catalogue.load_ood("held-out-shapes", settings.data, N_OOD, data.codec).images
-    assert not any(torch.equal(a, b) for a in found for b in tested)
+    for name in ("held-out-shapes", "validation-shapes"):
+        tested = catalogue.load_ood(name, settings.data, N_OOD, data.codec).images
+        assert not any(torch.equal(a, b) for a in found for b in tested), name
 
 
 # --- what is refused --------------------------------------------------------------------------------------------
