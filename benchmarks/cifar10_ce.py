@@ -15,7 +15,7 @@ from dogfast.run import launch, publish, to_json, versions
 from dogfast.workflows.chain import run_evaluate, run_train
 
 RESULTS = Path(__file__).parent / "results"
-ID_IMAGES, EPOCHS = 10_000, 8
+ID_IMAGES, EPOCHS = 10_000, 5
 
 
 def main(data: str) -> None:

@@ -126,7 +126,7 @@ def test_dry_run_counts_and_writes_nothing(command, tmp_path):
 def test_dry_run_of_generate_knows_its_size(tmp_path):
     planned = json.loads(dogfast("generate", "--m", "50", "--dry-run", "--json", cwd=tmp_path).stdout)
     assert planned["images"] == planned["images_left"] == 8 * 50
-    assert planned["shards"] == 1 and planned["bytes"] > 0
+    assert planned["shards"] == 2 and planned["bytes"] > 0
 
 
 def test_dry_run_refuses_what_the_run_would(tmp_path):

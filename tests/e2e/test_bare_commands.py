@@ -100,4 +100,4 @@ def test_another_configuration_is_refused_with_its_fields(folder):
     command = [sys.executable, "-m", "dogfast", "generate", "--classes", "shapes", "--m", "50", "--seed", "7", "--steps", "9"]
     done = subprocess.run(command, cwd=place, env=ENVIRONMENT, capture_output=True, text=True)
     assert done.returncode == 6
-    assert "seed: was 0, now 7" in done.stderr and "steps: was 20, now 9" in done.stderr
+    assert "seed: was 0, now 7" in done.stderr and f"steps: was {preset('shapes').synthesis.steps}, now 9" in done.stderr
