@@ -19,8 +19,9 @@ from settings import WORDS
 
 from dogfast.classifiers.evidence import collect_evidence
 from dogfast.classifiers.loading import build
-from dogfast.config import SynthesisConfig, TrainingConfig
+from dogfast.config import TrainingConfig
 from dogfast.config.model import ModelConfig
+from dogfast.config.presets import preset
 from dogfast.data import shapes
 from dogfast.diffusion.load import Pipeline
 from dogfast.diffusion.noise import derive_seed
@@ -35,7 +36,7 @@ from dogfast.synthesis.painter import Brush, paint
 from dogfast.synthesis.recipes import resolve_recipe
 
 RESULTS = Path(__file__).parents[1] / "results"
-PER_WORD, RENDERS_PER_WORD, TEST_RENDERS_PER_WORD = 32, 400, 32
+PER_WORD, RENDERS_PER_WORD, TEST_RENDERS_PER_WORD = 32, 200, 32
 PROMPT = "a photo of a {}"
 
 
@@ -75,8 +76,8 @@ def main() -> None:
 
 
 def paint_samples(pipeline: Pipeline, networks: Networks) -> tuple[torch.Tensor, float]:
-    """`PER_WORD` samples of every word by the default recipe, uint8 (n, 3, H, W), and the seconds they took."""
-    recipe = resolve_recipe(SynthesisConfig())
+    """`PER_WORD` samples of every word as `generate --classes shapes` paints them, uint8 (n, 3, H, W), and the seconds they took."""
+    recipe = resolve_recipe(preset("shapes").synthesis)
     states = networks.encode_text(tokenize(pipeline.tokenizer, [PROMPT.format(word) for word in WORDS]))[0]
     empty = networks.encode_text(tokenize(pipeline.tokenizer, [""]))[0]
     side = pipeline.native_px // pipeline.downscale
@@ -98,7 +99,7 @@ def train_judge(precision: str) -> torch.nn.Module:
     model = build("wrn-16-2", WORDS, [0.5] * 3, [0.25] * 3)
     config = TrainingConfig(objective="ce", dropout=0.0, batch=128)
     events = Events(plain_lines(sys.stderr))
-    fit(model, images, labels, None, config, "ce", 8, 0.1, "cpu", precision, events, "train the judge")
+    fit(model, images, labels, None, config, "ce", 6, 0.1, "cpu", precision, events, "train the judge")
     return model
 
 
