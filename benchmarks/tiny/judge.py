@@ -36,7 +36,7 @@ from dogfast.synthesis.painter import Brush, paint
 from dogfast.synthesis.recipes import resolve_recipe
 
 RESULTS = Path(__file__).parents[1] / "results"
-PER_WORD, RENDERS_PER_WORD, TEST_RENDERS_PER_WORD = 32, 200, 32
+PER_WORD, RENDERS_PER_WORD, TEST_RENDERS_PER_WORD = 32, 400, 32
 PROMPT = "a photo of a {}"
 
 
