@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 
 from dogfast.config.presets import preset
 from dogfast.detection.table import format_table
-from dogfast.environment import choose_training_precision, processor_count, processor_name
+from dogfast.environment import choose_training_precision, hardware
 from dogfast.events import Events, plain_lines
 from dogfast.run import launch, publish, to_json, versions
 from dogfast.workflows.chain import run_evaluate, run_train
@@ -36,7 +36,7 @@ def main(data: str) -> None:
     result["budget"] = (
         f"{config.training.backbone}, {ID_IMAGES} training images, {EPOCHS} epochs, {trained['seconds']:.0f} seconds"
     )
-    result["hardware"] = f"{processor_name()}, {processor_count()} cores, {choose_training_precision('auto', 'cpu').value}"
+    result["hardware"] = hardware(choose_training_precision("auto", "cpu").value)
     publish(RESULTS / "cifar10-ce.json", to_json(result | {"train_img_per_s": trained["img_per_s"], "versions": versions()}))
 
 

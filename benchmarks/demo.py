@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from dogfast.environment import choose_training_precision, processor_count, processor_name
+from dogfast.environment import choose_training_precision, hardware
 from dogfast.events import Events, plain_lines
 from dogfast.run import launch, publish, to_json, versions
 from dogfast.workflows.demo import demo, demo_config, demo_table
@@ -20,9 +20,10 @@ def main(seed: int = 0) -> None:
     print(demo_table(result))
     kept = {key: result[key] for key in ("outliers", "seconds", "total_s")}
     kept["evaluations"] = {
-        name: {k: found[k] for k in ("id_accuracy", "rows")} for name, found in result["evaluations"].items()
+        name: {k: found[k] for k in ("id_accuracy", "rows", "artefact_control")}
+        for name, found in result["evaluations"].items()
     }
-    kept["hardware"] = f"{processor_name()}, {processor_count()} cores, {choose_training_precision('auto', 'cpu').value}"
+    kept["hardware"] = hardware(choose_training_precision("auto", "cpu").value)
     publish(RESULTS / "demo.json", to_json(kept | {"seed": seed, "versions": versions()}))
 
 

@@ -8,7 +8,7 @@ import re
 import sys
 from pathlib import Path
 
-from dogfast.detection.table import format_table
+from dogfast.detection.table import format_control, format_table
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -18,6 +18,8 @@ def demo_block(result: dict) -> str:
     """Table and seconds of `dogfast demo`."""
     table = format_table({name: (found["id_accuracy"], found["rows"]) for name, found in result["evaluations"].items()})
     stages = ", ".join(f"{stage} {seconds:.0f}" for stage, seconds in result["seconds"].items())
+    controls = [f"{name}: {format_control(found['artefact_control'])}" for name, found in result["evaluations"].items()]
+    table = "\n".join([table, *controls])
     return f"```\n{table}\n```\n\n{result['total_s']:.0f} seconds on {result['hardware']}: {stages}."
 
 
@@ -39,7 +41,30 @@ def tiny_block(result: dict) -> str:
     )
 
 
-BLOCKS = {"demo": demo_block, "cifar10-ce": cifar_block, "tiny": tiny_block}
+def seeds_block(result: dict) -> str:
+    """Every row of benchmarks/demo_seeds.py: mean FPR95 over held-out shapes and glyphs, and what it means."""
+    scores = list(result["rows"]["ce"]["judged"])
+    head = ["row", *[f"{s}: FPR95 (by seed)" for s in scores], "verdicts", "share of ceiling", "artefact control", "ID acc."]
+    lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
+    for name, row in result["rows"].items():
+        judged = row["judged"]
+        cells = [f"`{name}`"]
+        cells += [f"{judged[s]['mean']:.1f} ({', '.join(f'{v:.0f}' for v in judged[s]['by_seed'])})" for s in scores]
+        cells.append(", ".join(judged[s]["verdict"] for s in scores) if name != judged[scores[0]]["baseline"] else "–")
+        shares = [judged[s]["share_of_ceiling"] for s in scores]
+        cells.append(", ".join("–" if share is None else f"{100 * share:.0f} %" for share in shares))
+        cells.append(", ".join(f"{row['artefact_control'][s]:.0f} %" for s in scores))
+        cells.append(f"{row['id_accuracy']:.2f}")
+        lines.append(f"| {' | '.join(cells)} |")
+    minutes = ", ".join(f"{sum(rows.values()) / 60:.0f}" for rows in result["seconds"].values())
+    return (
+        "\n".join(lines)
+        + f"\n\nSeeds {', '.join(map(str, result['seeds']))}; {result['id_images']} ID images, {result['outliers']} outliers; "
+        + f"minutes a seed: {minutes}, on {result['hardware']}. Triples are under {', '.join(scores)}."
+    )
+
+
+BLOCKS = {"demo": demo_block, "cifar10-ce": cifar_block, "demo-seeds": seeds_block, "tiny": tiny_block}
 
 
 def render(text: str) -> str:

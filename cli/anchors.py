@@ -17,11 +17,11 @@ def register(app: typer.Typer) -> None:
 
 def anchors(invocation: Invocation) -> None:
     """Find near-OOD words for every class: textual inversion, candidates, anchors (DOG Eq. 4 to 6)."""
-    from dogfast.workflows.chain import run_anchors
+    from dogfast.concepts.stage import find_anchors
     from dogfast.workflows.plans import plan_anchors
 
     place, config = output_place(invocation)
-    run_stage(invocation, place, config, run_anchors, plan_anchors, _text)
+    run_stage(invocation, place, config, find_anchors, plan_anchors, _text)
 
 
 def _text(result: dict[str, Any]) -> str:

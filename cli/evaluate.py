@@ -23,6 +23,7 @@ def evaluate(invocation: Invocation) -> None:
 
 
 def _text(result: dict) -> str:
-    from dogfast.detection.table import format_table
+    from dogfast.detection.table import format_control, format_table
 
-    return format_table({result["name"]: (result["id_accuracy"], result["rows"])})
+    table = format_table({result["name"]: (result["id_accuracy"], result["rows"])})
+    return "\n".join(filter(None, [table, format_control(result["artefact_control"])]))

@@ -10,7 +10,6 @@ from dogfast.config import RunConfig
 from dogfast.config.presets import preset
 from dogfast.config.resolve import read_toml
 from dogfast.environment import Choice
-from dogfast.errors import RunMismatch
 from dogfast.run import RUNS, Run, default_place, is_run, newest_run, open_run
 
 RUN_VARIABLE = "DOGFAST_RUN"
@@ -24,7 +23,7 @@ def output_place(invocation: Invocation) -> tuple[Choice[Path], RunConfig]:
     return Choice(place, "the default for these classes"), invocation.resolve(base_config(invocation, place))
 
 
-def argument_place(invocation: Invocation, must_exist: bool = False) -> tuple[Choice[Path], RunConfig]:
+def argument_place(invocation: Invocation) -> tuple[Choice[Path], RunConfig]:
     """Run folder and configuration of a command with ``[RUN]``: named, by ``--classes``, by variable, or the newest."""
     if invocation.run is not None:
         open_run(invocation.run)
@@ -37,8 +36,6 @@ def argument_place(invocation: Invocation, must_exist: bool = False) -> tuple[Ch
         return Choice(Path(variable), f"from ${RUN_VARIABLE}"), invocation.resolve(base_config(invocation, Path(variable)))
     if newest is not None:
         return Choice(newest, f"the newest under {RUNS}/"), invocation.resolve(base_config(invocation, newest))
-    if must_exist:
-        raise RunMismatch(f"there is no run under {RUNS}/; make one with `dogfast generate`, or name one")
     return output_place(invocation)
 
 

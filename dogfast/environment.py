@@ -80,6 +80,11 @@ def processor_count() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def hardware(precision: str) -> str:
+    """What a figure was measured on, in words: processor, cores and ``precision``."""
+    return f"{processor_name()}, {processor_count()} cores, {precision}"
+
+
 def processor_name() -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()

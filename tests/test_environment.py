@@ -12,6 +12,7 @@ from dogfast.environment import (
     choose_device,
     choose_precision,
     choose_training_precision,
+    hardware,
     processor_count,
     processor_flags,
     processor_has_bf16,
@@ -113,6 +114,12 @@ def test_training_never_chooses_fp16(gpus, bf16, precision):
 def test_the_processor_is_described():
     assert processor_count() >= 1 and processor_name()
     assert processor_has_bf16() == bool(processor_flags() & {"avx512_bf16", "amx_bf16"})
+
+
+def test_hardware_in_words(monkeypatch):
+    monkeypatch.setattr(environment, "processor_name", lambda: "Pretended CPU")
+    monkeypatch.setattr(environment, "processor_count", lambda: 3)
+    assert hardware("bf16") == "Pretended CPU, 3 cores, bf16"
 
 
 def test_a_machine_that_reports_nothing(monkeypatch):

@@ -16,6 +16,8 @@ def train_autoencoder(images: torch.Tensor) -> AutoencoderKL:
     setting = TRAINING["autoencoder"]
     generator = torch.Generator().manual_seed(SEED)
     vae = AutoencoderKL(**AUTOENCODER).to(memory_format=torch.channels_last)
+    # A posterior of unit width drowns the untrained means.
+    torch.nn.init.constant_(vae.quant_conv.bias[AUTOENCODER["latent_channels"] :], setting["first_logvar"])
 
     def loss_of_step(step: int) -> torch.Tensor:
         rows = torch.randint(len(images), (setting["batch"],), generator=generator)
@@ -36,7 +38,7 @@ def train_autoencoder(images: torch.Tensor) -> AutoencoderKL:
 
 @torch.no_grad()
 def encode(vae: AutoencoderKL, images: torch.Tensor, batch: int = 256) -> torch.Tensor:
-    """Posterior means, unscaled: float32 (n, 4, h, w)."""
+    """Posterior means, unscaled: float32 (n, channels, h, w)."""
     parts = []
     for chunk in images.split(batch):
         with torch.autocast("cpu", torch.bfloat16):

@@ -1,7 +1,8 @@
 """Judge `tiny`: `python benchmarks/tiny/judge.py` writes benchmarks/results/tiny.json and a sheet of samples.
 
 A classifier trained on true renders names the samples of every word; the spread of its features within a word is
-compared with the true renders'; CLIP ranks the words for true renders.
+compared with the true renders'; CLIP ranks the words for true renders. The judge sees all images as every classifier of
+the `shapes` world does: through its camera, so that it judges outlines and not the absence of noise.
 """
 
 import json
@@ -23,17 +24,19 @@ from dogfast.config import TrainingConfig
 from dogfast.config.model import ModelConfig
 from dogfast.config.presets import preset
 from dogfast.data import shapes
+from dogfast.data.codec import Sensor, pass_through
 from dogfast.diffusion.load import Pipeline
 from dogfast.diffusion.noise import derive_seed
 from dogfast.diffusion.prompts import tokenize
 from dogfast.diffusion.schedule import trailing
 from dogfast.engines.backends.torch import open_networks
 from dogfast.engines.networks import Networks
-from dogfast.environment import choose_precision, processor_count, processor_name
+from dogfast.environment import choose_precision, hardware
 from dogfast.events import Events, plain_lines
 from dogfast.run import publish, to_json, versions
 from dogfast.synthesis.painter import Brush, paint
 from dogfast.synthesis.recipes import resolve_recipe
+from dogfast.training.loop import fit
 
 RESULTS = Path(__file__).parents[1] / "results"
 PER_WORD, RENDERS_PER_WORD, TEST_RENDERS_PER_WORD = 32, 400, 32
@@ -49,7 +52,10 @@ def main() -> None:
     judge = train_judge(precision)
     renders, labels = paint_bank("judge-test", TEST_RENDERS_PER_WORD)
     words = torch.arange(len(WORDS)).repeat_interleave(PER_WORD)
-    of_samples, of_renders = (collect_evidence(judge, images, 500, "cpu", "fp32") for images in (painted, renders))
+    of_samples, of_renders = (
+        collect_evidence(judge, through_camera(images, split), 500, "cpu", "fp32")
+        for split, images in (("samples", painted), ("renders", renders))
+    )
     named = (of_samples.logits.argmax(1) == words).float().view(len(WORDS), -1).mean(1)
     known = (of_renders.logits.argmax(1) == labels).float().view(len(WORDS), -1).mean(1)
     ranked = clip_right(pipeline, networks, renders, labels)
@@ -66,7 +72,7 @@ def main() -> None:
         },
         "samples_per_word": PER_WORD,
         "model_revision": pipeline.revision,
-        "hardware": f"{processor_name()}, {processor_count()} cores, {precision}",
+        "hardware": hardware(precision),
         "versions": versions(),
         "seconds": time.monotonic() - started,
     }
@@ -82,7 +88,9 @@ def paint_samples(pipeline: Pipeline, networks: Networks) -> tuple[torch.Tensor,
     empty = networks.encode_text(tokenize(pipeline.tokenizer, [""]))[0]
     side = pipeline.native_px // pipeline.downscale
     schedule = trailing(pipeline.alphas_cumprod, recipe.steps)
-    brush = Brush(networks, recipe, schedule, (4, side, side), shapes.SIZE_PX, 128, states, empty)
+    brush = Brush(
+        networks, recipe, schedule, (pipeline.unet.config.in_channels, side, side), shapes.SIZE_PX, 128, states, empty
+    )
     conditions = [row for row in range(len(WORDS)) for _ in range(PER_WORD)]
     started = time.monotonic()
     painted = paint(brush, conditions, lambda place, attempt: derive_seed("judge", place, attempt))
@@ -90,15 +98,19 @@ def paint_samples(pipeline: Pipeline, networks: Networks) -> tuple[torch.Tensor,
     return torch.stack([each.image for each in painted]).permute(0, 3, 1, 2).contiguous(), seconds
 
 
+def through_camera(images: torch.Tensor, split: str) -> torch.Tensor:
+    """uint8 (n, 3, H, W) with the sensor noise of the `shapes` world."""
+    return pass_through(Sensor(), images, tuple(f"{split}/{index}" for index in range(len(images))))
+
+
 def train_judge(precision: str) -> torch.nn.Module:
     """A wide residual network that names true renders, none of which the generator saw."""
     images, labels = paint_bank("judge-train", RENDERS_PER_WORD)
-    from dogfast.training.loop import fit
-
     torch.manual_seed(0)
     model = build("wrn-16-2", WORDS, [0.5] * 3, [0.25] * 3)
     config = TrainingConfig(objective="ce", dropout=0.0, batch=128)
     events = Events(plain_lines(sys.stderr))
+    images = through_camera(images, "judge-train")
     fit(model, images, labels, None, config, "ce", 6, 0.1, "cpu", precision, events, "train the judge")
     return model
 

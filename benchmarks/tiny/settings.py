@@ -9,17 +9,19 @@ RENDERS_PER_WORD = 1500
 MAX_TOKENS = 16
 TEXT_WIDTH = 128
 PROJECTION = 64
+LATENT_CHANNELS = 8
+"""Twice Stable Diffusion's: four a 4 x 4 patch cannot hold two colours and an outline."""
 
 AUTOENCODER = dict(
     in_channels=3,
     out_channels=3,
-    latent_channels=4,
+    latent_channels=LATENT_CHANNELS,
     sample_size=shapes.SIZE_PX,
-    block_out_channels=(32, 48, 64),
+    block_out_channels=(32, 64, 80),
     down_block_types=("DownEncoderBlock2D",) * 3,
     up_block_types=("UpDecoderBlock2D",) * 3,
     layers_per_block=1,
-    norm_num_groups=8,
+    norm_num_groups=1,  # finer groups lose the absolute colour, which then takes thousands of steps to learn
 )
 TEXT = dict(
     hidden_size=TEXT_WIDTH,
@@ -42,8 +44,8 @@ VISION = dict(
 )
 UNET = dict(
     sample_size=shapes.SIZE_PX // 4,
-    in_channels=4,
-    out_channels=4,
+    in_channels=LATENT_CHANNELS,
+    out_channels=LATENT_CHANNELS,
     block_out_channels=(128, 160),
     down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
     up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
@@ -63,7 +65,7 @@ SCHEDULER = dict(
 )
 
 TRAINING = dict(
-    autoencoder=dict(steps=2000, batch=64, lr=8e-4, kl_weight=1e-4),
+    autoencoder=dict(steps=11000, batch=16, lr=4e-4, kl_weight=5e-4, first_logvar=-4.0),
     clip=dict(steps=2500, batch=192, lr=7e-4, max_logit_scale=20.0),
     unet=dict(batch=128, ema=0.999, drop_text=0.1),
 )

@@ -32,7 +32,7 @@ def new_unet() -> UNet2DConditionModel:
 def train_unet(
     start: UNet2DConditionModel, phase: int, latents: torch.Tensor, labels: torch.Tensor, prompts: torch.Tensor
 ) -> UNet2DConditionModel:
-    """Train ``start`` through one of `UNET_PHASES` on scaled latents (n, 4, h, w) with word indices (n,); returns the EMA weights."""
+    """Train ``start`` through one of `UNET_PHASES` on scaled latents (n, channels, h, w) with word indices (n,); returns the EMA weights."""
     setting = TRAINING["unet"] | UNET_PHASES[phase]
     generator = torch.Generator().manual_seed(SEED + phase)
     unet = start.train().to(memory_format=torch.channels_last)

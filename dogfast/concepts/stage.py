@@ -13,7 +13,7 @@ from safetensors.torch import save
 
 from dogfast.concepts.anchors import FEWEST_ANCHORS, Verdict, choose_anchors, near_distances
 from dogfast.concepts.candidates import choose_candidates, text_cosines
-from dogfast.concepts.conditions import STRATEGIES
+from dogfast.concepts.conditions import STRATEGIES, Findings
 from dogfast.concepts.inversion import Inversion, Loss, invert
 from dogfast.config import RunConfig
 from dogfast.config.option import identity
@@ -66,10 +66,12 @@ def find_anchors(config: RunConfig, run: Run, events: Events) -> dict[str, objec
     started = time.monotonic()
     inversion = _invert_classes(config, data.train, pipeline, device.value, precision.value, events)
     publish(run.pseudo_words, save({"rows": inversion.rows}))
-    verdicts, cosines = _search(
+    verdicts, cosines, name_cosines = _search(
         config, data.train, pipeline, open_networks(pipeline, device.value, precision.value), words, inversion, events
     )
-    anchors = _write(run, config, data.class_names, words, verdicts, cosines, events)
+    anchors = _write_anchors(run, data.class_names, words, verdicts, cosines, events)
+    findings = Findings(data.class_names, words, anchors, name_cosines, config.concepts.top_k, config.concepts.prompt)
+    write_jsonl(run.conditions, [condition for choose in STRATEGIES.values() for condition in choose(findings)])
     return {
         "run": str(run.root),
         "anchors": len(anchors),
@@ -177,7 +179,7 @@ def _search(
     words: tuple[str, ...],
     inversion: Inversion,
     events: Events,
-) -> tuple[list[Verdict], torch.Tensor]:
+) -> tuple[list[Verdict], torch.Tensor, torch.Tensor]:
     settings = config.concepts
     with events.progress("embed", len(words) + len(images)) as advance:
         names = _embed_words(pipeline, networks, images.class_names, settings.prompt)
@@ -191,7 +193,7 @@ def _search(
     verdicts = choose_anchors(
         distances, choose_candidates(cosines, settings.top_k), bounds, settings.anchor_quantile, settings.margin
     )
-    return verdicts, cosines
+    return verdicts, cosines, text_cosines(names, vocabulary)
 
 
 def _embed_words(
@@ -228,9 +230,8 @@ def _warn_of_few(by_class: list[torch.Tensor], names: tuple[str, ...], eta: floa
 
 
 # --- files ------------------------------------------------------------------------------------------------------
-def _write(
+def _write_anchors(
     run: Run,
-    config: RunConfig,
     names: tuple[str, ...],
     words: tuple[str, ...],
     verdicts: list[Verdict],
@@ -242,7 +243,6 @@ def _write(
     write_jsonl(run.candidates, rows)
     _tell_of_few(anchors, names, events)
     write_jsonl(run.anchors, anchors)
-    write_jsonl(run.conditions, STRATEGIES[config.synthesis.strategy](anchors, config.concepts.prompt))
     return anchors
 
 

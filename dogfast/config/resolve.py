@@ -22,6 +22,7 @@ from dogfast.config.model import ModelConfig
 from dogfast.config.synthesis import SynthesisConfig
 from dogfast.config.training import TrainingConfig
 from dogfast.errors import UsageError
+from dogfast.text import is_utf8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,7 +112,7 @@ def _coerced(value: Any, annotation: Any, what: str) -> Any:
         raise UsageError(f"{what} = {value!r} must be of type {annotation.__name__}")
     if annotation is float and not math.isfinite(value):
         raise UsageError(f"{what} = {value!r} must be a finite number")
-    if annotation is str and value.encode(errors="replace").decode() != value:
+    if annotation is str and not is_utf8(value):
         raise UsageError(f"{what} = {value!r} must be UTF-8 text")
     return value
 

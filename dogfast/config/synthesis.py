@@ -4,11 +4,13 @@ from dataclasses import dataclass
 
 from dogfast.config.option import one_of, option, require
 
+STRATEGIES = ("dog", "textual-near-ood", "id-control")
+
 
 @dataclass(frozen=True, kw_only=True)
 class SynthesisConfig:
     m: int = option(1000, "outliers per ID class, spread evenly over the class's anchors", identity=False)
-    strategy: str = option("dog", "how conditions are chosen: dog")
+    strategy: str = option("dog", "how conditions are chosen: dog, textual-near-ood, or id-control (the ID classes themselves)")
     recipe: str = option("quality", "solver, steps and guidance as one name: quality")
     steps: int | None = option(None, "solver steps; default: the recipe's")
     guidance_scale: float | None = option(None, "classifier-free guidance; default: the recipe's")
@@ -21,7 +23,7 @@ class SynthesisConfig:
 
     def __post_init__(self) -> None:
         require(self.m >= 1, f"--m {self.m} must be at least 1")
-        one_of(self.strategy, ("dog",), "--strategy")
+        one_of(self.strategy, STRATEGIES, "--strategy")
         require(self.steps is None or 2 <= self.steps <= 1000, f"--steps {self.steps} is out of range; choose 2 to 1000")
         require(self.guidance_scale is None or self.guidance_scale >= 0, "--guidance-scale must not be negative")
         for name in ("guidance_start", "guidance_stop"):

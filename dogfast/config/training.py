@@ -10,7 +10,13 @@ OBJECTIVES = ("ce", "oe", "dog")
 @dataclass(frozen=True, kw_only=True)
 class TrainingConfig:
     objective: str = option("dog", "training method: ce, oe or dog")
-    outliers: str = option("dog", "outliers to learn from: a source of the run, or a folder of shards; unused by ce")
+    outliers: str = option(
+        "dog", "outliers to learn from: a source of the run, noise, renders (shapes only) or a folder of shards; unused by ce"
+    )
+    id_synthetic: float = option(
+        0.0,
+        "share of the ID images of a tuning that the generator painted (source id-control), against learning its handwriting",
+    )
     backbone: str = option("wrn-40-2", "wide residual network as wrn-DEPTH-WIDTH")
     dropout: float = option(0.3, "dropout inside the blocks while ce is trained and tuned")
     pretrain_epochs: int = option(100, "epochs of ce, the starting classifier")
@@ -37,8 +43,12 @@ class TrainingConfig:
         one_of(self.wor_step, ("joint", "alternate"), "--wor-step")
         one_of(self.wor_sign, ("ascend", "descend"), "--wor-sign")
         one_of(self.train_precision, ("auto", "fp32", "bf16"), "--train-precision")
+        require(
+            self.outliers != "id-control", "--outliers id-control are images of the ID classes; mix them in with --id-synthetic"
+        )
         require(0 <= self.dropout < 1, "--dropout must lie in [0, 1)")
         require(self.pretrain_epochs >= 1 and self.epochs >= 1, "--pretrain-epochs and --epochs must be at least 1")
+        require(0 <= self.id_synthetic < 1, f"--id-synthetic {self.id_synthetic} must lie in [0, 1)")
         require(self.pretrain_lr > 0 and self.lr > 0, "--pretrain-lr and --lr must be positive")
         require(self.batch >= 2, "--batch must be at least 2 (batch normalisation)")
         require(self.ood_batch >= 1, "--ood-batch must be at least 1")

@@ -17,7 +17,7 @@ from dogfast.data.codec import Codec, Lossless, Sensor, codec_of, pass_through
 from dogfast.data.files import (
     SUFFIXES,
     first_image_bytes,
-    list_images,
+    list_class_folders,
     read_class_folders,
     read_loose_images,
     refuse_single_images,
@@ -64,6 +64,7 @@ PAINTED: dict[str, Painter] = {
     "held-out-shapes": _word_painter(shapes.TEST_WORDS),
     "validation-shapes": _word_painter(shapes.VALIDATION_WORDS),
     "shapes": _word_painter(tuple(shapes.FIGURES)),
+    "renders": _word_painter(shapes.VOCABULARY),
     "glyphs": lambda split, index, side: shapes.render_glyph(split, 0, index, side),
     "stripes": lambda split, index, side: shapes.render_stripes(split, 0, index, side),
     "checkers": lambda split, index, side: shapes.render_checkers(split, 0, index, side),
@@ -74,7 +75,7 @@ PAINTED: dict[str, Painter] = {
 }
 """OOD sets that need no files."""
 
-NEAR = frozenset({"held-out-shapes", "validation-shapes"})
+NEAR = frozenset({"held-out-shapes", "validation-shapes", "renders"})
 """Sets of the ID data's own kind; all others are far."""
 
 DEFAULT_OOD: dict[str, tuple[str, ...]] = {
@@ -105,9 +106,9 @@ def load_id(config: DataConfig) -> IdData:
         return _shapes_id(config)
     train_path, test_path = _locate_id(config)
     splits = 3 if test_path is None else 2
-    classes = len({Path(key).parts[-2] for key in list_images(train_path) if len(Path(key).parts) >= 2})
-    per_class = _images_per_class(config, classes, splits)
-    everything = read_class_folders(train_path, config.image_px, per_class)
+    by_folder = list_class_folders(train_path)
+    per_class = _images_per_class(config, len(by_folder), splits)
+    everything = read_class_folders(train_path, config.image_px, per_class, by_folder)
     _check_names(config.classes, everything, train_path)
     refuse_single_images(everything, str(train_path), splits)
     if test_path is None:
@@ -130,7 +131,7 @@ def _images_per_class(config: DataConfig, classes: int, splits: int) -> int:
         raise UsageError(
             f"--id-images {config.id_images} is too few for {classes} classes; choose at least {splits * classes}, or 0 for all"
         )
-    return -(-config.id_images // max(classes, 1))
+    return -(-config.id_images // classes)
 
 
 def _codec(path: Path, images: ImageSet, config: DataConfig) -> Codec:

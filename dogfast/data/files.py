@@ -20,6 +20,7 @@ from PIL import Image
 
 from dogfast.data.images import ImageSet
 from dogfast.errors import DataError
+from dogfast.text import is_utf8
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp"})
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
@@ -33,22 +34,21 @@ DECODED_TOGETHER = 64
 """Encoded images held in memory at once."""
 
 
-def read_class_folders(path: Path, image_px: int, per_class: int = 0) -> ImageSet:
+def read_class_folders(
+    path: Path, image_px: int, per_class: int = 0, by_folder: dict[str, list[str]] | None = None
+) -> ImageSet:
     """Every image of ``path`` (a folder of class folders or a tar of the same), squared to ``image_px``.
 
     Classes are sorted by folder name; ``per_class`` keeps at most so many of each, drawn by hash (0 = all).
+    ``by_folder`` is what `list_class_folders` gives, where it is known already.
     Raises :class:`DataError` for a missing path, class folders without images, unreadable images, duplicate names.
     """
-    keys = [key for key in list_images(path) if len(PurePosixPath(key).parts) >= 2]
-    if not keys:
-        raise DataError(f"{path} holds no images in class folders; expected CLASS/IMAGE with {', '.join(sorted(SUFFIXES))}")
-    folders = sorted({_class_folder(key) for key in keys})
-    class_names = _class_names(folders, path)
-    _refuse_empty_folders(path, set(folders))
-    label_of = {folder: label for label, folder in enumerate(folders)}
-    by_class = [_drawn([k for k in keys if _class_folder(k) == folder], per_class) for folder in folders]
-    kept = sorted(key for drawn in by_class for key in drawn)
-    labels = torch.tensor([label_of[_class_folder(key)] for key in kept])
+    by_folder = list_class_folders(path) if by_folder is None else by_folder
+    class_names = _class_names(list(by_folder), path)
+    _refuse_empty_folders(path, set(by_folder))
+    label_of = {key: label for label, keys in enumerate(by_folder.values()) for key in _drawn(keys, per_class)}
+    kept = sorted(label_of)
+    labels = torch.tensor([label_of[key] for key in kept])
     return ImageSet(_decoded(path, kept, image_px), labels, tuple(kept), class_names)
 
 
@@ -78,6 +78,18 @@ def refuse_single_images(images: ImageSet, path: str, least: int = 2) -> None:
 
 
 # --- listing ----------------------------------------------------------------------------------------------------
+def list_class_folders(path: Path) -> dict[str, list[str]]:
+    """Names of the images in class folders, by folder, both sorted; :class:`DataError` when there are none."""
+    by_folder: dict[str, list[str]] = {}
+    for key in list_images(path):
+        parts = PurePosixPath(key).parts
+        if len(parts) >= 2:
+            by_folder.setdefault(parts[-2], []).append(key)
+    if not by_folder:
+        raise DataError(f"{path} holds no images in class folders; expected CLASS/IMAGE with {', '.join(sorted(SUFFIXES))}")
+    return dict(sorted(by_folder.items()))
+
+
 def list_images(path: Path) -> list[str]:
     """Relative names of the image files below a folder or inside a tar, sorted; hidden files are skipped.
 
@@ -141,16 +153,12 @@ def _is_image_name(name: str) -> bool:
 
 def _refuse_bad_names(keys: list[str], path: Path) -> None:
     """Names become keys of splits and records: each must be text and stand once."""
-    undecodable = [key for key in keys if key.encode(errors="replace").decode() != key]
+    undecodable = [key for key in keys if not is_utf8(key)]
     if undecodable:
         raise DataError(f"{path}: file names that are not UTF-8: {_some(list(map(ascii, undecodable)))}; rename the files")
     twice = sorted({a for a, b in pairwise(keys) if a == b})
     if twice:
         raise DataError(f"{path}: the same name twice: {_some(twice)}; pack the tar again")
-
-
-def _class_folder(key: str) -> str:
-    return PurePosixPath(key).parts[-2]
 
 
 def _drawn(keys: list[str], limit: int) -> list[str]:

@@ -13,15 +13,15 @@ from dogfast.classifiers.loading import load_classifier
 from dogfast.config import RunConfig
 from dogfast.config.option import require
 from dogfast.data.catalogue import IdData, default_ood, group_of, load_id, load_ood, parse_ood
-from dogfast.data.codec import pass_through
-from dogfast.data.splits import is_validation_word
+from dogfast.data.splits import is_test_key, is_validation_word
 from dogfast.detection.scores.ash_s import choose_ash_percentile
-from dogfast.detection.table import evaluate_scores, save_scores
+from dogfast.detection.table import artefact_control, evaluate_scores, save_scores
 from dogfast.environment import Choice, choose_device, choose_training_precision
 from dogfast.errors import DataError
 from dogfast.events import Events
 from dogfast.run import Run, publish, to_json, versions
-from dogfast.shards.reader import load_outliers
+from dogfast.shards.format import ID_CONTROL
+from dogfast.shards.selection import load_selected
 
 BATCH = 500
 DEFAULT_ASH_PERCENTILE = 65
@@ -42,7 +42,8 @@ def evaluate(config: RunConfig, run: Run, name: str, events: Events) -> dict[str
     model.to(device.value)
     sets = _named_sets(config)
     images = {key: load_ood(entry, config.data, config.detection.ood_images, data.codec).images for key, entry in sets.items()}
-    total = len(data.test) + sum(map(len, images.values()))
+    painted_id = id_control_images(config, run, data)
+    total = len(data.test) + len(painted_id) + sum(map(len, images.values()))
     with events.progress(f"evaluate {name}", total) as advance:
 
         def look(pixels: torch.Tensor) -> Evidence:
@@ -50,12 +51,14 @@ def evaluate(config: RunConfig, run: Run, name: str, events: Events) -> dict[str
 
         known = look(data.test.images)
         unknown = {key: look(pixels) for key, pixels in images.items()}
+        painted_known = look(painted_id)
     percentile = _ash_percentile(
         config, run, data, lambda pixels: collect_evidence(model, pixels, BATCH, device.value, precision.value)
     )
     events.say(f"{name}: ASH removes {percentile.value} %: {percentile.reason}")
     groups = {key: group_of(key) for key in unknown}
     rows, scores = evaluate_scores(known, unknown, groups, config.detection.scores, percentile.value)
+    control = artefact_control(scores, percentile.value, painted_known) if len(painted_id) else []
     shutil.rmtree(run.evaluation(name) / "scores", ignore_errors=True)
     save_scores(run.evaluation(name), scores)
     result = {
@@ -63,6 +66,7 @@ def evaluate(config: RunConfig, run: Run, name: str, events: Events) -> dict[str
         "name": name,
         "id_accuracy": accuracy(known, data.test.labels),
         "rows": rows,
+        "artefact_control": control,
         "ash_percentile": percentile.value,
         "ash_reason": percentile.reason,
         "codec": str(data.codec),
@@ -112,6 +116,13 @@ def validation_outliers(config: RunConfig, run: Run, data: IdData) -> torch.Tens
     folder = run.outliers(VALIDATION_SOURCE)
     if not any((folder / "records").glob("*.json")):
         return None
-    loaded = load_outliers(folder, config.data.image_px)
-    kept = [row for row, facts in enumerate(loaded.facts) if is_validation_word(facts["anchor"])]
-    return pass_through(data.codec, loaded.images[kept], tuple(loaded.keys[row] for row in kept)) if kept else None
+    found = load_selected(folder, config.data.image_px, data.codec, lambda facts: is_validation_word(facts["anchor"]))
+    return found.images if len(found) else None
+
+
+def id_control_images(config: RunConfig, run: Run, data: IdData) -> torch.Tensor:
+    """ID-class images of the generator that no training has seen, uint8 (n, 3, H, W); none where the run has no id-control."""
+    folder = run.outliers(ID_CONTROL)
+    if not any((folder / "records").glob("*.json")):
+        return data.test.images[:0]
+    return load_selected(folder, config.data.image_px, data.codec, lambda facts: is_test_key(facts["key"])).images

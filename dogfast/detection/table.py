@@ -9,7 +9,7 @@ from safetensors import SafetensorError
 from dogfast.classifiers.evidence import Evidence
 from dogfast.detection.scores import bound_scores
 from dogfast.errors import DataError, UsageError
-from dogfast.numerics.metrics import detection_metrics
+from dogfast.numerics.metrics import detection_metrics, threshold_at_recall
 from dogfast.run import publish
 
 ID = "id"
@@ -43,6 +43,31 @@ def evaluate_scores(
             row = {"score": name, "dataset": dataset, "group": groups[dataset]}
             rows.append(row | {measure: measured[measure] for measure in MEASURES})
     return rows, tensors
+
+
+def artefact_control(scores: dict[str, dict[str, torch.Tensor]], ash_percentile: int, painted_id: Evidence) -> Rows:
+    """What share of ID-class images painted by the generator is called OOD where 5 % of the real ones are.
+
+    ``scores``: what :func:`evaluate_scores` returned. One row a score: ``score``, ``called_ood`` in [0, 1], ``n``.
+    """
+    bound = bound_scores(tuple(scores), ash_percentile=ash_percentile)
+    thresholds = {name: threshold_at_recall(found[ID]) for name, found in scores.items()}
+    return [
+        {
+            "score": name,
+            "called_ood": float((score(painted_id).double() < thresholds[name]).double().mean()),
+            "n": len(painted_id.logits),
+        }
+        for name, score in bound.items()
+    ]
+
+
+def format_control(control: Rows) -> str:
+    """One line on the artefact control, empty where it was not measured."""
+    if not control:
+        return ""
+    shares = ", ".join(f"{row['score']} {100 * row['called_ood']:.1f} %" for row in control)
+    return f"artefact control, {control[0]['n']} painted images of the ID classes called OOD: {shares} (real ones: 5 %)"
 
 
 # --- files ------------------------------------------------------------------------------------------------------

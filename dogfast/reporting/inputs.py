@@ -40,6 +40,8 @@ class Evaluation:
     results: tuple[Result, ...]
     ash: str
     scores: Path
+    control: tuple[tuple[str, float], ...] = ()
+    """By score, the share of ID-class images painted by the generator that is called OOD."""
 
     def result(self, score: str, dataset: str) -> Result | None:
         return next((r for r in self.results if (r.score, r.dataset) == (score, dataset)), None)
@@ -98,7 +100,14 @@ def _evaluation(path: Path) -> Evaluation:
         results=tuple(_result(row, path) for row in metrics["rows"]),
         ash=f"{ash} ({reason})" if ash and isinstance(reason, str) and reason else ash,
         scores=path.parent / "scores",
+        control=tuple(_control(row, path) for row in metrics.get("artefact_control") or ()),
     )
+
+
+def _control(row: Any, path: Path) -> tuple[str, float]:
+    if not isinstance(row, dict):
+        raise DataError(f"{path}: a row of the artefact control is no object; remove the file and run `dogfast evaluate` again")
+    return text_of(row, "score", path), _fraction(row, "called_ood", path)
 
 
 def objective_of(name: str) -> str:

@@ -58,7 +58,7 @@ def judge(evaluations: list[Evaluation]) -> Verdict:
         return Verdict("open", f"No comparison yet: no `{FAMILY}` classifier is evaluated.", (f"To get one, {how}.",))
     subject = min(family, key=lambda e: (_mean_change(e, baseline), e.name))
     changes = tuple(_change(subject, baseline, score) for score in _shared_scores(subject, baseline))
-    sentences = [_accuracy(subject, baseline), *_worsenings(subject, baseline)]
+    sentences = [_accuracy(subject, baseline), *_worsenings(subject, baseline), *_artefacts(subject, baseline)]
     if len(family) > 1:
         sentences.append(
             f"`{subject.name}` is the best of {len(family)} `{FAMILY}` classifiers by these very numbers, which favours it."
@@ -162,3 +162,15 @@ def _worsenings(subject: Evaluation, baseline: Evaluation) -> list[str]:
         return ["FPR95 got worse on no OOD set under any score."]
     places = [f"{dataset} ({', '.join(where)})" for dataset, where in found.items()]
     return [f"FPR95 got worse on {listing(places)}."]
+
+
+def _artefacts(subject: Evaluation, baseline: Evaluation) -> list[str]:
+    """What the artefact control says, where both were measured: a detector of the generator calls its ID images unknown."""
+    before, after = dict(baseline.control), dict(subject.control)
+    shared = [score for score in before if score in after]
+    if not shared:
+        return []
+    shares = [
+        f"{percent(after[score])} % under {score_label(score)} (`{BASELINE}` {percent(before[score])} %)" for score in shared
+    ]
+    return [f"Of images of the ID classes that the generator painted, `{subject.name}` calls OOD {listing(shares)}."]

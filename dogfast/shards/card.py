@@ -5,6 +5,13 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from dogfast.shards.format import ID_CONTROL
+
+OUTLIER_USE = "They show what the ID classes are *not*: use them to train a classifier to refuse, never as examples of a class."
+CONTROL_USE = (
+    "They show the ID classes as the generator paints them: use them to tell its handwriting from content, never as outliers."
+)
+
 
 def card(classes: str, source: str, model: str, revision: str, records: list[dict[str, Any]]) -> str:
     """README.md of a source: what it holds, how it was made, and how to read it."""
@@ -17,13 +24,14 @@ def card(classes: str, source: str, model: str, revision: str, records: list[dic
         "size_categories": [size],
         "configs": [{"config_name": "default", "data_files": [{"split": "train", "path": "train-*.tar"}]}],
     }
+    title, use = ("ID classes of", CONTROL_USE) if source == ID_CONTROL else ("Outliers for", OUTLIER_USE)
     yaml = "".join(f"{key}: {json.dumps(value)}\n" for key, value in head.items())
     return f"""---
 {yaml}---
-# Outliers for {json.dumps(classes, ensure_ascii=False)}, source `{source}`
+# {title} {json.dumps(classes, ensure_ascii=False)}, source `{source}`
 
 {images} images in {len(records)} tars, painted by dogfast with the generator {json.dumps(model, ensure_ascii=False)} (revision {revision}).
-They show what the ID classes are *not*: use them to train a classifier to refuse, never as examples of a class.
+{use}
 
 Each sample is `<key>.png` or `<key>.jpg` and `<key>.json` (class it is an outlier of, anchor word, prompt, seed, recipe).
 `records/` holds the SHA-256 of every tar, the software, and counts of images that were refused or painted again.

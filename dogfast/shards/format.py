@@ -13,6 +13,9 @@ from typing import Any
 JPEG_ABOVE_PX = 64
 """Images up to this side are stored as PNG, larger ones as JPEG of quality 95, 4:4:4."""
 
+ID_CONTROL = "id-control"
+"""The source of ID-class images as the generator paints them."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
@@ -53,6 +56,10 @@ class Sample:
     @property
     def key(self) -> str:
         return self.facts["key"]
+
+
+MAX_SAMPLES = 10_000
+"""A key has four digits for the place in a shard."""
 
 
 def sample_key(shard: int, index: int) -> str:

@@ -19,9 +19,9 @@ from PIL import Image
 from dogfast.errors import DataError
 from dogfast.run import read_json
 from dogfast.shards.format import Facts, Sample, record_name, tar_name
+from dogfast.text import is_utf8
 
 MEMBER = re.compile(r"([0-9A-Za-z_-]{1,64})\.(png|jpg|json)")
-SURROGATE = re.compile("[\ud800-\udfff]")
 BLOCK = tarfile.BLOCKSIZE
 MAX_SHARD_BYTES = 4 * 2**30
 MAX_MEMBER_BYTES = 32 * 2**20
@@ -177,4 +177,4 @@ def _is_proper(value: Any, kind: type) -> bool:
     """Of the very type, a float finite, a text that can be written as UTF-8."""
     if type(value) is not kind:
         return False
-    return math.isfinite(value) if kind is float else not SURROGATE.search(value) if kind is str else True
+    return math.isfinite(value) if kind is float else is_utf8(value) if kind is str else True

@@ -15,9 +15,7 @@ from typing import Any
 
 from dogfast.errors import DataError
 from dogfast.run import publish, read_json, to_json
-
-MAX_SAMPLES = 10_000
-"""A key has four digits for the place in a shard."""
+from dogfast.shards.format import MAX_SAMPLES
 
 
 @dataclass(frozen=True)

@@ -62,7 +62,7 @@ def generate(config: RunConfig, run: Run, events: Events) -> dict[str, object]:
     """
     source = config.synthesis.strategy
     folder = run.outliers(source)
-    conditions = read_conditions(run.conditions)
+    conditions = read_conditions(run.conditions, source)
     recipe = resolve_recipe(config.synthesis)
     pipeline = Pipeline(config.model, choose_model(config.model.model, config.data.classes).value)
     side_in_latents(config, pipeline)
@@ -77,7 +77,7 @@ def generate(config: RunConfig, run: Run, events: Events) -> dict[str, object]:
     started = time.monotonic()
     new = _paint_shards(Job(config, conditions, recipe, pipeline), run, left, events) if left else []
     named = Path(config.data.classes).name or config.data.classes
-    publish(folder / "README.md", card(named, source, model_name(pipeline), pipeline.revision, read_records(folder)))
+    publish(folder / "README.md", card(named, source, model_name(pipeline), pipeline.revision, records + new))
     return _summary(run, source, recipe, records, new, time.monotonic() - started)
 
 

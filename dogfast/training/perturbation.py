@@ -48,6 +48,11 @@ def forward_aside(model: nn.Module, images: Tensor, weights: dict[str, Tensor] |
     return functional_call(model, buffers | (weights or {}), (images,))
 
 
+def drops(model: nn.Module) -> bool:
+    """Whether dropout is at work in ``model``."""
+    return any(isinstance(m, nn.Dropout) and m.training and m.p > 0 for m in model.modules())
+
+
 @contextmanager
 def without_dropout(model: nn.Module) -> Iterator[None]:
     """Dropout passes everything; batch normalisation stays in its mode."""
@@ -100,10 +105,13 @@ class Perturbation:
 
         The proxy is the model at its current weights with batch statistics and no dropout, in the weights' precision.
         """
-        weights = perturbable(model)
         with without_dropout(model), torch.autocast(images.device.type, enabled=False):
-            slope = regret_slope(forward_aside(model, images)[n_id:])
-            gradients = torch.autograd.grad(slope.square(), list(weights.values()))
+            return self.absorb(model, forward_aside(model, images)[n_id:])
+
+    def absorb(self, model: nn.Module, logits_ood: Tensor) -> Tensor:
+        """Update P from outlier logits (m, C) of a forward at the current weights, whose graph is kept; returns r, a scalar."""
+        weights, slope = perturbable(model), regret_slope(logits_ood)
+        gradients = torch.autograd.grad(slope.square(), list(weights.values()), retain_graph=True)
         with torch.no_grad():
             for (name, weight), gradient in zip(weights.items(), gradients):
                 self._blend(name, match_norm(weight, self.direction * gradient))

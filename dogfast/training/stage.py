@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,8 @@ from dogfast.environment import choose_device, choose_training_precision
 from dogfast.errors import DataError
 from dogfast.events import Events
 from dogfast.run import Run, read_json, refuse_difference, versions
+from dogfast.shards.format import ID_CONTROL
+from dogfast.training.id_synthetic import mixed_id
 from dogfast.training.loop import fit
 from dogfast.training.names import classifier_name, start_name
 from dogfast.training.sources import source_digest, training_outliers
@@ -24,7 +25,7 @@ from dogfast.training.sources import source_digest, training_outliers
 EVALUATION_BATCH = 500
 OF_EVERY = ("backbone", "dropout", "batch", "momentum", "weight_decay", "train_precision", "train_seed")
 OF_START = ("pretrain_epochs", "pretrain_lr")
-OF_TUNING = ("epochs", "lr", "ood_batch", "oe_weight")
+OF_TUNING = ("epochs", "lr", "ood_batch", "oe_weight", "id_synthetic")
 RECORD = {
     "identity": dict,
     "sha256": str,
@@ -55,10 +56,11 @@ def train(config: RunConfig, run: Run, events: Events) -> dict[str, Any]:
     events.say(f"{name}: {settings.backbone} on {device.value} ({device.reason}), {precision.value} ({precision.reason})")
     model, facts = _start(config, run, data)
     tuning = settings.objective != "ce"
+    images, labels = mixed_id(run, data, settings.id_synthetic if tuning else 0.0, config.data.image_px)
     outcome = fit(
         model,
-        data.train.images,
-        data.train.labels,
+        images,
+        labels,
         training_outliers(run, settings.outliers, data, config.data.image_px) if tuning else None,
         settings,
         settings.objective,
@@ -88,6 +90,8 @@ def training_identity(config: RunConfig, run: Run, data: IdData) -> dict[str, An
         names += OF_TUNING
         start = _record(run.classifier(start_name(settings)))
         fields |= {"outliers": source_digest(run, settings.outliers), "start": start["sha256"][:16]}
+        if settings.id_synthetic:
+            fields["id_control"] = source_digest(run, ID_CONTROL)
     chosen = {
         key: value
         for key, value in identity(settings).items()
@@ -118,7 +122,7 @@ def _start(config: RunConfig, run: Run, data: IdData) -> tuple[torch.nn.Module, 
 def _refuse_stale_start(config: RunConfig, run: Run, data: IdData) -> None:
     """Raise RunMismatch when the classifier to start from was trained with other fields than ``config`` gives `ce`."""
     folder = run.classifier(start_name(config.training))
-    wanted = dataclasses.replace(config, training=dataclasses.replace(config.training, objective="ce"))
+    wanted = config.with_values({"training": {"objective": "ce"}}, "the starting classifier")
     refuse_difference(
         f"{folder}", _record(folder)["identity"], training_identity(wanted, run, data), f"remove {folder} to train it anew"
     )

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from dogfast.concepts.stage import find_anchors
 from dogfast.config import RunConfig
 from dogfast.events import Events, Sink
 from dogfast.run import Run, default_place, launch, publish
@@ -27,7 +28,7 @@ def _verb(work: Callable[[RunConfig, Run, Events], dict[str, Any]], what: str) -
     return verb
 
 
-anchors = _verb(chain.run_anchors, "Find the anchors of every class")
+anchors = _verb(find_anchors, "Find the anchors of every class")
 generate = _verb(chain.run_generate, "Paint outliers into shards")
 train = _verb(chain.run_train, "Train or tune a classifier")
 evaluate = _verb(chain.run_evaluate, "Score a classifier")

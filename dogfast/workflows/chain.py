@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
+import math
 from typing import Any
 
 import numpy as np
@@ -11,16 +11,20 @@ from dogfast.classifiers.loading import is_trained
 from dogfast.classifiers.wrn import parse_backbone
 from dogfast.concepts.stage import find_anchors
 from dogfast.config import RunConfig
+from dogfast.config.option import require
+from dogfast.config.synthesis import STRATEGIES
 from dogfast.data.catalogue import load_id, parse_ood
+from dogfast.data.splits import TEST_SHARE
 from dogfast.detection.stage import evaluate
 from dogfast.environment import choose_device
 from dogfast.events import Events
 from dogfast.reporting.page import write_report
 from dogfast.run import Run
+from dogfast.shards.format import ID_CONTROL
 from dogfast.synthesis.recipes import resolve_recipe
 from dogfast.synthesis.stage import generate
 from dogfast.training.names import classifier_name, start_name
-from dogfast.training.sources import NOISE, shards_of
+from dogfast.training.sources import PROCEDURAL, shards_of
 from dogfast.training.stage import train
 
 ID_TWINS = 6
@@ -37,7 +41,9 @@ def check_train(config: RunConfig, run: Run) -> None:
     settings = config.training
     parse_backbone(settings.backbone)
     choose_device(config.model.device)
-    if settings.objective != "ce" and settings.outliers not in (NOISE, config.synthesis.strategy):
+    if settings.outliers == "renders":
+        require(config.data.classes == "shapes", "--outliers renders: only --classes shapes has true renders")
+    if settings.objective != "ce" and settings.outliers not in (*PROCEDURAL, *STRATEGIES):
         shards_of(run, settings.outliers)
 
 
@@ -45,10 +51,6 @@ def check_evaluate(config: RunConfig) -> None:
     """Refuse what `evaluate` would only notice after a classifier was trained."""
     for entry in config.detection.ood:
         parse_ood(entry, config.data)
-
-
-def run_anchors(config: RunConfig, run: Run, events: Events) -> dict[str, Any]:
-    return find_anchors(config, run, events)
 
 
 def run_generate(config: RunConfig, run: Run, events: Events) -> dict[str, Any]:
@@ -65,13 +67,28 @@ def run_train(config: RunConfig, run: Run, events: Events) -> dict[str, Any]:
     check_train(config, run)
     settings = config.training
     if settings.objective != "ce":
-        if settings.outliers == config.synthesis.strategy and not any(run.outliers(settings.outliers).glob("records/*.json")):
-            events.say(f"no outliers of {settings.outliers!r} yet: painting them first")
-            run_generate(config, run, events)
+        if settings.outliers in STRATEGIES and not _is_painted(run, settings.outliers, events):
+            run_generate(config.with_values({"synthesis": {"strategy": settings.outliers}}, "--outliers"), run, events)
+        if settings.id_synthetic and not _is_painted(run, ID_CONTROL, events):
+            run_id_control(config, run, events)
         if not is_trained(run.classifier(start_name(settings))):
             events.say(f"no starting classifier yet: training {start_name(settings)} first")
-            train(_with_objective(config, "ce"), run, events)
+            train(config.with_values({"training": {"objective": "ce"}}, "the starting classifier"), run, events)
     return train(config, run, events)
+
+
+def run_id_control(config: RunConfig, run: Run, events: Events) -> dict[str, Any]:
+    """`generate` of ID-class images, so many that ``--id-synthetic`` repeats none of those that may train."""
+    share = config.training.id_synthetic
+    m = math.ceil(config.synthesis.m * share / (1 - share) / (1 - TEST_SHARE))
+    return run_generate(config.with_values({"synthesis": {"strategy": ID_CONTROL, "m": m}}, "--id-synthetic"), run, events)
+
+
+def _is_painted(run: Run, source: str, events: Events) -> bool:
+    painted = any(run.outliers(source).glob("records/*.json"))
+    if not painted:
+        events.say(f"no outliers of {source!r} yet: painting them first")
+    return painted
 
 
 def run_evaluate(config: RunConfig, run: Run, events: Events) -> dict[str, Any]:
@@ -96,7 +113,3 @@ def id_examples(config: RunConfig) -> dict[str, np.ndarray]:
     """A few ID training images a class, uint8 (k, H, W, 3), to stand beside the outliers."""
     images = load_id(config.data).train
     return {name: images.of_class(y)[:ID_TWINS].permute(0, 2, 3, 1).numpy() for y, name in enumerate(images.class_names)}
-
-
-def _with_objective(config: RunConfig, objective: str) -> RunConfig:
-    return dataclasses.replace(config, training=dataclasses.replace(config.training, objective=objective))

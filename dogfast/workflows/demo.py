@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from collections.abc import Callable
 from typing import Any
 
+from dogfast.concepts.stage import find_anchors
 from dogfast.config import RunConfig
 from dogfast.config.presets import preset
-from dogfast.detection.table import format_table
+from dogfast.detection.table import format_control, format_table
 from dogfast.events import Events
 from dogfast.run import Run
-from dogfast.workflows.chain import run_anchors, run_evaluate, run_generate, run_report, run_train
+from dogfast.workflows.chain import run_evaluate, run_generate, run_id_control, run_report, run_train
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "detection": {"ood": ("held-out-shapes", "glyphs", "stripes", "noise")},
@@ -32,8 +32,10 @@ def demo(config: RunConfig, run: Run, events: Events) -> dict[str, Any]:
     """Anchors, outliers, four classifiers, their table and the report; returns it all with the seconds of each stage."""
     seconds: dict[str, float] = {}
     timed = _timer(seconds, events)
-    timed("anchors", lambda: run_anchors(config, run, events))
+    timed("anchors", lambda: find_anchors(config, run, events))
     outliers = timed("generate", lambda: run_generate(config, run, events))
+    if config.training.id_synthetic:
+        timed("generate id-control", lambda: run_id_control(config, run, events))
     evaluations = {}
     for objective, source in ROWS:
         chosen = _with_row(config, objective, source)
@@ -55,12 +57,18 @@ def demo(config: RunConfig, run: Run, events: Events) -> dict[str, Any]:
 def demo_table(result: dict[str, Any]) -> str:
     """The table and the seconds of each stage, for people."""
     table = format_table({name: (found["id_accuracy"], found["rows"]) for name, found in result["evaluations"].items()})
+    controls = [
+        f"{name}: {format_control(found['artefact_control'])}"
+        for name, found in result["evaluations"].items()
+        if found["artefact_control"]
+    ]
     times = "\n".join(f"{stage:<24}{seconds:7.1f} s" for stage, seconds in result["seconds"].items())
-    return f"{table}\n\n{times}\n{'total':<24}{result['total_s']:7.1f} s\n\nreport: {result['report']}"
+    total = f"{'total':<24}{result['total_s']:7.1f} s"
+    return "\n\n".join(["\n".join([table, *controls]), f"{times}\n{total}", f"report: {result['report']}"])
 
 
 def _with_row(config: RunConfig, objective: str, source: str) -> RunConfig:
-    return dataclasses.replace(config, training=dataclasses.replace(config.training, objective=objective, outliers=source))
+    return config.with_values({"training": {"objective": objective, "outliers": source}}, "demo")
 
 
 def _timer(seconds: dict[str, float], events: Events) -> Callable[[str, Callable[[], Any]], Any]:

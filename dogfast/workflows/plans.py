@@ -15,7 +15,7 @@ from dogfast.run import Run
 from dogfast.shards.reader import read_records
 from dogfast.synthesis.recipes import resolve_recipe
 from dogfast.training.names import classifier_name, start_name
-from dogfast.training.sources import NOISE, shards_of
+from dogfast.training.sources import PROCEDURAL, shards_of
 from dogfast.workflows.chain import check_train
 
 UNKNOWN_TIME = "not measured yet on this run"
@@ -112,7 +112,7 @@ def plan_demo(config: RunConfig, run: Run, events: Events) -> dict[str, Any]:
 def _are_painted(config: RunConfig, run: Run) -> bool:
     source = config.training.outliers
     own = run.outliers(source) if source == config.synthesis.strategy else None
-    return source == NOISE or any((own or shards_of(run, source)).glob("records/*.json"))
+    return source in PROCEDURAL or any((own or shards_of(run, source)).glob("records/*.json"))
 
 
 def _bytes_of_image(side_px: int) -> int:

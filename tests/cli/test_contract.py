@@ -22,7 +22,7 @@ SYNTHESIS = {
     "--samples-per-shard", "--rows", "--seed",
 }  # fmt: skip
 TRAINING = {
-    "--objective", "--outliers", "--backbone", "--dropout", "--pretrain-epochs", "--pretrain-lr", "--epochs", "--lr", "--batch",
+    "--objective", "--outliers", "--id-synthetic", "--backbone", "--dropout", "--pretrain-epochs", "--pretrain-lr", "--epochs", "--lr", "--batch",
     "--ood-batch", "--oe-weight", "--momentum", "--weight-decay", "--wor-step", "--wor-sign", "--wor-strengths",
     "--wor-smoothing", "--wor-warmup", "--train-precision", "--train-seed",
 }  # fmt: skip

@@ -1,37 +1,64 @@
-"""Conditions: one prompt an anchor."""
+"""Conditions: what each strategy makes of the findings."""
 
 import copy
 
-from dogfast.concepts.conditions import STRATEGIES, dog
+import torch
+
+from dogfast.concepts.conditions import STRATEGIES, Findings
+from dogfast.config.synthesis import STRATEGIES as NAMES
 from dogfast.synthesis.conditions import read_conditions
 
-ANCHORS = [
-    {"word": "lynx", "owner": 3, "class_name": "cat", "distance": 0.7, "kept": True},
-    {"word": "oil rig", "owner": 0, "class_name": "ship {}", "distance": 0.6, "kept": True},
-]
+NAMES_OF_CLASSES = ("ship {}", "bird", "frog", "cat")
+WORDS = ("lynx", "oil rig", "newt")
+ANCHORS = [{"word": "lynx", "owner": 3}, {"word": "oil rig", "owner": 0}]
 
 
-def test_every_anchor_becomes_one_condition_in_order():
-    before = copy.deepcopy(ANCHORS)
-    found = dog(ANCHORS, "a photo of a {}")
+def findings(prompt="a photo of a {}", top_k=2, anchors=ANCHORS):
+    cosines = torch.tensor([[0.1, 0.9, 0.2], [0.3, 0.2, 0.1], [0.0, 0.1, 0.8], [0.9, 0.0, 0.5]])
+    return Findings(NAMES_OF_CLASSES, WORDS, anchors, cosines, top_k, prompt)
+
+
+def test_dog_makes_one_condition_of_every_anchor_in_order():
+    given = findings()
+    before = copy.deepcopy(given.anchors)
+    found = STRATEGIES["dog"](given)
     assert [c["text"] for c in found] == [[["a photo of a lynx", 1.0]], [["a photo of a oil rig", 1.0]]]
     assert [(c["cls"], c["class_name"], c["anchor"], c["strategy"]) for c in found] == [
         (3, "cat", "lynx", "dog"),
         (0, "ship {}", "oil rig", "dog"),
     ]
-    assert before == ANCHORS
-    assert STRATEGIES["dog"] is dog and dog([], "{}") == []
+    assert before == given.anchors and STRATEGIES["dog"](findings(anchors=[])) == []
+
+
+def test_textual_near_ood_takes_the_words_nearest_to_each_name():
+    found = STRATEGIES["textual-near-ood"](findings(top_k=2))
+    assert [(c["cls"], c["anchor"]) for c in found] == [
+        (0, "oil rig"), (0, "newt"), (1, "lynx"), (1, "oil rig"), (2, "newt"), (2, "oil rig"), (3, "lynx"), (3, "newt")
+    ]  # fmt: skip
+    assert {c["strategy"] for c in found} == {"textual-near-ood"}
+    assert len(STRATEGIES["textual-near-ood"](findings(top_k=99))) == 12, "at most the vocabulary"
+
+
+def test_id_control_paints_the_classes_themselves():
+    found = STRATEGIES["id-control"](findings("a {}"))
+    assert [(c["cls"], c["anchor"], c["text"][0][0]) for c in found][:2] == [(0, "ship {}", "a ship {}"), (1, "bird", "a bird")]
+    assert len(found) == 4
 
 
 def test_only_the_slot_is_replaced():
     """A prompt and a word are text, not format strings."""
-    anchors = [{"word": "{0}", "owner": 0, "class_name": "a"}]
-    assert dog(anchors, "{x} {} {{")[0]["text"] == [["{x} {0} {{", 1.0]]
+    given = findings("{x} {} {{", anchors=[{"word": "{0}", "owner": 0}])
+    assert STRATEGIES["dog"](given)[0]["text"] == [["{x} {0} {{", 1.0]]
 
 
-def test_synthesis_reads_what_is_written(tmp_path):
+def test_the_flag_knows_every_strategy():
+    assert tuple(STRATEGIES) == NAMES
+
+
+def test_synthesis_reads_its_own_strategy_of_what_is_written(tmp_path):
     from dogfast.run import write_jsonl
 
-    found = dog(ANCHORS, "{}")
-    write_jsonl(tmp_path / "conditions.jsonl", found)
-    assert read_conditions(tmp_path / "conditions.jsonl") == found
+    found = {name: choose(findings("{}")) for name, choose in STRATEGIES.items()}
+    write_jsonl(tmp_path / "conditions.jsonl", [c for conditions in found.values() for c in conditions])
+    for name, conditions in found.items():
+        assert read_conditions(tmp_path / "conditions.jsonl", name) == conditions

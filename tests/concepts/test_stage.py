@@ -205,10 +205,12 @@ def test_the_stage_writes_four_files_that_agree(config, tmp_path):
         distances = [row["distance"] for row in rows_of_one]
         assert distances == sorted(distances)
         assert len({(row["bound"], row["limit"]) for row in rows_of_one}) == 1
-    assert [(c["cls"], c["class_name"], c["anchor"]) for c in conditions] == [
+    painted = [c for c in conditions if c["strategy"] == "dog"]
+    assert [(c["cls"], c["class_name"], c["anchor"]) for c in painted] == [
         (a["owner"], a["class_name"], a["word"]) for a in anchors
     ]
-    assert [c["text"] for c in conditions] == [[[f"a photo of a {a['word']}", 1.0]] for a in anchors]
+    assert {c["strategy"] for c in conditions} == {"dog", "textual-near-ood", "id-control"}
+    assert [c["text"] for c in painted] == [[[f"a photo of a {a['word']}", 1.0]] for a in anchors]
     assert any(sentence.startswith("generator ") for sentence in said)
     assert any("plain minimum" in sentence for sentence in said)
 

@@ -24,6 +24,7 @@ REFUSED = [
     ("guidance_stop", -0.1), ("resolution", 0), ("resolution", 33), ("samples_per_shard", 0), ("samples_per_shard", 10_001),
     ("rows", -1), ("seed", -1), ("seed", 2**53),
     ("objective", "magic"), ("wor_step", "both"), ("wor_sign", "up"), ("train_precision", "fp16"), ("dropout", 1.0),
+    ("id_synthetic", 1.0), ("id_synthetic", -0.1), ("outliers", "id-control"),
     ("dropout", -0.1), ("pretrain_epochs", 0), ("epochs", 0), ("pretrain_lr", 0.0), ("lr", -1.0), ("lr", float("nan")), ("batch", 1),
     ("ood_batch", 0), ("oe_weight", -0.5), ("wor_smoothing", 1.0), ("wor_strengths", ()), ("wor_strengths", (0.1, 0.0)),
     ("wor_warmup", -1), ("momentum", 1.0), ("momentum", -0.1), ("weight_decay", -1e-4), ("train_seed", -1), ("train_seed", 2**53),

@@ -6,7 +6,15 @@ import torch
 
 from dogfast.classifiers.evidence import Evidence
 from dogfast.detection.scores import SCORES
-from dogfast.detection.table import CONVENTION, evaluate_scores, format_table, load_scores, save_scores
+from dogfast.detection.table import (
+    CONVENTION,
+    artefact_control,
+    evaluate_scores,
+    format_control,
+    format_table,
+    load_scores,
+    save_scores,
+)
 from dogfast.errors import DataError, UsageError
 from dogfast.numerics.metrics import detection_metrics
 
@@ -138,3 +146,24 @@ def test_a_set_not_measured_leaves_a_gap_and_no_mean():
 
 def test_an_empty_table_still_names_the_convention():
     assert format_table({}).startswith(CONVENTION)
+
+
+# --- artefact control -------------------------------------------------------------------------------------------
+def test_real_id_images_are_called_ood_in_five_percent(id_evidence, ood_evidence):
+    _, scores = evaluate_scores(id_evidence, ood_evidence, GROUPS, ("msp", "ash-s"), 75)
+    rows = artefact_control(scores, 75, id_evidence)
+    assert [(r["score"], r["n"]) for r in rows] == [("msp", 30), ("ash-s", 30)]
+    assert all(r["called_ood"] == pytest.approx(1 / 30) for r in rows), "at most 5 % of 30 images is one"
+
+
+def test_the_share_called_ood_is_the_rest_of_what_fpr95_counts(id_evidence, ood_evidence):
+    rows, scores = evaluate_scores(id_evidence, ood_evidence, GROUPS, ("msp", "energy", "ash-s"), 75)
+    accepted = {r["score"]: r["fpr95"] for r in rows if r["dataset"] == "noise"}
+    for row in artefact_control(scores, 75, ood_evidence["noise"]):
+        assert row["called_ood"] == pytest.approx(1 - accepted[row["score"]])
+
+
+def test_the_control_is_one_line_and_nothing_where_it_was_not_measured():
+    assert format_control([]) == ""
+    line = format_control([{"score": "msp", "called_ood": 0.125, "n": 40}])
+    assert "40 painted images" in line and "msp 12.5 %" in line and "\n" not in line

@@ -92,6 +92,19 @@ def test_verdict_names_what_a_better_mean_hides(full_run):
     assert verdict.changes[0].groups == (("near", "−18.0", "better"), ("far", "+10.0", "worse"))
 
 
+def test_verdict_tells_the_artefact_control_where_both_were_measured(run):
+    for name, share in (("ce", 0.05), ("dog", 0.4)):
+        add_evaluation(run, name, 0.9, {"near": (0.3, 0.9)})
+        path = run.evaluation(name) / "metrics.json"
+        control = [{"score": "msp", "called_ood": share, "n": 40}, {"score": "energy", "called_ood": share / 2, "n": 40}]
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"artefact_control": control}))
+    sentence = judge(read_evaluations(run)).sentences[-1]
+    assert "`dog` calls OOD 40.0 % under MSP (`ce` 5.0 %) and 20.0 % under Energy (`ce` 2.5 %)" in sentence
+    path.write_text(path.read_text().replace("0.4", '"much"'))
+    with pytest.raises(DataError, match="called_ood"):
+        read_evaluations(run)
+
+
 def test_verdict_mixed_over_scores(run):
     add_evaluation(run, "ce", 0.95, {"near": (0.4, 0.9)}, ("msp", "energy"))
     add_evaluation(run, "dog", 0.95, {"near": (0.3, 0.9)}, ("msp", "energy"))

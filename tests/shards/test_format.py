@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from dogfast.shards.format import Facts, Sample, record_name, sample_key, tar_name
+from dogfast.shards.format import MAX_SAMPLES, Facts, Sample, record_name, sample_key, tar_name
 
 helpers = SimpleNamespace(**runpy.run_path(str(Path(__file__).parent / "helpers.py")))
 
@@ -18,6 +18,10 @@ def test_names_sort_as_numbers_do():
     for name in (tar_name, record_name, lambda n: sample_key(n, 9999), lambda n: sample_key(3, n)):
         names = [name(n) for n in (0, 9, 10, 99, 100, 9999)]
         assert names == sorted(names)
+
+
+def test_keys_have_one_length_up_to_the_most_samples():
+    assert len(sample_key(7, 0)) == len(sample_key(7, MAX_SAMPLES - 1)) < len(sample_key(7, MAX_SAMPLES))
 
 
 def test_the_fields_of_a_sample_are_these_and_no_others():

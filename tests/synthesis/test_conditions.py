@@ -19,7 +19,7 @@ def write(path, rows):
 
 
 def test_what_the_anchors_wrote_is_read(tmp_path):
-    assert read_conditions(write(tmp_path / "c.jsonl", fakes.conditions())) == fakes.conditions()
+    assert read_conditions(write(tmp_path / "c.jsonl", fakes.conditions()), "dog") == fakes.conditions()
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,7 @@ def test_a_wrong_field_is_named_with_its_line(tmp_path, change, field):
     rows = fakes.conditions()
     rows[2] = rows[2] | change
     with pytest.raises(DataError, match=rf"c\.jsonl, line 3: '{field}'"):
-        read_conditions(write(tmp_path / "c.jsonl", rows))
+        read_conditions(write(tmp_path / "c.jsonl", rows), "dog")
 
 
 @pytest.mark.parametrize("field", ["cls", "class_name", "strategy", "anchor", "text"])
@@ -55,28 +55,40 @@ def test_a_missing_field_is_named(tmp_path, field):
     rows = fakes.conditions()
     del rows[0][field]
     with pytest.raises(DataError, match=rf"line 1: '{field}'"):
-        read_conditions(write(tmp_path / "c.jsonl", rows))
+        read_conditions(write(tmp_path / "c.jsonl", rows), "dog")
 
 
 def test_the_same_class_and_text_twice_would_paint_the_same_images(tmp_path):
     rows = fakes.conditions()
     with pytest.raises(DataError, match="line 7: the same class and text as line 2"):
-        read_conditions(write(tmp_path / "c.jsonl", [*rows, rows[1] | {"anchor": "other"}]))
+        read_conditions(write(tmp_path / "c.jsonl", [*rows, rows[1] | {"anchor": "other"}]), "dog")
 
 
 def test_one_text_may_serve_two_classes(tmp_path):
     rows = fakes.conditions()
     rows[1] |= {"text": rows[0]["text"]}
-    assert len(read_conditions(write(tmp_path / "c.jsonl", rows))) == len(rows)
+    assert len(read_conditions(write(tmp_path / "c.jsonl", rows), "dog")) == len(rows)
 
 
 @pytest.mark.parametrize("content", [b"", b"\n\n", b"[1]\n", b"{\n", b"\xff\xfe\n", b"[" * 100_000, b"null\n"])
 def test_a_file_that_holds_no_conditions_is_named(tmp_path, content):
     (tmp_path / "c.jsonl").write_bytes(content)
     with pytest.raises(DataError, match=r"c\.jsonl"):
-        read_conditions(tmp_path / "c.jsonl")
+        read_conditions(tmp_path / "c.jsonl", "dog")
 
 
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(DataError, match=r"c\.jsonl is missing"):
-        read_conditions(tmp_path / "c.jsonl")
+        read_conditions(tmp_path / "c.jsonl", "dog")
+
+
+def test_a_file_without_the_strategy_is_named(tmp_path):
+    with pytest.raises(DataError, match=r"c\.jsonl holds no condition of --strategy id-control"):
+        read_conditions(write(tmp_path / "c.jsonl", fakes.conditions()), "id-control")
+
+
+def test_line_numbers_are_those_of_the_file(tmp_path):
+    rows = [fakes.conditions()[0] | {"strategy": "id-control"}, *fakes.conditions()]
+    rows[3] = rows[3] | {"cls": None}
+    with pytest.raises(DataError, match="line 4"):
+        read_conditions(write(tmp_path / "c.jsonl", rows), "dog")

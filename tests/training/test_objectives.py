@@ -15,6 +15,7 @@ from dogfast.training.objectives import OBJECTIVES
 from dogfast.training.objectives.ce import CrossEntropy
 from dogfast.training.objectives.dog import Dog
 from dogfast.training.objectives.oe import OutlierExposure, oe_loss
+from dogfast.training.perturbation import Perturbation
 
 STRENGTH = 0.1
 
@@ -117,6 +118,22 @@ def test_joint_step_adds_ce_at_the_weights_and_oe_at_the_perturbed_ones(model, b
     ce = gradients_at(initial, batch, {}, ce_of(batch))
     oe = gradients_at(initial, batch, perturbed, outlier_loss)
     assert_moved_by(before, parameters(model), {name: ce[name] + gamma * oe[name] for name in before})
+
+
+@pytest.mark.parametrize("dropout, forwards", [(0.0, 2), (0.3, 3)])
+def test_the_perturbation_is_that_of_a_proxy_without_dropout(batch, dropout, forwards):
+    """Without dropout the forward of CE serves the proxy; with dropout the proxy has one of its own."""
+    torch.manual_seed(0)
+    model = WideResNet(10, 1, classes=4, dropout=dropout).double().train()
+    proxy = Perturbation((STRENGTH,), "ascend", 0.6, 0)
+    proxy.refresh(copy.deepcopy(model), batch.joint, len(batch.id_images))
+    seen = []
+    model.stem.register_forward_hook(lambda *_: seen.append(1))
+    dog = Dog(TrainingConfig(dropout=dropout, wor_strengths=(STRENGTH,)))
+    losses = dog(learner_of(model, lr=0.0), batch)
+    for name, tensor in dog.perturbation.tensors.items():
+        torch.testing.assert_close(tensor, proxy.tensors[name])
+    assert len(seen) == forwards and losses["regret"] > 0
 
 
 @pytest.mark.parametrize("wor_step", ["joint", "alternate"])

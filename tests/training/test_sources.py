@@ -98,11 +98,19 @@ def test_outliers_go_through_the_id_codec(run):
     assert 0 < difference.abs().mean() < 6
 
 
-def test_noise_is_as_many_images_as_there_are_id_ones(run):
-    images = training_outliers(run, "noise", id_data(7), 8)
-    assert images.shape == (7, 3, 8, 8)
-    assert torch.equal(images, training_outliers(run, "noise", id_data(7), 8))
-    assert not torch.equal(images, paint("noise", "test", 7, 8).images), "test noise is other noise"
+@pytest.mark.parametrize("source", ["noise", "renders"])
+def test_a_procedural_source_is_as_many_images_as_there_are_id_ones(run, source):
+    images = training_outliers(run, source, id_data(7), 8)
+    assert images.shape == (7, 3, 8, 8) and source_digest(run, source) == source
+    assert torch.equal(images, training_outliers(run, source, id_data(7), 8))
+    assert not torch.equal(images, paint(source, "test", 7, 8).images), "those of the test are others"
+
+
+def test_renders_show_the_vocabulary_and_nothing_held_out(run):
+    words = len(shapes.VOCABULARY)
+    images = training_outliers(run, "renders", id_data(words + 1), 8)
+    wanted = [shapes.render(shapes.VOCABULARY[i % words], "train", 0, i, 8) for i in range(words + 1)]
+    assert torch.equal(images, torch.stack([torch.from_numpy(image).permute(2, 0, 1) for image in wanted]))
 
 
 def test_outliers_are_brought_to_the_side_of_the_id_images(run):

@@ -150,8 +150,8 @@ def test_tuning_without_a_start_names_what_is_missing(run):
 
 def test_an_unknown_source_is_refused_before_anything_is_trained(run):
     call(run, objective="ce")
-    with pytest.raises(DataError, match="--outliers 'renders'"):
-        call(run, objective="oe", outliers="renders")
+    with pytest.raises(DataError, match="--outliers 'unpainted'"):
+        call(run, objective="oe", outliers="unpainted")
 
 
 @pytest.mark.parametrize(

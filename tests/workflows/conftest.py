@@ -8,6 +8,7 @@ import pytest
 
 import dogfast.data.catalogue as catalogue
 import dogfast.workflows.chain as chain
+import dogfast.workflows.demo as demo
 import dogfast.workflows.plans as plans
 from dogfast.config import RunConfig
 from dogfast.data import shapes
@@ -58,9 +59,9 @@ def world(monkeypatch):
         ran.append("anchors")
         if not run.conditions.exists():
             rows = [
-                {"cls": y, "class_name": name, "strategy": "dog", "anchor": word, "text": [[f"a photo of a {word}", 1.0]]}
+                {"cls": y, "class_name": name, "strategy": strategy, "anchor": word, "text": [[f"a photo of a {word}", 1.0]]}
                 for y, name in enumerate(shapes.ID_WORDS)
-                for word in (f"{name} with holes", f"bent {name}")
+                for strategy, word in (("dog", f"{name} with holes"), ("dog", f"bent {name}"), ("id-control", name))
             ]
             write_jsonl(run.conditions, rows)
         return {"run": str(run.root), "anchors": 2 * len(shapes.ID_WORDS), "resumed": run.anchors.exists()}
@@ -73,7 +74,8 @@ def world(monkeypatch):
         return stage
 
     monkeypatch.setattr(catalogue, "SHAPES_TEST_IMAGES", 16)
-    monkeypatch.setattr(chain, "find_anchors", anchors)
+    for workflow in (chain, demo):
+        monkeypatch.setattr(workflow, "find_anchors", anchors)
     monkeypatch.setattr(plans, "Pipeline", fakes.FakePipeline)
     for name in ("generate", "train", "evaluate"):
         monkeypatch.setattr(chain, name, noting(name, getattr(chain, name)))

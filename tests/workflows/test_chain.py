@@ -6,6 +6,7 @@ import pytest
 
 from dogfast.errors import DataError, EnvironmentFault, RunMismatch, UsageError
 from dogfast.run import Run
+from dogfast.shards.reader import read_records
 from dogfast.workflows import api
 
 
@@ -52,6 +53,29 @@ def test_ce_needs_no_outliers_whatever_is_said_of_them(tmp_path, config, world):
     assert world == ["train"]
 
 
+def test_painted_id_images_are_made_first_and_only_once(tmp_path, config, said, world):
+    chosen = config(synthesis={"m": 8}, training={"objective": "oe", "id_synthetic": 0.25})
+    api.train(chosen, tmp_path / "run", said.sink)
+    assert world == ["anchors", "generate", "anchors", "generate", "train", "train"]
+    assert said.holds("no outliers of 'id-control' yet")
+    run = Run(tmp_path / "run")
+    per_class = -(-8 * 0.25 / 0.75 // 0.8)
+    assert sum(r["samples"] for r in read_records(run.outliers("id-control"))) == per_class * 8
+    fields = json.loads((run.classifier("oe") / "train.json").read_text())["identity"]
+    assert fields["id_synthetic"] == 0.25 and len(fields["id_control"]) == 16
+    del world[:]
+    controls = api.evaluate(chosen, tmp_path / "run")["artefact_control"]
+    assert world == ["evaluate"]
+    assert [row["score"] for row in controls] == ["msp", "energy", "ash-s"]
+    assert all(0 <= row["called_ood"] <= 1 and row["n"] == controls[0]["n"] > 0 for row in controls)
+
+
+def test_outliers_are_painted_by_the_strategy_they_are_named_after(tmp_path, config, world):
+    chosen = config(synthesis={"strategy": "id-control"}, training={"objective": "oe", "outliers": "dog"})
+    api.train(chosen, tmp_path / "run")
+    assert {path.name for path in Run(tmp_path / "run").outliers("").iterdir()} == {"dog"}
+
+
 def test_generate_always_asks_for_the_anchors(tmp_path, config, said, world):
     api.generate(config(), tmp_path / "run", said.sink)
     assert said.holds("no anchors yet")
@@ -66,10 +90,10 @@ def test_generate_always_asks_for_the_anchors(tmp_path, config, said, world):
     [
         (api.generate, {"synthesis": {"recipe": "fast"}}, UsageError, "--recipe 'fast'"),
         (api.generate, {"model": {"device": "tpu"}}, EnvironmentFault, "--device 'tpu'"),
-        (api.train, {"training": {"objective": "oe", "outliers": "renders"}}, DataError, "--outliers 'renders'"),
+        (api.train, {"training": {"objective": "oe", "outliers": "unpainted"}}, DataError, "--outliers 'unpainted'"),
         (api.train, {"training": {"backbone": "resnet50"}}, UsageError, "resnet50"),
         (api.evaluate, {"detection": {"ood": ("lsun",)}}, DataError, "--ood 'lsun'"),
-        (api.evaluate, {"training": {"objective": "oe", "outliers": "renders"}}, DataError, "--outliers 'renders'"),
+        (api.evaluate, {"training": {"objective": "oe", "outliers": "unpainted"}}, DataError, "--outliers 'unpainted'"),
     ],
     ids=lambda value: str(value) if isinstance(value, dict) else "",
 )

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from dogfast.config.training import TrainingConfig
 from dogfast.training.learner import Batch, Learner
 from dogfast.training.objectives.oe import exposed_step, oe_loss
-from dogfast.training.perturbation import Perturbation, moved
+from dogfast.training.perturbation import Perturbation, drops, moved
 
 PAPER_GAMMA = 1.0
 ALTERNATE_CLIP = 1.0
@@ -35,33 +35,35 @@ class Dog:
     def __call__(self, learner: Learner, batch: Batch) -> dict[str, Tensor]:
         if learner.epoch < self.config.wor_warmup:
             return exposed_step(learner, batch, self.gamma)
-        strength = self.perturbation.draw_strength()
-        slope = self.perturbation.refresh(learner.model, batch.joint, len(batch.id_images))
-        weights = self.perturbation.displace(learner.model, strength)
         step = self._joint if self.config.wor_step == "joint" else self._alternate
-        return step(learner, batch, weights) | {"regret": slope.square()}
+        return step(learner, batch, self.perturbation.draw_strength())
 
-    def _joint(self, learner: Learner, batch: Batch, weights: dict[str, Tensor]) -> dict[str, Tensor]:
-        """∇CE(θ) + γ ∇L_OE(θ + αP), one step at θ. The weights never move, so nothing is to be restored."""
-        ce = _clean_loss(learner, batch)
+    def _joint(self, learner: Learner, batch: Batch, strength: float) -> dict[str, Tensor]:
+        """∇CE(θ) + γ ∇L_OE(θ + αP), one step at θ. The weights never move, so nothing is to be restored.
+
+        Without dropout the forward of CE is that of the proxy too, and serves both.
+        """
+        id_logits, ood_logits = batch.split(learner.logits(batch.joint))
+        slope = self._refresh(learner, batch) if drops(learner.model) else self.perturbation.absorb(learner.model, ood_logits)
+        ce = F.cross_entropy(id_logits, batch.id_labels)
         learner.backward(ce)
+        weights = self.perturbation.displace(learner.model, strength)
         oe = oe_loss(batch.split(learner.logits_aside(batch.joint, weights))[1])
         learner.backward(self.gamma * oe)
         learner.step()
-        return {"ce": ce.detach(), "oe": oe.detach()}
+        return {"ce": ce.detach(), "oe": oe.detach(), "regret": slope.square()}
 
-    def _alternate(self, learner: Learner, batch: Batch, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    def _refresh(self, learner: Learner, batch: Batch) -> Tensor:
+        return self.perturbation.refresh(learner.model, batch.joint, len(batch.id_images))
+
+    def _alternate(self, learner: Learner, batch: Batch, strength: float) -> dict[str, Tensor]:
         """A step on γ L_OE taken at θ + αP and carried back to θ, then a step on CE; each clipped to gradient norm 1."""
-        with moved(learner.model, weights):
+        slope = self._refresh(learner, batch)
+        with moved(learner.model, self.perturbation.displace(learner.model, strength)):
             oe = oe_loss(batch.split(learner.logits_aside(batch.joint))[1])
             learner.backward(self.gamma * oe)
             learner.step(ALTERNATE_CLIP)
-        ce = _clean_loss(learner, batch)
+        ce = F.cross_entropy(batch.split(learner.logits(batch.joint))[0], batch.id_labels)
         learner.backward(ce)
         learner.step(ALTERNATE_CLIP)
-        return {"ce": ce.detach(), "oe": oe.detach()}
-
-
-def _clean_loss(learner: Learner, batch: Batch) -> Tensor:
-    """CE of the ID part of a forward of the joint batch, whose statistics batch normalisation keeps."""
-    return F.cross_entropy(batch.split(learner.logits(batch.joint))[0], batch.id_labels)
+        return {"ce": ce.detach(), "oe": oe.detach(), "regret": slope.square()}

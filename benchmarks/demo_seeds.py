@@ -1,0 +1,291 @@
+"""Does DOG work in the embedded world? `python benchmarks/demo_seeds.py [SEED …]` (default 0 1 2).
+
+Every seed is a run under build/demo-seeds: 5,000 ID images, 5,000 outliers, one starting classifier, and the rows of
+`ROWS` tuned from it. Then every seed found there is compared: means, spreads, a paired bootstrap against the better of
+the two `ce` rows, and verdicts, into benchmarks/results/demo-seeds.json. What stands is not done again.
+
+Nothing is chosen here. What was chosen (the preset of `shapes`) was chosen on validation words.
+"""
+
+import json
+import sys
+import time
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field, replace
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from dogfast.classifiers.evidence import Evidence, accuracy, collect_evidence
+from dogfast.classifiers.loading import load_classifier
+from dogfast.concepts.stage import find_anchors
+from dogfast.config import RunConfig
+from dogfast.config.presets import preset
+from dogfast.config.synthesis import STRATEGIES
+from dogfast.data.catalogue import IdData, group_of, load_id, load_ood
+from dogfast.data.codec import Lossless
+from dogfast.detection.scores.ash_s import choose_ash_percentile
+from dogfast.detection.stage import BATCH, id_control_images, validation_outliers
+from dogfast.detection.table import artefact_control, evaluate_scores
+from dogfast.environment import choose_training_precision, hardware, processor_count
+from dogfast.events import Events, plain_lines
+from dogfast.numerics.bootstrap import Difference, paired_difference
+from dogfast.run import Run, launch, publish, to_json, versions
+from dogfast.synthesis.stage import generate
+from dogfast.training.id_synthetic import mixed_id
+from dogfast.training.loop import fit
+from dogfast.training.names import start_name
+from dogfast.training.sources import training_outliers
+from dogfast.training.stage import train
+from dogfast.workflows.chain import run_id_control
+
+RESULTS = Path(__file__).parent / "results"
+WORK = Path("build/demo-seeds")
+ID_IMAGES, OUTLIERS_PER_CLASS = 5000, 625
+SETS = ("held-out-shapes", "glyphs", "stripes", "checkers", "noise")
+JUDGED = ("held-out-shapes", "glyphs")
+"""The sets whose mean FPR95 decides."""
+BASELINES = ("ce", "ce+steps")
+CEILING = "dog+renders"
+MAIN = "main"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One classifier: what it is tuned with, and the world (`WORLDS`) whose outliers it sees."""
+
+    objective: str
+    outliers: str = "dog"
+    world: str = MAIN
+    training: dict[str, Any] = field(default_factory=dict)
+    match_codec: bool = True
+
+
+WORLDS: dict[str, dict[str, dict[str, Any]]] = {
+    MAIN: {},
+    "class-name": {"concepts": {"inversion_steps": 0}},
+    "all-candidates": {"concepts": {"anchor_quantile": 1.0, "margin": -1.0}},
+}
+"""How the concepts were found: as the preset says; without textual inversion; without the filter of Eq. 6."""
+
+ROWS: dict[str, Row] = {
+    "ce+steps": Row("ce"),
+    "oe+noise": Row("oe", "noise"),
+    "oe": Row("oe"),
+    "dog": Row("dog"),
+    "dog descend": Row("dog", training={"wor_sign": "descend"}),
+    "dog alternate": Row("dog", training={"wor_step": "alternate"}),
+    "dog alternate descend": Row("dog", training={"wor_step": "alternate", "wor_sign": "descend"}),
+    CEILING: Row("dog", "renders"),
+    "dog+textual-near-ood": Row("dog", "textual-near-ood"),
+}
+INGREDIENTS: dict[str, Row] = {
+    "without textual inversion": Row("dog", world="class-name"),
+    "without Eq. 6": Row("dog", world="all-candidates"),
+    "without perturbation": Row("oe", training={"oe_weight": 1.0}),
+    "without codec matching": Row("dog", match_codec=False),
+    "without ID-class samples": Row("dog", training={"id_synthetic": 0.0}),
+}
+"""`dog` less one thing each; without the perturbation that is outlier exposure at `dog`'s weight."""
+
+
+# --- one seed ---------------------------------------------------------------------------------------------------
+def run_seed(seed: int, rows: dict[str, Row], events: Events) -> None:
+    """Paint and train the start, then tune and score every row that does not stand yet, one thread and process a row."""
+    config, place = settings(seed), WORK / f"seed-{seed}"
+    with launch(place / "main", config.to_toml()) as run:
+        _timed(place, "start", lambda: _start(config, run, place, events))
+        for world, strategy in dict.fromkeys((row.world, row.outliers) for row in rows.values() if row.outliers in STRATEGIES):
+            _timed(place, f"paint {world} {strategy}", lambda w=world, s=strategy: _paint(config, place, w, s, events))
+        _timed(place, "rows", lambda: _measure_all(seed, [name for name in rows if not _stands(place, name)]))
+
+
+def _measure_all(seed: int, names: list[str]) -> None:
+    with ProcessPoolExecutor(processor_count(), get_context("spawn"), torch.set_num_threads, (1,)) as pool:
+        for name, seconds in zip(names, pool.map(measure_row, [seed] * len(names), names)):
+            print(f"seed {seed}: {name} in {seconds:.0f} s", flush=True)
+
+
+def _stands(place: Path, name: str) -> bool:
+    return (place / "scores" / name / "measured.json").exists()
+
+
+def settings(seed: int) -> RunConfig:
+    values = {"data": {"id_images": ID_IMAGES}, "synthesis": {"m": OUTLIERS_PER_CLASS, "seed": seed}}
+    values |= {"concepts": {"concepts_seed": seed}, "training": {"train_seed": seed}}
+    return preset("shapes").with_values(values, "benchmark")
+
+
+def _start(config: RunConfig, run: Run, place: Path, events: Events) -> None:
+    """Anchors, ID-class images, and the classifier that every row starts from, scored as the row `ce`."""
+    train(config.with_values({"training": {"objective": "ce"}}, "benchmark"), run, events)
+    run_id_control(config, run, events)
+    if not _stands(place, "ce"):
+        _score(_start_model(config, run), config, run, load_id(config.data), place / "scores" / "ce")
+
+
+def _paint(config: RunConfig, place: Path, world: str, strategy: str, events: Events) -> None:
+    chosen = config.with_values(WORLDS[world] | {"synthesis": {"strategy": strategy}}, world)
+    if world == MAIN:
+        generate(chosen, Run(place / MAIN), events)
+        return
+    with launch(place / world, chosen.to_toml()) as run:
+        find_anchors(chosen, run, events)
+        generate(chosen, run, events)
+
+
+def measure_row(seed: int, name: str) -> float:
+    """Tune and score one row of a seed whose outliers are painted; returns its seconds."""
+    started, row = time.monotonic(), (ROWS | INGREDIENTS)[name]
+    config, place = settings(seed), WORK / f"seed-{seed}"
+    config = config.with_values({"training": {"objective": row.objective, "outliers": row.outliers} | row.training}, name)
+    run, data, training = Run(place / MAIN), load_id(config.data), config.training
+    images, labels = mixed_id(run, data, training.id_synthetic, config.data.image_px)
+    model, precision = _start_model(config, run), choose_training_precision("auto", "cpu").value
+    outliers = None if row.objective == "ce" else _outliers(row, place, data, config.data.image_px)
+    epochs, lr, events = training.epochs, training.lr, Events(plain_lines(sys.stderr))
+    fit(model, images, labels, outliers, training, row.objective, epochs, lr, "cpu", precision, events, name)
+    _score(model, config, run, data, place / "scores" / name)
+    return time.monotonic() - started
+
+
+def _start_model(config: RunConfig, run: Run) -> torch.nn.Module:
+    return load_classifier(run.classifier(start_name(config.training)))[0]
+
+
+def _outliers(row: Row, place: Path, data: IdData, image_px: int) -> torch.Tensor:
+    seen = data if row.match_codec else replace(data, codec=Lossless())
+    return training_outliers(Run(place / row.world), row.outliers, seen, image_px)
+
+
+def _score(model: torch.nn.Module, config: RunConfig, run: Run, data: IdData, folder: Path) -> None:
+    """Scores of every image of every set, and what is measured on them, into ``folder``."""
+    precision = choose_training_precision("auto", "cpu").value
+
+    def look(images: torch.Tensor) -> Evidence:
+        return collect_evidence(model, images, BATCH, "cpu", precision)
+
+    known = look(data.test.images)
+    unknown = {name: look(load_ood(name, config.data, 2000, data.codec).images) for name in SETS}
+    percentile = choose_ash_percentile(look(data.validation.images), look(validation_outliers(config, run, data)))
+    groups = {name: group_of(name) for name in SETS}
+    rows, scores = evaluate_scores(known, unknown, groups, config.detection.scores, percentile.value)
+    found = {
+        "id_accuracy": accuracy(known, data.test.labels),
+        "rows": rows,
+        "artefact_control": artefact_control(scores, percentile.value, look(id_control_images(config, run, data))),
+        "ash_percentile": percentile.value,
+    }
+    folder.mkdir(parents=True)
+    for score, tensors in scores.items():
+        save_file(tensors, folder / f"{score}.safetensors")
+    publish(folder / "measured.json", to_json(found))
+
+
+def _timed(place: Path, name: str, work) -> None:
+    started = time.monotonic()
+    work()
+    with open(place / "seconds.jsonl", "a") as file:
+        file.write(json.dumps({"step": name, "seconds": round(time.monotonic() - started, 1)}) + "\n")
+
+
+# --- all seeds --------------------------------------------------------------------------------------------------
+def compare() -> dict[str, Any]:
+    """Every row over the seeds that hold it."""
+    seeds = sorted(WORK.glob("seed-*"))
+    names = list(dict.fromkeys(name for name in ("ce", *ROWS, *INGREDIENTS) if all(_stands(s, name) for s in seeds)))
+    measured = {name: [json.loads((s / "scores" / name / "measured.json").read_text()) for s in seeds] for name in names}
+    scores = {name: [_load_scores(s / "scores" / name) for s in seeds] for name in names}
+    result: dict[str, Any] = {"seeds": [int(s.name[5:]) for s in seeds], "rows": {}, "seconds": _seconds(seeds)}
+    for name in names:
+        result["rows"][name] = _row_result(measured[name])
+    for score in result["rows"]["ce"]["judged"]:
+        base = min(BASELINES, key=lambda name: result["rows"][name]["judged"][score]["mean"])
+        for name in names:
+            result["rows"][name]["judged"][score] |= _against(base, name, score, scores, result["rows"])
+    return result
+
+
+def _load_scores(folder: Path) -> dict[str, dict[str, torch.Tensor]]:
+    return {path.stem: load_file(path) for path in sorted(folder.glob("*.safetensors"))}
+
+
+def _row_result(measured: list[dict[str, Any]]) -> dict[str, Any]:
+    """Means over the seeds, in percent: ID accuracy, FPR95 and AUROC of every set and score, artefact control."""
+    keys = [(row["score"], row["dataset"]) for row in measured[0]["rows"]]
+    mean = lambda values: 100 * sum(values) / len(values)  # noqa: E731
+    cell = {
+        key: {
+            measure: mean([next(r for r in m["rows"] if (r["score"], r["dataset"]) == key)[measure] for m in measured])
+            for measure in ("fpr95", "auroc")
+        }
+        for key in keys
+    }
+    judged = {}
+    for score in dict.fromkeys(score for score, _ in keys):
+        by_seed = [
+            100 * sum(r["fpr95"] for r in m["rows"] if r["score"] == score and r["dataset"] in JUDGED) / len(JUDGED)
+            for m in measured
+        ]
+        judged[score] = {"by_seed": by_seed, "mean": sum(by_seed) / len(by_seed)}
+    controls = [{row["score"]: row["called_ood"] for row in m["artefact_control"]} for m in measured]
+    return {
+        "id_accuracy": mean([m["id_accuracy"] for m in measured]),
+        "sets": {score: {d: cell[s, d] for s, d in keys if s == score} for score in judged},
+        "judged": judged,
+        "artefact_control": {score: mean([c[score] for c in controls]) for score in judged},
+    }
+
+
+def _against(base: str, name: str, score: str, scores: dict, rows: dict[str, Any]) -> dict[str, Any]:
+    """``name`` against the better `ce` row on the judged sets: change, interval, verdict, share of the ceiling's gain."""
+    difference = _difference(scores[base], scores[name], score, JUDGED)
+    by_set = {d: _difference(scores[base], scores[name], score, (d,)).verdict for d in SETS}
+    start, mean = rows[base]["judged"][score]["mean"], rows[name]["judged"][score]["mean"]
+    gap = start - rows[CEILING]["judged"][score]["mean"] if CEILING in rows else 0.0
+    return {
+        "baseline": base,
+        "change": 100 * difference.value,
+        "interval": [100 * difference.low, 100 * difference.high],
+        "verdict": difference.verdict,
+        "verdict_by_set": by_set,
+        "relative_change": (mean - start) / start if start else None,
+        "share_of_ceiling": (start - mean) / gap if gap > 0 else None,
+    }
+
+
+def _difference(base: list, other: list, score: str, sets: tuple[str, ...]) -> Difference:
+    return paired_difference(
+        [(a[score]["id"], a[score][name], b[score]["id"], b[score][name]) for a, b in zip(base, other) for name in sets]
+    )
+
+
+def _seconds(seeds: list[Path]) -> dict[str, dict[str, float]]:
+    """By seed and step, the seconds of all calls that worked on it."""
+    found: dict[str, dict[str, float]] = {}
+    for seed in seeds:
+        steps = found.setdefault(seed.name, {})
+        for line in map(json.loads, (seed / "seconds.jsonl").read_text().splitlines()):
+            steps[line["step"]] = round(steps.get(line["step"], 0.0) + line["seconds"], 1)
+    return found
+
+
+def main(arguments: list[str]) -> None:
+    events = Events(plain_lines(sys.stderr))
+    rows = ROWS | (INGREDIENTS if "--ingredients" in arguments else {})
+    for seed in [int(a) for a in arguments if a.isdigit()] or [0, 1, 2]:
+        run_seed(seed, rows, events)
+    result = compare() | {
+        "id_images": ID_IMAGES,
+        "outliers": OUTLIERS_PER_CLASS * 8,
+        "hardware": hardware(choose_training_precision("auto", "cpu").value),
+        "versions": versions(),
+    }
+    publish(RESULTS / "demo-seeds.json", to_json(result))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
