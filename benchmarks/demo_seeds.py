@@ -10,8 +10,9 @@ Nothing is chosen here. What was chosen (the preset of `shapes`) was chosen on v
 import json
 import sys
 import time
+from argparse import ArgumentParser
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -33,12 +34,13 @@ from dogfast.detection.table import artefact_control, evaluate_scores
 from dogfast.environment import choose_training_precision, hardware, processor_count
 from dogfast.events import Events, plain_lines
 from dogfast.numerics.bootstrap import Difference, paired_difference
-from dogfast.run import Run, launch, publish, to_json, versions
+from dogfast.run import Run, digest, launch, publish, read_json, to_json, versions
+from dogfast.shards.format import ID_CONTROL
 from dogfast.synthesis.stage import generate
 from dogfast.training.id_synthetic import mixed_id
 from dogfast.training.loop import fit
 from dogfast.training.names import start_name
-from dogfast.training.sources import training_outliers
+from dogfast.training.sources import source_digest, training_outliers
 from dogfast.training.stage import train
 from dogfast.workflows.chain import run_id_control
 
@@ -68,8 +70,10 @@ WORLDS: dict[str, dict[str, dict[str, Any]]] = {
     MAIN: {},
     "class-name": {"concepts": {"inversion_steps": 0}},
     "all-candidates": {"concepts": {"anchor_quantile": 1.0, "margin": -1.0}},
+    "few-names": {"concepts": {"top_k": 8}},
 }
-"""How the concepts were found: as the preset says; without textual inversion; without the filter of Eq. 6."""
+"""How the concepts were found: as the preset says; without textual inversion; without the filter of Eq. 6; and with a K
+that is a small part of the 36 words, for where K is all that chooses."""
 
 ROWS: dict[str, Row] = {
     "ce+steps": Row("ce"),
@@ -80,7 +84,7 @@ ROWS: dict[str, Row] = {
     "dog alternate": Row("dog", training={"wor_step": "alternate"}),
     "dog alternate descend": Row("dog", training={"wor_step": "alternate", "wor_sign": "descend"}),
     CEILING: Row("dog", "renders"),
-    "dog+textual-near-ood": Row("dog", "textual-near-ood"),
+    "dog+textual-near-ood": Row("dog", "textual-near-ood", "few-names"),
 }
 INGREDIENTS: dict[str, Row] = {
     "without textual inversion": Row("dog", world="class-name"),
@@ -110,7 +114,18 @@ def _measure_all(seed: int, names: list[str]) -> None:
 
 
 def _stands(place: Path, name: str) -> bool:
-    return (place / "scores" / name / "measured.json").exists()
+    """Whether a row is measured, with the settings and code data of today."""
+    path = place / "scores" / name / "measured.json"
+    return path.exists() and json.loads(path.read_text())["identity"] == row_identity(place, name)
+
+
+def row_identity(place: Path, name: str) -> str:
+    """What a row's figures depend on: its settings, the start it was tuned from, and the images it and its control saw."""
+    row = (ROWS | INGREDIENTS).get(name, Row("ce"))
+    main, config = Run(place / MAIN), settings(int(place.name.removeprefix("seed-")))
+    start = read_json(main.classifier(start_name(config.training)) / "train.json")["sha256"]
+    outliers = "" if row.objective == "ce" else source_digest(Run(place / row.world), row.outliers)
+    return digest(name, asdict(row), config.to_toml(), start, outliers, source_digest(main, ID_CONTROL))
 
 
 def settings(seed: int) -> RunConfig:
@@ -178,8 +193,9 @@ def _score(model: torch.nn.Module, config: RunConfig, run: Run, data: IdData, fo
         "rows": rows,
         "artefact_control": artefact_control(scores, percentile.value, look(id_control_images(config, run, data))),
         "ash_percentile": percentile.value,
+        "identity": row_identity(folder.parents[1], folder.name),
     }
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     for score, tensors in scores.items():
         save_file(tensors, folder / f"{score}.safetensors")
     publish(folder / "measured.json", to_json(found))
@@ -187,26 +203,29 @@ def _score(model: torch.nn.Module, config: RunConfig, run: Run, data: IdData, fo
 
 def _timed(place: Path, name: str, work) -> None:
     started = time.monotonic()
-    work()
-    with open(place / "seconds.jsonl", "a") as file:
-        file.write(json.dumps({"step": name, "seconds": round(time.monotonic() - started, 1)}) + "\n")
+    try:
+        work()
+    finally:
+        with open(place / "seconds.jsonl", "a") as file:
+            file.write(json.dumps({"step": name, "seconds": round(time.monotonic() - started, 1)}) + "\n")
 
 
 # --- all seeds --------------------------------------------------------------------------------------------------
-def compare() -> dict[str, Any]:
-    """Every row over the seeds that hold it."""
-    seeds = sorted(WORK.glob("seed-*"))
-    names = list(dict.fromkeys(name for name in ("ce", *ROWS, *INGREDIENTS) if all(_stands(s, name) for s in seeds)))
-    measured = {name: [json.loads((s / "scores" / name / "measured.json").read_text()) for s in seeds] for name in names}
+def compare(rows: dict[str, Row]) -> dict[str, Any]:
+    """Every row over the seeds in which all rows stand; says which seeds are left out."""
+    places = sorted(WORK.glob("seed-*"))
+    seeds = [place for place in places if all(_stands(place, name) for name in ("ce", *rows))]
+    for place in set(places) - set(seeds):
+        print(f"{place.name} is left out: not every row stands")
+    names = ["ce", *rows]
+    measured = {name: [read_json(s / "scores" / name / "measured.json") for s in seeds] for name in names}
     scores = {name: [_load_scores(s / "scores" / name) for s in seeds] for name in names}
-    result: dict[str, Any] = {"seeds": [int(s.name[5:]) for s in seeds], "rows": {}, "seconds": _seconds(seeds)}
-    for name in names:
-        result["rows"][name] = _row_result(measured[name])
-    for score in result["rows"]["ce"]["judged"]:
-        base = min(BASELINES, key=lambda name: result["rows"][name]["judged"][score]["mean"])
+    found = {name: _row_result(measured[name]) for name in names}
+    for score in found["ce"]["judged"]:
+        base = min(BASELINES, key=lambda name: found[name]["judged"][score]["mean"])
         for name in names:
-            result["rows"][name]["judged"][score] |= _against(base, name, score, scores, result["rows"])
-    return result
+            found[name]["judged"][score] |= _against(base, name, score, scores, found)
+    return {"seeds": [s.name.removeprefix("seed-") for s in seeds], "rows": found, "seconds": _seconds(seeds)}
 
 
 def _load_scores(folder: Path) -> dict[str, dict[str, torch.Tensor]]:
@@ -241,19 +260,24 @@ def _row_result(measured: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _against(base: str, name: str, score: str, scores: dict, rows: dict[str, Any]) -> dict[str, Any]:
-    """``name`` against the better `ce` row on the judged sets: change, interval, verdict, share of the ceiling's gain."""
+    """``name`` against the better `ce` row on the judged sets: change, interval, verdict, share of the ceiling's gain.
+
+    The interval is over test images; the verdict also asks that all seeds went the same way.
+    """
     difference = _difference(scores[base], scores[name], score, JUDGED)
     by_set = {d: _difference(scores[base], scores[name], score, (d,)).verdict for d in SETS}
     start, mean = rows[base]["judged"][score]["mean"], rows[name]["judged"][score]["mean"]
+    by_seed = [b - a for a, b in zip(rows[base]["judged"][score]["by_seed"], rows[name]["judged"][score]["by_seed"])]
+    agree = all(change < 0 for change in by_seed) or all(change > 0 for change in by_seed)
     gap = start - rows[CEILING]["judged"][score]["mean"] if CEILING in rows else 0.0
     return {
         "baseline": base,
         "change": 100 * difference.value,
         "interval": [100 * difference.low, 100 * difference.high],
-        "verdict": difference.verdict,
+        "verdict": difference.verdict if agree else "undecided",
         "verdict_by_set": by_set,
         "relative_change": (mean - start) / start if start else None,
-        "share_of_ceiling": (start - mean) / gap if gap > 0 else None,
+        "share_of_ceiling": (start - mean) / gap if gap > 0 and name != base else None,
     }
 
 
@@ -273,12 +297,12 @@ def _seconds(seeds: list[Path]) -> dict[str, dict[str, float]]:
     return found
 
 
-def main(arguments: list[str]) -> None:
+def main(seeds: list[int], ingredients: bool) -> None:
     events = Events(plain_lines(sys.stderr))
-    rows = ROWS | (INGREDIENTS if "--ingredients" in arguments else {})
-    for seed in [int(a) for a in arguments if a.isdigit()] or [0, 1, 2]:
+    rows = ROWS | (INGREDIENTS if ingredients else {})
+    for seed in seeds:
         run_seed(seed, rows, events)
-    result = compare() | {
+    result = compare(rows) | {
         "id_images": ID_IMAGES,
         "outliers": OUTLIERS_PER_CLASS * 8,
         "hardware": hardware(choose_training_precision("auto", "cpu").value),
@@ -288,4 +312,8 @@ def main(arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    parser = ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("seeds", nargs="*", type=int, default=[0, 1, 2])
+    parser.add_argument("--ingredients", action="store_true", help="also `dog` less one thing each")
+    given = parser.parse_args()
+    main(given.seeds, given.ingredients)

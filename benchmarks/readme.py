@@ -18,7 +18,11 @@ def demo_block(result: dict) -> str:
     """Table and seconds of `dogfast demo`."""
     table = format_table({name: (found["id_accuracy"], found["rows"]) for name, found in result["evaluations"].items()})
     stages = ", ".join(f"{stage} {seconds:.0f}" for stage, seconds in result["seconds"].items())
-    controls = [f"{name}: {format_control(found['artefact_control'])}" for name, found in result["evaluations"].items()]
+    controls = [
+        f"{name}: {format_control(found['artefact_control'])}"
+        for name, found in result["evaluations"].items()
+        if found.get("artefact_control")
+    ]
     table = "\n".join([table, *controls])
     return f"```\n{table}\n```\n\n{result['total_s']:.0f} seconds on {result['hardware']}: {stages}."
 
@@ -50,17 +54,18 @@ def seeds_block(result: dict) -> str:
         judged = row["judged"]
         cells = [f"`{name}`"]
         cells += [f"{judged[s]['mean']:.1f} ({', '.join(f'{v:.0f}' for v in judged[s]['by_seed'])})" for s in scores]
-        cells.append(", ".join(judged[s]["verdict"] for s in scores) if name != judged[scores[0]]["baseline"] else "–")
+        cells.append(", ".join("–" if judged[s]["baseline"] == name else judged[s]["verdict"] for s in scores))
         shares = [judged[s]["share_of_ceiling"] for s in scores]
         cells.append(", ".join("–" if share is None else f"{100 * share:.0f} %" for share in shares))
         cells.append(", ".join(f"{row['artefact_control'][s]:.0f} %" for s in scores))
         cells.append(f"{row['id_accuracy']:.2f}")
         lines.append(f"| {' | '.join(cells)} |")
+    baselines = ", ".join(f"{s} `{result['rows']['ce']['judged'][s]['baseline']}`" for s in scores)
     minutes = ", ".join(f"{sum(rows.values()) / 60:.0f}" for rows in result["seconds"].values())
     return (
         "\n".join(lines)
         + f"\n\nSeeds {', '.join(map(str, result['seeds']))}; {result['id_images']} ID images, {result['outliers']} outliers; "
-        + f"minutes a seed: {minutes}, on {result['hardware']}. Triples are under {', '.join(scores)}."
+        + f"minutes a seed: {minutes}, on {result['hardware']}. Triples are under {', '.join(scores)}. Baselines: {baselines}."
     )
 
 

@@ -48,7 +48,7 @@ class TrainingConfig:
         )
         require(0 <= self.dropout < 1, "--dropout must lie in [0, 1)")
         require(self.pretrain_epochs >= 1 and self.epochs >= 1, "--pretrain-epochs and --epochs must be at least 1")
-        require(0 <= self.id_synthetic < 1, f"--id-synthetic {self.id_synthetic} must lie in [0, 1)")
+        require(0 <= self.id_synthetic <= 0.9, f"--id-synthetic {self.id_synthetic} must lie between 0 and 0.9")
         require(self.pretrain_lr > 0 and self.lr > 0, "--pretrain-lr and --lr must be positive")
         require(self.batch >= 2, "--batch must be at least 2 (batch normalisation)")
         require(self.ood_batch >= 1, "--ood-batch must be at least 1")

@@ -64,7 +64,6 @@ PAINTED: dict[str, Painter] = {
     "held-out-shapes": _word_painter(shapes.TEST_WORDS),
     "validation-shapes": _word_painter(shapes.VALIDATION_WORDS),
     "shapes": _word_painter(tuple(shapes.FIGURES)),
-    "renders": _word_painter(shapes.VOCABULARY),
     "glyphs": lambda split, index, side: shapes.render_glyph(split, 0, index, side),
     "stripes": lambda split, index, side: shapes.render_stripes(split, 0, index, side),
     "checkers": lambda split, index, side: shapes.render_checkers(split, 0, index, side),
@@ -75,7 +74,7 @@ PAINTED: dict[str, Painter] = {
 }
 """OOD sets that need no files."""
 
-NEAR = frozenset({"held-out-shapes", "validation-shapes", "renders"})
+NEAR = frozenset({"held-out-shapes", "validation-shapes"})
 """Sets of the ID data's own kind; all others are far."""
 
 DEFAULT_OOD: dict[str, tuple[str, ...]] = {

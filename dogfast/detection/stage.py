@@ -13,7 +13,7 @@ from dogfast.classifiers.loading import load_classifier
 from dogfast.config import RunConfig
 from dogfast.config.option import require
 from dogfast.data.catalogue import IdData, default_ood, group_of, load_id, load_ood, parse_ood
-from dogfast.data.splits import is_test_key, is_validation_word
+from dogfast.data.splits import is_validation_word
 from dogfast.detection.scores.ash_s import choose_ash_percentile
 from dogfast.detection.table import artefact_control, evaluate_scores, save_scores
 from dogfast.environment import Choice, choose_device, choose_training_precision
@@ -21,7 +21,7 @@ from dogfast.errors import DataError
 from dogfast.events import Events
 from dogfast.run import Run, publish, to_json, versions
 from dogfast.shards.format import ID_CONTROL
-from dogfast.shards.selection import load_selected
+from dogfast.shards.selection import controls, load_selected
 
 BATCH = 500
 DEFAULT_ASH_PERCENTILE = 65
@@ -125,4 +125,4 @@ def id_control_images(config: RunConfig, run: Run, data: IdData) -> torch.Tensor
     folder = run.outliers(ID_CONTROL)
     if not any((folder / "records").glob("*.json")):
         return data.test.images[:0]
-    return load_selected(folder, config.data.image_px, data.codec, lambda facts: is_test_key(facts["key"])).images
+    return load_selected(folder, config.data.image_px, data.codec, controls).images

@@ -17,6 +17,7 @@ from PIL import Image, UnidentifiedImageError
 
 from dogfast.errors import DataError
 from dogfast.run import Run
+from dogfast.shards.format import ID_CONTROL
 
 PER_ANCHOR = 6
 PER_ANCHOR_OF_MANY, MANY_ANCHORS = 3, 6
@@ -184,9 +185,9 @@ class Gallery:
 
 
 def painted_sources(run: Run) -> list[str]:
-    """Sources with at least one committed shard, `dog` first."""
+    """Sources of outliers with at least one committed shard, `dog` first."""
     folders = sorted((run.root / "outliers").glob("*/"), key=lambda folder: (folder.name != "dog", folder.name))
-    return [folder.name for folder in folders if committed_shards(folder)]
+    return [folder.name for folder in folders if folder.name != ID_CONTROL and committed_shards(folder)]
 
 
 def build_gallery(

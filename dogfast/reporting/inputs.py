@@ -49,7 +49,7 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Training:
-    """What `train.json` tells: epochs, seconds and the loss by epoch; each may be absent."""
+    """What `train.json` tells: epochs, seconds and the cross-entropy by epoch; each may be absent."""
 
     name: str
     epochs: int
@@ -90,6 +90,9 @@ def _evaluation(path: Path) -> Evaluation:
     metrics = read_json(path)
     if not isinstance(metrics, dict) or not isinstance(metrics.get("rows"), list):
         raise DataError(f"{path} holds no rows; remove it and run `dogfast evaluate` again")
+    control = metrics.get("artefact_control", [])
+    if not isinstance(control, list):
+        raise DataError(f"{path}: the artefact control is no list; remove the file and run `dogfast evaluate` again")
     name = path.parent.name
     ash = f"ASH removes {metrics['ash_percentile']} %" if isinstance(metrics.get("ash_percentile"), int) else ""
     reason = metrics.get("ash_reason")
@@ -100,7 +103,7 @@ def _evaluation(path: Path) -> Evaluation:
         results=tuple(_result(row, path) for row in metrics["rows"]),
         ash=f"{ash} ({reason})" if ash and isinstance(reason, str) and reason else ash,
         scores=path.parent / "scores",
-        control=tuple(_control(row, path) for row in metrics.get("artefact_control") or ()),
+        control=tuple(_control(row, path) for row in control),
     )
 
 
@@ -163,7 +166,7 @@ def _training(path: Path) -> Training:
     record = read_json(path)
     record = record if isinstance(record, dict) else {}
     history = record.get("history") if isinstance(record.get("history"), list) else []
-    losses = [epoch.get("loss") for epoch in history if isinstance(epoch, dict)]
+    losses = [epoch.get("ce") for epoch in history if isinstance(epoch, dict)]
     seconds = record.get("seconds")
     return Training(
         name=path.parent.name,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from dogfast.reporting.figures import listing, percent, points, round_points
-from dogfast.reporting.inputs import BASELINE, Evaluation, datasets_of, objective_of, score_label, scores_of
+from dogfast.reporting.inputs import BASELINE, Evaluation, datasets_of, score_label, scores_of
 from dogfast.reporting.table import baseline_of, common_datasets, mean_over
 
 FAMILY = "dog"
@@ -52,7 +52,7 @@ def judge(evaluations: list[Evaluation]) -> Verdict:
     if baseline is None:
         how = "run `dogfast train --objective ce`, then `dogfast evaluate --objective ce`"
         return Verdict("open", "No comparison yet: the baseline is not evaluated.", (f"For `{BASELINE}`, {how}.",))
-    family = [e for e in evaluations if objective_of(e.name) == FAMILY and _shared_scores(e, baseline)]
+    family = [e for e in evaluations if e.name.partition("@")[0] == FAMILY and _shared_scores(e, baseline)]
     if not family:
         how = f"run `dogfast train --objective {FAMILY}`, then `dogfast evaluate --objective {FAMILY}`"
         return Verdict("open", f"No comparison yet: no `{FAMILY}` classifier is evaluated.", (f"To get one, {how}.",))

@@ -33,7 +33,7 @@ def card(classes: str, source: str, model: str, revision: str, records: list[dic
 {images} images in {len(records)} tars, painted by dogfast with the generator {json.dumps(model, ensure_ascii=False)} (revision {revision}).
 {use}
 
-Each sample is `<key>.png` or `<key>.jpg` and `<key>.json` (class it is an outlier of, anchor word, prompt, seed, recipe).
+Each sample is `<key>.png` or `<key>.jpg` and `<key>.json` (class it was painted for, anchor word, prompt, seed, recipe).
 `records/` holds the SHA-256 of every tar, the software, and counts of images that were refused or painted again.
 
 The terms of the generator's weights apply to its images; its biases show in them.

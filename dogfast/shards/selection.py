@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from dogfast.data.codec import Codec, pass_through
+from dogfast.data.splits import is_test_key
 from dogfast.shards.reader import Outliers, load_outliers
 
 
@@ -15,4 +16,10 @@ def load_selected(folder: Path, side_px: int, codec: Codec, belongs: Callable[[d
     loaded = load_outliers(folder, side_px)
     rows = [row for row, facts in enumerate(loaded.facts) if belongs(facts)]
     chosen = Outliers(loaded.images[rows], [loaded.facts[row] for row in rows])
-    return Outliers(pass_through(codec, chosen.images, chosen.keys), chosen.facts) if rows else chosen
+    keys = tuple(f"{facts['strategy']}/{facts['key']}" for facts in chosen.facts)
+    return Outliers(pass_through(codec, chosen.images, keys), chosen.facts) if rows else chosen
+
+
+def controls(facts: dict[str, Any]) -> bool:
+    """Whether an ID-class image of the generator is kept for the artefact control (a fifth, by its seed) and never trains."""
+    return is_test_key(str(facts["seed"]))

@@ -1,7 +1,7 @@
 """ID-class images painted by the generator, mixed into the ID data.
 
 A detector that meets the generator only in outliers learns its handwriting: whatever was painted is unknown. Painted
-images of the ID classes, with their labels, take that shortcut away. A fifth of them never trains, by hash of the key:
+images of the ID classes, with their labels, take that shortcut away. A fifth of them never trains, by hash of its seed:
 on that fifth `evaluate` measures what is left of the shortcut (the artefact control).
 """
 
@@ -10,11 +10,10 @@ from __future__ import annotations
 import torch
 
 from dogfast.data.catalogue import IdData
-from dogfast.data.splits import is_test_key
 from dogfast.errors import DataError
 from dogfast.run import Run
 from dogfast.shards.format import ID_CONTROL
-from dogfast.shards.selection import load_selected
+from dogfast.shards.selection import controls, load_selected
 
 
 def mixed_id(run: Run, data: IdData, share: float, image_px: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -25,7 +24,7 @@ def mixed_id(run: Run, data: IdData, share: float, image_px: int) -> tuple[torch
     if not share:
         return data.train.images, data.train.labels
     folder = run.outliers(ID_CONTROL)
-    painted = load_selected(folder, image_px, data.codec, lambda facts: not is_test_key(facts["key"]))
+    painted = load_selected(folder, image_px, data.codec, lambda facts: not controls(facts))
     foreign = {(facts["cls"], facts["class_name"]) for facts in painted.facts} - set(enumerate(data.class_names))
     if foreign:
         raise DataError(f"{folder} was painted for other classes ({sorted(foreign)[0][1]!r}); paint it for this ID set")

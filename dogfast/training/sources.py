@@ -4,18 +4,24 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import torch
 
+from dogfast.data import shapes
 from dogfast.data.catalogue import IdData, paint
 from dogfast.data.codec import pass_through
 from dogfast.data.splits import is_validation_word
 from dogfast.errors import DataError
 from dogfast.run import Run, digest, is_run
-from dogfast.shards.reader import read_records
+from dogfast.shards.format import ID_CONTROL
+from dogfast.shards.reader import Outliers, read_records
 from dogfast.shards.selection import load_selected
 
-PROCEDURAL = ("noise", "renders")
-"""Sources that need no shards; ``renders``, the true pictures of the words of `shapes`, are its generator's ceiling."""
+NOISE, RENDERS = "noise", "renders"
+PROCEDURAL = (NOISE, RENDERS)
+"""Sources without shards of their own. ``renders`` are true pictures of the words that `dog` painted, one an outlier of
+`dog`: what a perfect generator of the `shapes` world would have given."""
+RENDERED_SOURCE = "dog"
 
 
 def shards_of(run: Run, outliers: str) -> Path:
@@ -35,21 +41,36 @@ def shards_of(run: Run, outliers: str) -> Path:
 
 def source_digest(run: Run, outliers: str) -> str:
     """What the outliers are, for the identity of a training."""
-    if outliers in PROCEDURAL:
-        return outliers
+    if outliers == NOISE:
+        return NOISE
+    if outliers == RENDERS:
+        return f"{RENDERS} of {source_digest(run, RENDERED_SOURCE)}"
     return digest([record["sha256"] for record in read_records(shards_of(run, outliers))])[:16]
 
 
 def training_outliers(run: Run, outliers: str, data: IdData, image_px: int) -> torch.Tensor:
     """Outliers uint8 (k, 3, H, W) in the ID codec; those of validation words are left out.
 
-    A procedural source paints as many images as there are ID ones.
+    ``noise`` is as many images as there are ID ones. Raises DataError for shards of ID-class images.
     """
-    if outliers in PROCEDURAL:
-        painted = paint(outliers, "train", len(data.train), image_px)
+    if outliers == NOISE:
+        painted = paint(NOISE, "train", len(data.train), image_px)
         return pass_through(data.codec, painted.images, painted.keys)
-    folder = shards_of(run, outliers)
+    folder = shards_of(run, RENDERED_SOURCE if outliers == RENDERS else outliers)
     found = load_selected(folder, image_px, data.codec, lambda facts: not is_validation_word(facts["anchor"]))
     if not len(found):
         raise DataError(f"{folder}: every outlier is of a validation word; raise --m or widen the anchors")
-    return found.images
+    if any(facts["strategy"] == ID_CONTROL for facts in found.facts):
+        raise DataError(f"{folder} holds images of the ID classes, no outliers; mix them in with --id-synthetic")
+    return _rendered(found, data, image_px) if outliers == RENDERS else found.images
+
+
+def _rendered(painted: Outliers, data: IdData, image_px: int) -> torch.Tensor:
+    """A true picture of the word of each of ``painted``."""
+    words = [facts["anchor"] for facts in painted.facts]
+    unknown = sorted(set(words) - set(shapes.FIGURES))
+    if unknown:
+        raise DataError(f"--outliers {RENDERS}: there is no true picture of {unknown[0]!r}; only words of shapes have one")
+    images = np.stack([shapes.render(word, RENDERS, 0, index, image_px) for index, word in enumerate(words)])
+    keys = tuple(f"{RENDERS}/{index}" for index in range(len(words)))
+    return pass_through(data.codec, torch.from_numpy(images).permute(0, 3, 1, 2).contiguous(), keys)

@@ -21,10 +21,11 @@ from dogfast.events import Events
 from dogfast.reporting.page import write_report
 from dogfast.run import Run
 from dogfast.shards.format import ID_CONTROL
+from dogfast.synthesis.plan import read_segments
 from dogfast.synthesis.recipes import resolve_recipe
 from dogfast.synthesis.stage import generate
 from dogfast.training.names import classifier_name, start_name
-from dogfast.training.sources import PROCEDURAL, shards_of
+from dogfast.training.sources import PROCEDURAL, RENDERED_SOURCE, RENDERS, shards_of
 from dogfast.training.stage import train
 
 ID_TWINS = 6
@@ -41,7 +42,7 @@ def check_train(config: RunConfig, run: Run) -> None:
     settings = config.training
     parse_backbone(settings.backbone)
     choose_device(config.model.device)
-    if settings.outliers == "renders":
+    if settings.outliers == RENDERS:
         require(config.data.classes == "shapes", "--outliers renders: only --classes shapes has true renders")
     if settings.objective != "ce" and settings.outliers not in (*PROCEDURAL, *STRATEGIES):
         shards_of(run, settings.outliers)
@@ -67,8 +68,9 @@ def run_train(config: RunConfig, run: Run, events: Events) -> dict[str, Any]:
     check_train(config, run)
     settings = config.training
     if settings.objective != "ce":
-        if settings.outliers in STRATEGIES and not _is_painted(run, settings.outliers, events):
-            run_generate(config.with_values({"synthesis": {"strategy": settings.outliers}}, "--outliers"), run, events)
+        source = RENDERED_SOURCE if settings.outliers == RENDERS else settings.outliers
+        if source in STRATEGIES and not _is_painted(run, source, events):
+            run_generate(config.with_values({"synthesis": {"strategy": source}}, "--outliers"), run, events)
         if settings.id_synthetic and not _is_painted(run, ID_CONTROL, events):
             run_id_control(config, run, events)
         if not is_trained(run.classifier(start_name(settings))):
@@ -79,16 +81,21 @@ def run_train(config: RunConfig, run: Run, events: Events) -> dict[str, Any]:
 
 def run_id_control(config: RunConfig, run: Run, events: Events) -> dict[str, Any]:
     """`generate` of ID-class images, so many that ``--id-synthetic`` repeats none of those that may train."""
-    share = config.training.id_synthetic
-    m = math.ceil(config.synthesis.m * share / (1 - share) / (1 - TEST_SHARE))
+    share, data = config.training.id_synthetic, load_id(config.data)
+    per_class = len(data.train) / len(data.class_names)
+    m = math.ceil(per_class * share / (1 - share) / (1 - TEST_SHARE))
     return run_generate(config.with_values({"synthesis": {"strategy": ID_CONTROL, "m": m}}, "--id-synthetic"), run, events)
 
 
 def _is_painted(run: Run, source: str, events: Events) -> bool:
-    painted = any(run.outliers(source).glob("records/*.json"))
-    if not painted:
+    """Whether ``source`` is painted as planned; says what is missing."""
+    planned = sum(segment.shards for segment in read_segments(run.plan(source)))
+    done = sum(1 for _ in run.outliers(source).glob("records/*.json"))
+    if not done:
         events.say(f"no outliers of {source!r} yet: painting them first")
-    return painted
+    elif done < planned:
+        events.say(f"{done} of {planned} shards of {source!r} are painted: painting the others first")
+    return done > 0 and done >= planned
 
 
 def run_evaluate(config: RunConfig, run: Run, events: Events) -> dict[str, Any]:

@@ -6,12 +6,14 @@ from typing import Any
 
 from dogfast.classifiers.loading import is_trained
 from dogfast.config import RunConfig
+from dogfast.config.synthesis import STRATEGIES
 from dogfast.data.catalogue import default_ood, load_id, parse_ood
 from dogfast.data.vocabulary import choose_vocabulary, load_vocabulary
 from dogfast.diffusion.load import Pipeline, choose_model
 from dogfast.environment import choose_device, choose_precision, choose_training_precision
 from dogfast.events import Events
 from dogfast.run import Run
+from dogfast.shards.format import ID_CONTROL
 from dogfast.shards.reader import read_records
 from dogfast.synthesis.recipes import resolve_recipe
 from dogfast.training.names import classifier_name, start_name
@@ -65,7 +67,8 @@ def plan_train(config: RunConfig, run: Run, events: Events) -> dict[str, Any]:
     data = load_id(config.data)
     tuning = settings.objective != "ce"
     epochs = settings.epochs if tuning else settings.pretrain_epochs
-    steps = epochs * max(1, len(data.train) // settings.batch)
+    id_images = round(len(data.train) / (1 - (settings.id_synthetic if tuning else 0.0)))
+    steps = epochs * max(1, id_images // settings.batch)
     device = choose_device(config.model.device)
     return {
         "name": classifier_name(settings),
@@ -73,7 +76,8 @@ def plan_train(config: RunConfig, run: Run, events: Events) -> dict[str, Any]:
         "start_trained": is_trained(run.classifier(start_name(settings))),
         "outliers": settings.outliers if tuning else "unused",
         "outliers_painted": not tuning or _are_painted(config, run),
-        "id_images": len(data.train),
+        "id_images": id_images,
+        "id_control_painted": any(run.outliers(ID_CONTROL).glob("records/*.json")),
         "epochs": epochs,
         "steps": steps,
         "images": steps * (settings.batch + (settings.ood_batch if tuning else 0)),
@@ -111,7 +115,7 @@ def plan_demo(config: RunConfig, run: Run, events: Events) -> dict[str, Any]:
 
 def _are_painted(config: RunConfig, run: Run) -> bool:
     source = config.training.outliers
-    own = run.outliers(source) if source == config.synthesis.strategy else None
+    own = run.outliers(source) if source in STRATEGIES else None
     return source in PROCEDURAL or any((own or shards_of(run, source)).glob("records/*.json"))
 
 

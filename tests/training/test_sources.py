@@ -98,19 +98,29 @@ def test_outliers_go_through_the_id_codec(run):
     assert 0 < difference.abs().mean() < 6
 
 
-@pytest.mark.parametrize("source", ["noise", "renders"])
-def test_a_procedural_source_is_as_many_images_as_there_are_id_ones(run, source):
-    images = training_outliers(run, source, id_data(7), 8)
-    assert images.shape == (7, 3, 8, 8) and source_digest(run, source) == source
-    assert torch.equal(images, training_outliers(run, source, id_data(7), 8))
-    assert not torch.equal(images, paint(source, "test", 7, 8).images), "those of the test are others"
+def test_noise_is_as_many_images_as_there_are_id_ones(run):
+    images = training_outliers(run, "noise", id_data(7), 8)
+    assert images.shape == (7, 3, 8, 8)
+    assert torch.equal(images, training_outliers(run, "noise", id_data(7), 8))
+    assert not torch.equal(images, paint("noise", "test", 7, 8).images), "test noise is other noise"
 
 
-def test_renders_show_the_vocabulary_and_nothing_held_out(run):
-    words = len(shapes.VOCABULARY)
-    images = training_outliers(run, "renders", id_data(words + 1), 8)
-    wanted = [shapes.render(shapes.VOCABULARY[i % words], "train", 0, i, 8) for i in range(words + 1)]
+def test_renders_are_true_pictures_of_the_words_that_dog_painted(run):
+    images = training_outliers(run, "renders", id_data(), 8)
+    wanted = [shapes.render(word, "renders", 0, i, 8) for i, word in enumerate(["bullseye"] * 3 + ["star"] * 3)]
     assert torch.equal(images, torch.stack([torch.from_numpy(image).permute(2, 0, 1) for image in wanted]))
+
+
+def test_renders_of_words_that_are_no_shapes_are_refused(run):
+    helpers.commit(run.outliers("dog"), 4, anchor="lynx")
+    with pytest.raises(DataError, match="no true picture of 'lynx'"):
+        training_outliers(run, "renders", id_data(), 8)
+
+
+def test_images_of_the_id_classes_are_no_outliers_under_any_name(run, tmp_path):
+    helpers.commit(tmp_path / "copied", strategy="id-control", anchor="ring")
+    with pytest.raises(DataError, match="--id-synthetic"):
+        training_outliers(run, str(tmp_path / "copied"), id_data(), 8)
 
 
 def test_outliers_are_brought_to_the_side_of_the_id_images(run):
@@ -118,6 +128,12 @@ def test_outliers_are_brought_to_the_side_of_the_id_images(run):
 
 
 # --- what they are ----------------------------------------------------------------------------------------------
+def test_renders_change_with_what_dog_painted(run):
+    before = source_digest(run, "renders")
+    helpers.commit(run.outliers("dog"), 4)
+    assert source_digest(run, "dog") != before != source_digest(run, "renders")
+
+
 def test_the_digest_changes_with_the_shards_and_only_with_them(run, tmp_path):
     before = source_digest(run, "dog")
     assert before == source_digest(run, "dog") != source_digest(run, "noise") == "noise"

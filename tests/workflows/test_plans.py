@@ -48,11 +48,19 @@ def test_train_counts_steps_and_says_what_is_there(tmp_path, config):
     assert plan_train(elsewhere, Run(tmp_path / "other"), events)["outliers_painted"] is True
 
 
+def test_what_would_be_painted_first_is_no_mistake(tmp_path, config):
+    chosen = config(training={"objective": "oe", "outliers": "textual-near-ood", "id_synthetic": 0.5})
+    plan = plan_train(chosen, Run(tmp_path / "run"), Events())
+    assert plan["outliers_painted"] is False and plan["id_control_painted"] is False
+    plain = plan_train(config(training={"objective": "oe", "outliers": "noise"}), Run(tmp_path / "run"), Events())
+    assert plan["id_images"] == 2 * plain["id_images"] and plan["steps"] >= 2 * plain["steps"]
+
+
 @pytest.mark.parametrize(
     "plan, sections, error",
     [
         (plan_generate, {"synthesis": {"recipe": "fast"}}, UsageError),
-        (plan_train, {"training": {"objective": "oe", "outliers": "renders"}}, DataError),
+        (plan_train, {"training": {"objective": "oe", "outliers": "unpainted"}}, DataError),
         (plan_train, {"training": {"backbone": "resnet50"}}, UsageError),
         (plan_evaluate, {"detection": {"ood": ("lsun",)}}, DataError),
         (plan_train, {"data": {"classes": "/nowhere"}}, UsageError),

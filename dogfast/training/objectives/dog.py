@@ -41,7 +41,7 @@ class Dog:
     def _joint(self, learner: Learner, batch: Batch, strength: float) -> dict[str, Tensor]:
         """∇CE(θ) + γ ∇L_OE(θ + αP), one step at θ. The weights never move, so nothing is to be restored.
 
-        Without dropout the forward of CE is that of the proxy too, and serves both.
+        Without dropout the forward of CE is the proxy's too and serves both, in the learner's precision.
         """
         id_logits, ood_logits = batch.split(learner.logits(batch.joint))
         slope = self._refresh(learner, batch) if drops(learner.model) else self.perturbation.absorb(learner.model, ood_logits)
