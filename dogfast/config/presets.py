@@ -15,6 +15,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         "training": {
             "backbone": "wrn-16-1",
             "dropout": 0.0,
+            "id_synthetic": 0.2,
             "pretrain_epochs": 30,
             "pretrain_lr": 0.05,
             "epochs": 5,
