@@ -100,7 +100,7 @@ INGREDIENTS: dict[str, Row] = {
 def run_seed(seed: int, rows: dict[str, Row], events: Events) -> None:
     """Paint and train the start, then tune and score every row that does not stand yet, one thread and process a row."""
     config, place = settings(seed), WORK / f"seed-{seed}"
-    with launch(place / "main", config.to_toml()) as run:
+    with launch(place / MAIN, config.to_toml()) as run:
         _timed(place, "start", lambda: _start(config, run, place, events))
         for world, strategy in dict.fromkeys((row.world, row.outliers) for row in rows.values() if row.outliers in STRATEGIES):
             _timed(place, f"paint {world} {strategy}", lambda w=world, s=strategy: _paint(config, place, w, s, events))
@@ -116,7 +116,7 @@ def _measure_all(seed: int, names: list[str]) -> None:
 def _stands(place: Path, name: str) -> bool:
     """Whether a row is measured, with the settings and code data of today."""
     path = place / "scores" / name / "measured.json"
-    return path.exists() and json.loads(path.read_text())["identity"] == row_identity(place, name)
+    return path.exists() and read_json(path)["identity"] == row_identity(place, name)
 
 
 def row_identity(place: Path, name: str) -> str:

@@ -8,7 +8,7 @@ import re
 import sys
 from pathlib import Path
 
-from dogfast.detection.table import format_control, format_table
+from dogfast.detection.table import format_evaluations, format_table
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -16,15 +16,8 @@ RESULTS = ROOT / "benchmarks" / "results"
 
 def demo_block(result: dict) -> str:
     """Table and seconds of `dogfast demo`."""
-    table = format_table({name: (found["id_accuracy"], found["rows"]) for name, found in result["evaluations"].items()})
     stages = ", ".join(f"{stage} {seconds:.0f}" for stage, seconds in result["seconds"].items())
-    controls = [
-        f"{name}: {format_control(found['artefact_control'])}"
-        for name, found in result["evaluations"].items()
-        if found.get("artefact_control")
-    ]
-    table = "\n".join([table, *controls])
-    return f"```\n{table}\n```\n\n{result['total_s']:.0f} seconds on {result['hardware']}: {stages}."
+    return f"```\n{format_evaluations(result['evaluations'])}\n```\n\n{result['total_s']:.0f} seconds on {result['hardware']}: {stages}."
 
 
 def cifar_block(result: dict) -> str:

@@ -21,6 +21,7 @@ from dogfast.errors import DataError
 from dogfast.events import Events
 from dogfast.run import Run, publish, to_json, versions
 from dogfast.shards.format import ID_CONTROL
+from dogfast.shards.reader import has_shards
 from dogfast.shards.selection import controls, load_selected
 
 BATCH = 500
@@ -114,7 +115,7 @@ def validation_outliers(config: RunConfig, run: Run, data: IdData) -> torch.Tens
     if config.data.classes == "shapes":
         return load_ood("validation-shapes", config.data, len(data.validation), data.codec, "val").images
     folder = run.outliers(VALIDATION_SOURCE)
-    if not any((folder / "records").glob("*.json")):
+    if not has_shards(folder):
         return None
     found = load_selected(folder, config.data.image_px, data.codec, lambda facts: is_validation_word(facts["anchor"]))
     return found.images if len(found) else None
@@ -123,6 +124,6 @@ def validation_outliers(config: RunConfig, run: Run, data: IdData) -> torch.Tens
 def id_control_images(config: RunConfig, run: Run, data: IdData) -> torch.Tensor:
     """ID-class images of the generator that no training has seen, uint8 (n, 3, H, W); none where the run has no id-control."""
     folder = run.outliers(ID_CONTROL)
-    if not any((folder / "records").glob("*.json")):
+    if not has_shards(folder):
         return data.test.images[:0]
     return load_selected(folder, config.data.image_px, data.codec, controls).images

@@ -62,6 +62,13 @@ def artefact_control(scores: dict[str, dict[str, torch.Tensor]], ash_percentile:
     ]
 
 
+def format_evaluations(evaluations: dict[str, dict]) -> str:
+    """The table of several `metrics.json` by name, and a line on each artefact control that was measured."""
+    table = format_table({name: (found["id_accuracy"], found["rows"]) for name, found in evaluations.items()})
+    controls = {name: format_control(found.get("artefact_control", [])) for name, found in evaluations.items()}
+    return "\n".join([table, *(f"{name}: {line}" for name, line in controls.items() if line)])
+
+
 def format_control(control: Rows) -> str:
     """One line on the artefact control, empty where it was not measured."""
     if not control:

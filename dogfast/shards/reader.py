@@ -30,6 +30,11 @@ FIELDS = {name: {"int": int, "float": float, "str": str}[kind] for name, kind in
 RECORD_FIELDS = {"shard": int, "tar": str, "samples": int, "bytes": int, "sha256": str}
 
 
+def has_shards(folder: Path) -> bool:
+    """Whether ``folder`` holds at least one committed shard."""
+    return any((folder / "records").glob("[0-9]*.json"))
+
+
 def read_records(folder: Path) -> list[dict[str, Any]]:
     """The records of committed shards, by number. :class:`DataError` names a record that is not one, or whose tar is gone."""
     records = []

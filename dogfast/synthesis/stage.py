@@ -28,7 +28,7 @@ from dogfast.events import Events
 from dogfast.run import Run, digest, publish, sweep_partial, versions
 from dogfast.shards.card import card
 from dogfast.shards.format import Facts, Sample, sample_key
-from dogfast.shards.reader import read_records
+from dogfast.shards.reader import has_shards, read_records
 from dogfast.shards.writer import commit_shard, encode_sample
 from dogfast.synthesis.conditions import read_conditions
 from dogfast.synthesis.painter import Brush, Painted, image_seed, paint
@@ -66,7 +66,7 @@ def generate(config: RunConfig, run: Run, events: Events) -> dict[str, object]:
     recipe = resolve_recipe(config.synthesis)
     pipeline = Pipeline(config.model, choose_model(config.model.model, config.data.classes).value)
     side_in_latents(config, pipeline)
-    painted = any((folder / "records").glob("*.json"))
+    painted = has_shards(folder)
     run.claim(f"synthesis/{source}", synthesis_identity(config, recipe, pipeline, conditions), has_results=painted)
     if not painted:
         shutil.rmtree(run.plan(source), ignore_errors=True)

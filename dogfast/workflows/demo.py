@@ -9,7 +9,7 @@ from typing import Any
 from dogfast.concepts.stage import find_anchors
 from dogfast.config import RunConfig
 from dogfast.config.presets import preset
-from dogfast.detection.table import format_control, format_table
+from dogfast.detection.table import format_evaluations
 from dogfast.events import Events
 from dogfast.run import Run
 from dogfast.workflows.chain import run_evaluate, run_generate, run_id_control, run_report, run_train
@@ -56,15 +56,9 @@ def demo(config: RunConfig, run: Run, events: Events) -> dict[str, Any]:
 
 def demo_table(result: dict[str, Any]) -> str:
     """The table and the seconds of each stage, for people."""
-    table = format_table({name: (found["id_accuracy"], found["rows"]) for name, found in result["evaluations"].items()})
-    controls = [
-        f"{name}: {format_control(found['artefact_control'])}"
-        for name, found in result["evaluations"].items()
-        if found["artefact_control"]
-    ]
     times = "\n".join(f"{stage:<24}{seconds:7.1f} s" for stage, seconds in result["seconds"].items())
     total = f"{'total':<24}{result['total_s']:7.1f} s"
-    return "\n\n".join(["\n".join([table, *controls]), f"{times}\n{total}", f"report: {result['report']}"])
+    return "\n\n".join([format_evaluations(result["evaluations"]), f"{times}\n{total}", f"report: {result['report']}"])
 
 
 def _with_row(config: RunConfig, objective: str, source: str) -> RunConfig:

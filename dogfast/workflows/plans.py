@@ -14,7 +14,7 @@ from dogfast.environment import choose_device, choose_precision, choose_training
 from dogfast.events import Events
 from dogfast.run import Run
 from dogfast.shards.format import ID_CONTROL
-from dogfast.shards.reader import read_records
+from dogfast.shards.reader import has_shards, read_records
 from dogfast.synthesis.recipes import resolve_recipe
 from dogfast.training.names import classifier_name, start_name
 from dogfast.training.sources import PROCEDURAL, shards_of
@@ -77,7 +77,7 @@ def plan_train(config: RunConfig, run: Run, events: Events) -> dict[str, Any]:
         "outliers": settings.outliers if tuning else "unused",
         "outliers_painted": not tuning or _are_painted(config, run),
         "id_images": id_images,
-        "id_control_painted": any(run.outliers(ID_CONTROL).glob("records/*.json")),
+        "id_control_painted": has_shards(run.outliers(ID_CONTROL)),
         "epochs": epochs,
         "steps": steps,
         "images": steps * (settings.batch + (settings.ood_batch if tuning else 0)),
@@ -116,7 +116,7 @@ def plan_demo(config: RunConfig, run: Run, events: Events) -> dict[str, Any]:
 def _are_painted(config: RunConfig, run: Run) -> bool:
     source = config.training.outliers
     own = run.outliers(source) if source in STRATEGIES else None
-    return source in PROCEDURAL or any((own or shards_of(run, source)).glob("records/*.json"))
+    return source in PROCEDURAL or has_shards(own or shards_of(run, source))
 
 
 def _bytes_of_image(side_px: int) -> int:
