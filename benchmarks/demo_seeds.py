@@ -8,30 +8,32 @@ Nothing is chosen here. What was chosen (the preset of `shapes`) was chosen on v
 """
 
 import json
+import os
 import sys
 import time
 from argparse import ArgumentParser
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
 
-from dogfast.classifiers.evidence import Evidence, accuracy, collect_evidence
+from dogfast.classifiers.evidence import Evidence, collect_evidence
 from dogfast.classifiers.loading import load_classifier
 from dogfast.concepts.stage import find_anchors
 from dogfast.config import RunConfig
 from dogfast.config.presets import preset
 from dogfast.config.synthesis import STRATEGIES
-from dogfast.data.catalogue import IdData, group_of, load_id, load_ood
+from dogfast.data.catalogue import IdData, load_id
 from dogfast.data.codec import Lossless
-from dogfast.detection.scores.ash_s import choose_ash_percentile
-from dogfast.detection.stage import BATCH, id_control_images, validation_outliers
-from dogfast.detection.table import artefact_control, evaluate_scores
+from dogfast.detection.measure import load_sets, measure
+from dogfast.detection.stage import BATCH
+from dogfast.detection.table import load_scores, save_scores
 from dogfast.environment import choose_training_precision, hardware, processor_count
+from dogfast.errors import DataError
 from dogfast.events import Events, plain_lines
 from dogfast.numerics.bootstrap import Difference, paired_difference
 from dogfast.run import Run, digest, launch, publish, read_json, to_json, versions
@@ -46,7 +48,7 @@ from dogfast.workflows.chain import run_id_control
 
 RESULTS = Path(__file__).parent / "results"
 WORK = Path("build/demo-seeds")
-ID_IMAGES, OUTLIERS_PER_CLASS = 5000, 625
+ID_IMAGES, OUTLIERS_PER_CLASS, OOD_IMAGES = 5000, 625, 2000
 SETS = ("held-out-shapes", "glyphs", "stripes", "checkers", "noise")
 JUDGED = ("held-out-shapes", "glyphs")
 """The sets whose mean FPR95 decides."""
@@ -108,14 +110,20 @@ def run_seed(seed: int, rows: dict[str, Row], events: Events) -> None:
 
 
 def _measure_all(seed: int, names: list[str]) -> None:
-    with ProcessPoolExecutor(processor_count(), get_context("spawn"), torch.set_num_threads, (1,)) as pool:
+    with ProcessPoolExecutor(processor_count(), get_context("spawn"), _begin_worker) as pool:
         for name, seconds in zip(names, pool.map(measure_row, [seed] * len(names), names)):
             print(f"seed {seed}: {name} in {seconds:.0f} s", flush=True)
 
 
+def _begin_worker() -> None:
+    """One thread for torch; and no worker outlives its parent, however that ends."""
+    torch.set_num_threads(1)
+    Thread(target=lambda: (parent_process().join(), os._exit(1)), daemon=True).start()
+
+
 def _stands(place: Path, name: str) -> bool:
     """Whether a row is measured, with the settings and code data of today."""
-    path = place / "scores" / name / "measured.json"
+    path = place / "rows" / name / "measured.json"
     return path.exists() and read_json(path)["identity"] == row_identity(place, name)
 
 
@@ -130,7 +138,7 @@ def row_identity(place: Path, name: str) -> str:
 
 def settings(seed: int) -> RunConfig:
     values = {"data": {"id_images": ID_IMAGES}, "synthesis": {"m": OUTLIERS_PER_CLASS, "seed": seed}}
-    values |= {"concepts": {"concepts_seed": seed}, "training": {"train_seed": seed}}
+    values |= {"detection": {"ood_images": OOD_IMAGES}, "concepts": {"concepts_seed": seed}, "training": {"train_seed": seed}}
     return preset("shapes").with_values(values, "benchmark")
 
 
@@ -139,7 +147,7 @@ def _start(config: RunConfig, run: Run, place: Path, events: Events) -> None:
     train(config.with_values({"training": {"objective": "ce"}}, "benchmark"), run, events)
     run_id_control(config, run, events)
     if not _stands(place, "ce"):
-        _score(_start_model(config, run), config, run, load_id(config.data), place / "scores" / "ce")
+        _score(_start_model(config, run), config, run, load_id(config.data), place / "rows" / "ce")
 
 
 def _paint(config: RunConfig, place: Path, world: str, strategy: str, events: Events) -> None:
@@ -163,7 +171,7 @@ def measure_row(seed: int, name: str) -> float:
     outliers = None if row.objective == "ce" else _outliers(row, place, data, config.data.image_px)
     epochs, lr, events = training.epochs, training.lr, Events(plain_lines(sys.stderr))
     fit(model, images, labels, outliers, training, row.objective, epochs, lr, "cpu", precision, events, name)
-    _score(model, config, run, data, place / "scores" / name)
+    _score(model, config, run, data, place / "rows" / name)
     return time.monotonic() - started
 
 
@@ -183,22 +191,9 @@ def _score(model: torch.nn.Module, config: RunConfig, run: Run, data: IdData, fo
     def look(images: torch.Tensor) -> Evidence:
         return collect_evidence(model, images, BATCH, "cpu", precision)
 
-    known = look(data.test.images)
-    unknown = {name: look(load_ood(name, config.data, 2000, data.codec).images) for name in SETS}
-    percentile = choose_ash_percentile(look(data.validation.images), look(validation_outliers(config, run, data)))
-    groups = {name: group_of(name) for name in SETS}
-    rows, scores = evaluate_scores(known, unknown, groups, config.detection.scores, percentile.value)
-    found = {
-        "id_accuracy": accuracy(known, data.test.labels),
-        "rows": rows,
-        "artefact_control": artefact_control(scores, percentile.value, look(id_control_images(config, run, data))),
-        "ash_percentile": percentile.value,
-        "identity": row_identity(folder.parents[1], folder.name),
-    }
-    folder.mkdir(parents=True, exist_ok=True)
-    for score, tensors in scores.items():
-        save_file(tensors, folder / f"{score}.safetensors")
-    publish(folder / "measured.json", to_json(found))
+    found, scores = measure(look, load_sets(config, run, data, {name: name for name in SETS}), config.detection)
+    save_scores(folder, scores)
+    publish(folder / "measured.json", to_json(found | {"identity": row_identity(folder.parents[1], folder.name)}))
 
 
 def _timed(place: Path, name: str, work) -> None:
@@ -217,9 +212,11 @@ def compare(rows: dict[str, Row]) -> dict[str, Any]:
     seeds = [place for place in places if all(_stands(place, name) for name in ("ce", *rows))]
     for place in set(places) - set(seeds):
         print(f"{place.name} is left out: not every row stands")
+    if not seeds:
+        raise DataError(f"{WORK} holds no seed in which every row stands; run the benchmark with a seed")
     names = ["ce", *rows]
-    measured = {name: [read_json(s / "scores" / name / "measured.json") for s in seeds] for name in names}
-    scores = {name: [_load_scores(s / "scores" / name) for s in seeds] for name in names}
+    measured = {name: [read_json(s / "rows" / name / "measured.json") for s in seeds] for name in names}
+    scores = {name: [_scores_of(s / "rows" / name) for s in seeds] for name in names}
     found = {name: _row_result(measured[name]) for name in names}
     for score in found["ce"]["judged"]:
         base = min(BASELINES, key=lambda name: found[name]["judged"][score]["mean"])
@@ -228,8 +225,8 @@ def compare(rows: dict[str, Row]) -> dict[str, Any]:
     return {"seeds": [s.name.removeprefix("seed-") for s in seeds], "rows": found, "seconds": _seconds(seeds)}
 
 
-def _load_scores(folder: Path) -> dict[str, dict[str, torch.Tensor]]:
-    return {path.stem: load_file(path) for path in sorted(folder.glob("*.safetensors"))}
+def _scores_of(folder: Path) -> dict[str, dict[str, torch.Tensor]]:
+    return {path.stem: load_scores(path) for path in sorted((folder / "scores").glob("*.safetensors"))}
 
 
 def _row_result(measured: list[dict[str, Any]]) -> dict[str, Any]:

@@ -28,14 +28,14 @@ from dogfast.data.codec import Sensor, pass_through
 from dogfast.diffusion.load import Pipeline
 from dogfast.diffusion.noise import derive_seed
 from dogfast.diffusion.prompts import tokenize
-from dogfast.diffusion.schedule import trailing
 from dogfast.engines.backends.torch import open_networks
 from dogfast.engines.networks import Networks
 from dogfast.environment import choose_precision, hardware
 from dogfast.events import Events, plain_lines
 from dogfast.run import publish, to_json, versions
-from dogfast.synthesis.painter import Brush, paint
+from dogfast.synthesis.painter import paint
 from dogfast.synthesis.recipes import resolve_recipe
+from dogfast.synthesis.stage import dip, side_in_latents
 from dogfast.training.loop import fit
 
 RESULTS = Path(__file__).parents[1] / "results"
@@ -83,14 +83,10 @@ def main() -> None:
 
 def paint_samples(pipeline: Pipeline, networks: Networks) -> tuple[torch.Tensor, float]:
     """`PER_WORD` samples of every word as `generate --classes shapes` paints them, uint8 (n, 3, H, W), and the seconds they took."""
-    recipe = resolve_recipe(preset("shapes").synthesis)
-    states = networks.encode_text(tokenize(pipeline.tokenizer, [PROMPT.format(word) for word in WORDS]))[0]
-    empty = networks.encode_text(tokenize(pipeline.tokenizer, [""]))[0]
-    side = pipeline.native_px // pipeline.downscale
-    schedule = trailing(pipeline.alphas_cumprod, recipe.steps)
-    brush = Brush(
-        networks, recipe, schedule, (pipeline.unet.config.in_channels, side, side), shapes.SIZE_PX, 128, states, empty
-    )
+    config = preset("shapes")
+    texts = [PROMPT.format(word) for word in WORDS]
+    side = side_in_latents(config, pipeline)
+    brush = dip(pipeline, networks, resolve_recipe(config.synthesis), texts, side, shapes.SIZE_PX, 128)
     conditions = [row for row in range(len(WORDS)) for _ in range(PER_WORD)]
     started = time.monotonic()
     painted = paint(brush, conditions, lambda place, attempt: derive_seed("judge", place, attempt))

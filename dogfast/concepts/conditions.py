@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 
+from dogfast.concepts.candidates import choose_candidates
+
 Condition = dict[str, Any]
 
 
@@ -30,12 +32,8 @@ def dog(findings: Findings) -> list[Condition]:
 
 def textual_near_ood(findings: Findings) -> list[Condition]:
     """DOG's rival (e): the ``top_k`` words nearest to the class *name* in the text space, without Eq. 6."""
-    nearest = findings.name_cosines.topk(min(findings.top_k, len(findings.words)), dim=1).indices.tolist()
-    return [
-        _condition("textual-near-ood", findings, cls, findings.words[word])
-        for cls, words in enumerate(nearest)
-        for word in words
-    ]
+    nearest = choose_candidates(findings.name_cosines, findings.top_k)
+    return [_condition("textual-near-ood", findings, cls, findings.words[word]) for cls, word in nearest.nonzero().tolist()]
 
 
 def id_control(findings: Findings) -> list[Condition]:

@@ -8,7 +8,7 @@ import json
 import math
 import re
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -100,20 +100,25 @@ class Outliers:
         return tuple(fact["key"] for fact in self.facts)
 
 
-def load_outliers(folder: Path, side_px: int) -> Outliers:
-    """All committed outliers of ``folder``, brought to ``side_px``. :class:`DataError` when there are none."""
+def load_outliers(folder: Path, side_px: int, belongs: Callable[[dict[str, Any]], bool] = lambda facts: True) -> Outliers:
+    """The committed outliers of ``folder`` whose facts ``belongs`` accepts, brought to ``side_px``; others are not decoded.
+
+    :class:`DataError` when the folder holds none at all.
+    """
     from dogfast.data.files import squared
 
     records = read_records(folder)
+    if not sum(record["samples"] for record in records):
+        raise DataError(f"{folder} holds no committed outliers; run `dogfast generate` first")
     images, facts = [], []
     for record in records:
         path = folder / record["tar"]
         for sample in read_shard(path, record["sha256"]):
-            images.append(np.array(squared(Image.fromarray(decode_image(path, sample)), side_px)))
-            facts.append(sample.facts)
-    if not images:
-        raise DataError(f"{folder} holds no committed outliers; run `dogfast generate` first")
-    return Outliers(torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous(), facts)
+            if belongs(sample.facts):
+                images.append(np.array(squared(Image.fromarray(decode_image(path, sample)), side_px)))
+                facts.append(sample.facts)
+    pixels = np.stack(images) if images else np.empty((0, side_px, side_px, 3), np.uint8)
+    return Outliers(torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous(), facts)
 
 
 def _is_record(path: Path, record: Any) -> bool:

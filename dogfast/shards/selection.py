@@ -13,11 +13,9 @@ from dogfast.shards.reader import Outliers, load_outliers
 
 def load_selected(folder: Path, side_px: int, codec: Codec, belongs: Callable[[dict[str, Any]], bool]) -> Outliers:
     """The outliers of ``folder`` whose facts ``belongs`` accepts, perhaps none; raises what `load_outliers` raises."""
-    loaded = load_outliers(folder, side_px)
-    rows = [row for row, facts in enumerate(loaded.facts) if belongs(facts)]
-    chosen = Outliers(loaded.images[rows], [loaded.facts[row] for row in rows])
+    chosen = load_outliers(folder, side_px, belongs)
     keys = tuple(f"{facts['strategy']}/{facts['key']}" for facts in chosen.facts)
-    return Outliers(pass_through(codec, chosen.images, keys), chosen.facts) if rows else chosen
+    return Outliers(pass_through(codec, chosen.images, keys), chosen.facts) if keys else chosen
 
 
 def controls(facts: dict[str, Any]) -> bool:

@@ -186,13 +186,18 @@ def _open_brush(job: Job, events: Events) -> Brush:
         f"backend {networks.backend} on {device.value} ({device.reason}), {precision.value} ({precision.reason}), {rows.value} rows ({rows.reason})"
     )
     texts = [condition["text"][0][0] for condition in job.conditions]
+    return dip(pipeline, networks, job.recipe, texts, side, config.data.image_px, rows.value)
+
+
+def dip(pipeline: Pipeline, networks: Networks, recipe: Recipe, texts: list[str], side: int, image_px: int, rows: int) -> Brush:
+    """The brush for ``texts``, a condition each: latents of ``side``, images of ``image_px``, ``rows`` at once."""
     return Brush(
         networks,
-        job.recipe,
-        trailing(pipeline.alphas_cumprod, job.recipe.steps),
+        recipe,
+        trailing(pipeline.alphas_cumprod, recipe.steps),
         (pipeline.unet.config.in_channels, side, side),
-        config.data.image_px,
-        rows.value,
+        image_px,
+        rows,
         _states(pipeline, networks, texts),
         _states(pipeline, networks, [""]),
     )

@@ -15,8 +15,9 @@ from dogfast.classifiers.loading import build, save_classifier
 from dogfast.config import RunConfig
 from dogfast.data import shapes
 from dogfast.data.catalogue import load_id
+from dogfast.detection.measure import DEFAULT_ASH_PERCENTILE, validation_outliers
 from dogfast.detection.scores.ash_s import PERCENTILES
-from dogfast.detection.stage import DEFAULT_ASH_PERCENTILE, evaluate, validation_outliers
+from dogfast.detection.stage import evaluate
 from dogfast.detection.table import load_scores
 from dogfast.errors import DataError, UsageError
 from dogfast.events import Events
@@ -110,7 +111,8 @@ def test_evaluating_again_gives_the_same_numbers(run):
 def test_progress_counts_every_image(run):
     done = []
     call(run, events=Events(lambda name, fields: done.append(fields["done"]) if name == "progress" else None))
-    assert done[-1] == N_ID + 2 * N_OOD
+    choosing = 2 * len(load_id(config().data).validation)  # ASH percentile: ID and OOD
+    assert done[-1] == N_ID + 2 * N_OOD + choosing
 
 
 def test_the_default_sets_are_those_of_the_classes(run):
