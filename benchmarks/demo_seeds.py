@@ -12,6 +12,7 @@ import os
 import sys
 import time
 from argparse import ArgumentParser
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from multiprocessing import get_context, parent_process
@@ -20,6 +21,7 @@ from threading import Thread
 from typing import Any
 
 import torch
+from comparison import compare
 
 from dogfast.classifiers.evidence import Evidence, collect_evidence
 from dogfast.classifiers.loading import load_classifier
@@ -31,11 +33,10 @@ from dogfast.data.catalogue import IdData, load_id
 from dogfast.data.codec import Lossless
 from dogfast.detection.measure import load_sets, measure
 from dogfast.detection.stage import BATCH
-from dogfast.detection.table import load_scores, save_scores
+from dogfast.detection.table import save_scores
 from dogfast.environment import choose_training_precision, hardware, processor_count
 from dogfast.errors import DataError
 from dogfast.events import Events, plain_lines
-from dogfast.numerics.bootstrap import Difference, paired_difference
 from dogfast.run import Run, digest, launch, publish, read_json, to_json, versions
 from dogfast.shards.format import ID_CONTROL
 from dogfast.synthesis.stage import generate
@@ -72,10 +73,8 @@ WORLDS: dict[str, dict[str, dict[str, Any]]] = {
     MAIN: {},
     "class-name": {"concepts": {"inversion_steps": 0}},
     "all-candidates": {"concepts": {"anchor_quantile": 1.0, "margin": -1.0}},
-    "few-names": {"concepts": {"top_k": 8}},
 }
-"""How the concepts were found: as the preset says; without textual inversion; without the filter of Eq. 6; and with a K
-that is a small part of the 36 words, for where K is all that chooses."""
+"""How the concepts were found: as the preset says; without textual inversion; without the filter of Eq. 6."""
 
 ROWS: dict[str, Row] = {
     "ce+steps": Row("ce"),
@@ -86,7 +85,7 @@ ROWS: dict[str, Row] = {
     "dog alternate": Row("dog", training={"wor_step": "alternate"}),
     "dog alternate descend": Row("dog", training={"wor_step": "alternate", "wor_sign": "descend"}),
     CEILING: Row("dog", "renders"),
-    "dog+textual-near-ood": Row("dog", "textual-near-ood", "few-names"),
+    "dog+textual-near-ood": Row("dog", "textual-near-ood"),
 }
 INGREDIENTS: dict[str, Row] = {
     "without textual inversion": Row("dog", world="class-name"),
@@ -96,17 +95,18 @@ INGREDIENTS: dict[str, Row] = {
     "without ID-class samples": Row("dog", training={"id_synthetic": 0.0}),
 }
 """`dog` less one thing each; without the perturbation that is outlier exposure at `dog`'s weight."""
+TABLES = {"rows": ROWS, "ingredients": INGREDIENTS}
 
 
 # --- one seed ---------------------------------------------------------------------------------------------------
-def run_seed(seed: int, rows: dict[str, Row], events: Events) -> None:
-    """Paint and train the start, then tune and score every row that does not stand yet, one thread and process a row."""
-    config, place = settings(seed), WORK / f"seed-{seed}"
+def run_seed(seed: int, table: str, events: Events) -> None:
+    """Paint and train the start, then tune and score the rows of ``table`` that do not stand yet, a thread and process each."""
+    config, place, rows = settings(seed), place_of(seed), TABLES[table]
     with launch(place / MAIN, config.to_toml()) as run:
-        _timed(place, "start", lambda: _start(config, run, place, events))
+        _timed(place, table, "start", lambda: _start(config, run, place, events))
         for world, strategy in dict.fromkeys((row.world, row.outliers) for row in rows.values() if row.outliers in STRATEGIES):
-            _timed(place, f"paint {world} {strategy}", lambda w=world, s=strategy: _paint(config, place, w, s, events))
-        _timed(place, "rows", lambda: _measure_all(seed, [name for name in rows if not _stands(place, name)]))
+            _timed(place, table, f"paint {world} {strategy}", lambda w=world, s=strategy: _paint(config, place, w, s, events))
+        _timed(place, table, "rows", lambda: _measure_all(seed, [name for name in rows if not _stands(place, name)]))
 
 
 def _measure_all(seed: int, names: list[str]) -> None:
@@ -130,10 +130,18 @@ def _stands(place: Path, name: str) -> bool:
 def row_identity(place: Path, name: str) -> str:
     """What a row's figures depend on: its settings, the start it was tuned from, and the images it and its control saw."""
     row = (ROWS | INGREDIENTS).get(name, Row("ce"))
-    main, config = Run(place / MAIN), settings(int(place.name.removeprefix("seed-")))
+    main, config = Run(place / MAIN), settings(seed_of(place))
     start = read_json(main.classifier(start_name(config.training)) / "train.json")["sha256"]
-    outliers = "" if row.objective == "ce" else source_digest(Run(place / row.world), row.outliers)
+    outliers = "" if row.objective == "ce" else source_digest(_world(place, row), row.outliers)
     return digest(name, asdict(row), config.to_toml(), start, outliers, source_digest(main, ID_CONTROL))
+
+
+def place_of(seed: int) -> Path:
+    return WORK / f"seed-{seed}"
+
+
+def seed_of(place: Path) -> int:
+    return int(place.name.removeprefix("seed-"))
 
 
 def settings(seed: int) -> RunConfig:
@@ -157,13 +165,23 @@ def _paint(config: RunConfig, place: Path, world: str, strategy: str, events: Ev
         return
     with launch(place / world, chosen.to_toml()) as run:
         find_anchors(chosen, run, events)
-        generate(chosen, run, events)
+        if not _same_conditions(place, world):
+            generate(chosen, run, events)
+
+
+def _world(place: Path, row: Row) -> Run:
+    """The run that holds a row's outliers: the main one where the row's world found the very same conditions."""
+    return Run(place / (MAIN if _same_conditions(place, row.world) else row.world))
+
+
+def _same_conditions(place: Path, world: str) -> bool:
+    return Run(place / world).conditions.read_bytes() == Run(place / MAIN).conditions.read_bytes()
 
 
 def measure_row(seed: int, name: str) -> float:
     """Tune and score one row of a seed whose outliers are painted; returns its seconds."""
     started, row = time.monotonic(), (ROWS | INGREDIENTS)[name]
-    config, place = settings(seed), WORK / f"seed-{seed}"
+    config, place = settings(seed), place_of(seed)
     config = config.with_values({"training": {"objective": row.objective, "outliers": row.outliers} | row.training}, name)
     run, data, training = Run(place / MAIN), load_id(config.data), config.training
     images, labels = mixed_id(run, data, training.id_synthetic, config.data.image_px)
@@ -181,7 +199,7 @@ def _start_model(config: RunConfig, run: Run) -> torch.nn.Module:
 
 def _outliers(row: Row, place: Path, data: IdData, image_px: int) -> torch.Tensor:
     seen = data if row.match_codec else replace(data, codec=Lossless())
-    return training_outliers(Run(place / row.world), row.outliers, seen, image_px)
+    return training_outliers(_world(place, row), row.outliers, seen, image_px)
 
 
 def _score(model: torch.nn.Module, config: RunConfig, run: Run, data: IdData, folder: Path) -> None:
@@ -196,116 +214,69 @@ def _score(model: torch.nn.Module, config: RunConfig, run: Run, data: IdData, fo
     publish(folder / "measured.json", to_json(found | {"identity": row_identity(folder.parents[1], folder.name)}))
 
 
-def _timed(place: Path, name: str, work) -> None:
+def _timed(place: Path, table: str, step: str, work: Callable[[], object]) -> None:
     started = time.monotonic()
     try:
         work()
     finally:
         with open(place / "seconds.jsonl", "a") as file:
-            file.write(json.dumps({"step": name, "seconds": round(time.monotonic() - started, 1)}) + "\n")
+            file.write(json.dumps({"table": table, "step": step, "seconds": round(time.monotonic() - started, 1)}) + "\n")
 
 
 # --- all seeds --------------------------------------------------------------------------------------------------
-def compare(rows: dict[str, Row]) -> dict[str, Any]:
-    """Every row over the seeds in which all rows stand; says which seeds are left out."""
-    places = sorted(WORK.glob("seed-*"))
-    seeds = [place for place in places if all(_stands(place, name) for name in ("ce", *rows))]
-    for place in set(places) - set(seeds):
-        print(f"{place.name} is left out: not every row stands")
+def result() -> dict[str, Any]:
+    """Both tables over the seeds in which all their rows stand; the ingredients are compared with `dog`."""
+    seeds = _complete(("ce", *ROWS))
     if not seeds:
         raise DataError(f"{WORK} holds no seed in which every row stands; run the benchmark with a seed")
-    names = ["ce", *rows]
-    measured = {name: [read_json(s / "rows" / name / "measured.json") for s in seeds] for name in names}
-    scores = {name: [_scores_of(s / "rows" / name) for s in seeds] for name in names}
-    found = {name: _row_result(measured[name]) for name in names}
-    for score in found["ce"]["judged"]:
-        base = min(BASELINES, key=lambda name: found[name]["judged"][score]["mean"])
-        for name in names:
-            found[name]["judged"][score] |= _against(base, name, score, scores, found)
-    return {"seeds": [s.name.removeprefix("seed-") for s in seeds], "rows": found, "seconds": _seconds(seeds)}
-
-
-def _scores_of(folder: Path) -> dict[str, dict[str, torch.Tensor]]:
-    return {path.stem: load_scores(path) for path in sorted((folder / "scores").glob("*.safetensors"))}
-
-
-def _row_result(measured: list[dict[str, Any]]) -> dict[str, Any]:
-    """Means over the seeds, in percent: ID accuracy, FPR95 and AUROC of every set and score, artefact control."""
-    keys = [(row["score"], row["dataset"]) for row in measured[0]["rows"]]
-    mean = lambda values: 100 * sum(values) / len(values)  # noqa: E731
-    cell = {
-        key: {
-            measure: mean([next(r for r in m["rows"] if (r["score"], r["dataset"]) == key)[measure] for m in measured])
-            for measure in ("fpr95", "auroc")
+    found: dict[str, Any] = {"seeds": list(map(seed_of, seeds)), "minutes": _minutes(seeds, "rows")}
+    found["rows"] = compare(_folders(seeds, ("ce", *ROWS)), BASELINES, JUDGED, CEILING)
+    dissected = _complete(("dog", *INGREDIENTS))
+    if dissected:
+        found["ingredients"] = {
+            "seeds": list(map(seed_of, dissected)),
+            "rows": compare(_folders(dissected, ("dog", *INGREDIENTS)), ("dog",), JUDGED),
+            "same_outliers": _same_outliers(dissected),
         }
-        for key in keys
-    }
-    judged = {}
-    for score in dict.fromkeys(score for score, _ in keys):
-        by_seed = [
-            100 * sum(r["fpr95"] for r in m["rows"] if r["score"] == score and r["dataset"] in JUDGED) / len(JUDGED)
-            for m in measured
-        ]
-        judged[score] = {"by_seed": by_seed, "mean": sum(by_seed) / len(by_seed)}
-    controls = [{row["score"]: row["called_ood"] for row in m["artefact_control"]} for m in measured]
-    return {
-        "id_accuracy": mean([m["id_accuracy"] for m in measured]),
-        "sets": {score: {d: cell[s, d] for s, d in keys if s == score} for score in judged},
-        "judged": judged,
-        "artefact_control": {score: mean([c[score] for c in controls]) for score in judged},
-    }
-
-
-def _against(base: str, name: str, score: str, scores: dict, rows: dict[str, Any]) -> dict[str, Any]:
-    """``name`` against the better `ce` row on the judged sets: change, interval, verdict, share of the ceiling's gain.
-
-    The interval is over test images; the verdict also asks that all seeds went the same way.
-    """
-    difference = _difference(scores[base], scores[name], score, JUDGED)
-    by_set = {d: _difference(scores[base], scores[name], score, (d,)).verdict for d in SETS}
-    start, mean = rows[base]["judged"][score]["mean"], rows[name]["judged"][score]["mean"]
-    by_seed = [b - a for a, b in zip(rows[base]["judged"][score]["by_seed"], rows[name]["judged"][score]["by_seed"])]
-    agree = all(change < 0 for change in by_seed) or all(change > 0 for change in by_seed)
-    gap = start - rows[CEILING]["judged"][score]["mean"] if CEILING in rows else 0.0
-    return {
-        "baseline": base,
-        "change": 100 * difference.value,
-        "interval": [100 * difference.low, 100 * difference.high],
-        "verdict": difference.verdict if agree else "undecided",
-        "verdict_by_set": by_set,
-        "relative_change": (mean - start) / start if start else None,
-        "share_of_ceiling": (start - mean) / gap if gap > 0 and name != base else None,
-    }
-
-
-def _difference(base: list, other: list, score: str, sets: tuple[str, ...]) -> Difference:
-    return paired_difference(
-        [(a[score]["id"], a[score][name], b[score]["id"], b[score][name]) for a, b in zip(base, other) for name in sets]
-    )
-
-
-def _seconds(seeds: list[Path]) -> dict[str, dict[str, float]]:
-    """By seed and step, the seconds of all calls that worked on it."""
-    found: dict[str, dict[str, float]] = {}
-    for seed in seeds:
-        steps = found.setdefault(seed.name, {})
-        for line in map(json.loads, (seed / "seconds.jsonl").read_text().splitlines()):
-            steps[line["step"]] = round(steps.get(line["step"], 0.0) + line["seconds"], 1)
     return found
 
 
-def main(seeds: list[int], ingredients: bool) -> None:
+def _complete(names: tuple[str, ...]) -> list[Path]:
+    places = sorted(WORK.glob("seed-*"))
+    seeds = [place for place in places if all(_stands(place, name) for name in names)]
+    for place in sorted(set(places) - set(seeds)):
+        print(f"{place.name} is left out: not every row of {', '.join(names)} stands")
+    return seeds
+
+
+def _folders(seeds: list[Path], names: tuple[str, ...]) -> dict[str, list[Path]]:
+    return {name: [seed / "rows" / name for seed in seeds] for name in names}
+
+
+def _same_outliers(seeds: list[Path]) -> list[str]:
+    """The ingredients without which the very same outliers were painted, in every seed."""
+    other = {name: row.world for name, row in INGREDIENTS.items() if row.world != MAIN}
+    return [name for name, world in other.items() if all(_same_conditions(seed, world) for seed in seeds)]
+
+
+def _minutes(seeds: list[Path], table: str) -> list[float]:
+    """Minutes of each seed for ``table``, over all calls that worked on it."""
+    lines = [list(map(json.loads, (seed / "seconds.jsonl").read_text().splitlines())) for seed in seeds]
+    return [round(sum(line["seconds"] for line in of_seed if line["table"] == table) / 60, 1) for of_seed in lines]
+
+
+def main(seeds: list[int], tables: tuple[str, ...]) -> None:
     events = Events(plain_lines(sys.stderr))
-    rows = ROWS | (INGREDIENTS if ingredients else {})
-    for seed in seeds:
-        run_seed(seed, rows, events)
-    result = compare(rows) | {
+    for table in tables:
+        for seed in seeds:
+            run_seed(seed, table, events)
+    facts = {
         "id_images": ID_IMAGES,
         "outliers": OUTLIERS_PER_CLASS * 8,
         "hardware": hardware(choose_training_precision("auto", "cpu").value),
         "versions": versions(),
     }
-    publish(RESULTS / "demo-seeds.json", to_json(result))
+    publish(RESULTS / "demo-seeds.json", to_json(result() | facts))
 
 
 if __name__ == "__main__":
@@ -313,4 +284,4 @@ if __name__ == "__main__":
     parser.add_argument("seeds", nargs="*", type=int, default=[0, 1, 2])
     parser.add_argument("--ingredients", action="store_true", help="also `dog` less one thing each")
     given = parser.parse_args()
-    main(given.seeds, given.ingredients)
+    main(given.seeds, ("rows", "ingredients") if given.ingredients else ("rows",))

@@ -40,35 +40,125 @@ def tiny_block(result: dict) -> str:
 
 def seeds_block(result: dict) -> str:
     """Every row of benchmarks/demo_seeds.py: mean FPR95 over held-out shapes and glyphs, and what it means."""
-    scores = list(result["rows"]["ce"]["judged"])
-    head = ["row", *[f"{s}: FPR95 (by seed)" for s in scores], "verdicts", "share of ceiling", "artefact control", "ID acc."]
-    lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
-    for name, row in result["rows"].items():
-        judged = row["judged"]
-        cells = [f"`{name}`"]
-        cells += [f"{judged[s]['mean']:.1f} ({', '.join(f'{v:.0f}' for v in judged[s]['by_seed'])})" for s in scores]
-        cells.append(", ".join("–" if judged[s]["baseline"] == name else judged[s]["verdict"] for s in scores))
-        shares = [judged[s]["share_of_ceiling"] for s in scores]
-        cells.append(", ".join("–" if share is None else f"{100 * share:.0f} %" for share in shares))
-        cells.append(", ".join(f"{row['artefact_control'][s]:.0f} %" for s in scores))
-        cells.append(f"{row['id_accuracy']:.2f}")
-        lines.append(f"| {' | '.join(cells)} |")
-    baselines = ", ".join(f"{s} `{result['rows']['ce']['judged'][s]['baseline']}`" for s in scores)
-    minutes = ", ".join(f"{sum(rows.values()) / 60:.0f}" for rows in result["seconds"].values())
+    rows, scores = result["rows"], _scores_of(result["rows"])
+    table = _table(
+        [
+            "row",
+            *[f"{s}: FPR95 (by seed)" for s in scores],
+            "change",
+            "verdicts",
+            "of the ceiling",
+            "artefact control",
+            "ID acc.",
+        ],
+        [
+            [
+                f"`{name}`",
+                *[_by_seed(row["judged"][s]) for s in scores],
+                _each(scores, lambda s, row=row: _signed(row["judged"][s]["relative_change"])),
+                _verdicts(name, row, scores),
+                _each(scores, lambda s, row=row: _percent(row["judged"][s]["share_of_ceiling"])),
+                *_control_and_accuracy(row, scores),
+            ]
+            for name, row in rows.items()
+        ],
+    )
+    baselines = ", ".join(f"{s} `{rows['ce']['judged'][s]['baseline']}`" for s in scores)
     return (
-        "\n".join(lines)
-        + f"\n\nSeeds {', '.join(map(str, result['seeds']))}; {result['id_images']} ID images, {result['outliers']} outliers; "
-        + f"minutes a seed: {minutes}, on {result['hardware']}. Triples are under {', '.join(scores)}. Baselines: {baselines}."
+        f"{table}\n\nSeeds {', '.join(map(str, result['seeds']))}; {result['id_images']} ID images, {result['outliers']} "
+        f"outliers; minutes a seed: {', '.join(f'{m:.0f}' for m in result['minutes'])}, on {result['hardware']}. "
+        f"Triples are under {', '.join(scores)}. Baselines: {baselines}."
     )
 
 
-BLOCKS = {"demo": demo_block, "cifar10-ce": cifar_block, "demo-seeds": seeds_block, "tiny": tiny_block}
+def ingredients_block(result: dict) -> str:
+    """`dog` less one ingredient each, compared with `dog` itself."""
+    if "ingredients" not in result:
+        return "not run"
+    rows = result["ingredients"]["rows"]
+    scores = _scores_of(rows)
+    table = _table(
+        ["`dog`", *[f"{s}: FPR95 (by seed)" for s in scores], "change (points)", "verdicts", "artefact control", "ID acc."],
+        [
+            [
+                "as it is" if name == "dog" else name,
+                *[_by_seed(row["judged"][s]) for s in scores],
+                _each(scores, lambda s, row=row: f"{row['judged'][s]['change']:+.1f}"),
+                _verdicts(name, row, scores),
+                *_control_and_accuracy(row, scores),
+            ]
+            for name, row in rows.items()
+        ],
+    )
+    same = "".join(f" {name.capitalize()} the very same outliers come out." for name in result["ingredients"]["same_outliers"])
+    return f"{table}\n\nSeeds {', '.join(map(str, result['ingredients']['seeds']))}.{same}"
+
+
+def misnamed_block(result: dict) -> str:
+    """What benchmarks/misnamed_classes.py found."""
+    learned = result["learned_from_wrong_names"]
+    rows = {"the true names": [result["true_names"]], "the wrong names": [result["wrong_names"]]}
+    rows["pseudo-words learned from the wrong names"] = learned
+    lines = [
+        [name, *(_mean(found, key) for key in ("candidates_shared", "cosine_to_own_pictures"))] for name, found in rows.items()
+    ]
+    lines = [[name, f"{100 * shared:.0f} %", f"{cosine:.2f}"] for name, shared, cosine in lines]
+    table = _table(["words", f"of the true names' {result['top_k']} candidates", "cosine to the class's pictures"], lines)
+    return f"{table}\n\nMeans over the classes and {len(learned)} seeds, {result['steps']} steps; {result['words']} words."
+
+
+# --- cells ------------------------------------------------------------------------------------------------------
+def _scores_of(rows: dict) -> list[str]:
+    return list(next(iter(rows.values()))["judged"])
+
+
+def _table(head: list[str], lines: list[list[str]]) -> str:
+    return "\n".join([f"| {' | '.join(head)} |", "|---" * len(head) + "|", *(f"| {' | '.join(line)} |" for line in lines)])
+
+
+def _each(scores: list[str], cell) -> str:
+    return ", ".join(map(cell, scores))
+
+
+def _by_seed(judged: dict) -> str:
+    return f"{judged['mean']:.1f} ({', '.join(f'{value:.1f}' for value in judged['by_seed'])})"
+
+
+def _verdicts(name: str, row: dict, scores: list[str]) -> str:
+    return _each(scores, lambda s: "–" if row["judged"][s]["baseline"] == name else row["judged"][s]["verdict"])
+
+
+def _control_and_accuracy(row: dict, scores: list[str]) -> list[str]:
+    return [_each(scores, lambda s: f"{row['artefact_control'][s]:.0f} %"), f"{row['id_accuracy']:.2f}"]
+
+
+def _percent(share: float | None) -> str:
+    return "–" if share is None else f"{100 * share:.0f} %"
+
+
+def _signed(share: float | None) -> str:
+    return "–" if not share else f"{100 * share:+.0f} %"
+
+
+def _mean(found: list[dict], key: str) -> float:
+    return sum(each[key] for each in found) / len(found)
+
+
+BLOCKS = {
+    "demo": ("demo", demo_block),
+    "cifar10-ce": ("cifar10-ce", cifar_block),
+    "demo-seeds": ("demo-seeds", seeds_block),
+    "ingredients": ("demo-seeds", ingredients_block),
+    "misnamed-classes": ("misnamed-classes", misnamed_block),
+    "tiny": ("tiny", tiny_block),
+}
+"""Block of the README to (result file, what it says)."""
 
 
 def render(text: str) -> str:
     """``text`` with every block written anew."""
-    for name, block in BLOCKS.items():
-        path = RESULTS / f"{name}.json"
+    for name, (result, block) in BLOCKS.items():
+        path = RESULTS / f"{result}.json"
         body = block(json.loads(path.read_text())) if path.exists() else "not run"
         pattern = re.compile(rf"(<!-- {name} -->\n).*?(\n<!-- /{name} -->)", re.DOTALL)
         text, found = pattern.subn(lambda match, body=body: match[1] + body + match[2], text)

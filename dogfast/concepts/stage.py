@@ -64,7 +64,7 @@ def find_anchors(config: RunConfig, run: Run, events: Events) -> dict[str, objec
     events.say(f"device {device.value}: {device.reason}; precision {precision.value}: {precision.reason}")
 
     started = time.monotonic()
-    inversion = _invert_classes(config, data.train, pipeline, device.value, precision.value, events)
+    inversion = invert_classes(config, data.train, pipeline, device.value, precision.value, events)
     publish(run.pseudo_words, save({"rows": inversion.rows}))
     verdicts, cosines, name_cosines = _search(
         config, data.train, pipeline, open_networks(pipeline, device.value, precision.value), words, inversion, events
@@ -99,7 +99,7 @@ def concepts_identity(config: RunConfig, data: IdData, pipeline: Pipeline, vocab
 
 
 # --- Eq. 4 ------------------------------------------------------------------------------------------------------
-def _invert_classes(
+def invert_classes(
     config: RunConfig, images: ImageSet, pipeline: Pipeline, device: str, precision: str, events: Events
 ) -> Inversion:
     settings = config.concepts
@@ -182,10 +182,10 @@ def _search(
 ) -> tuple[list[Verdict], torch.Tensor, torch.Tensor]:
     settings = config.concepts
     with events.progress("embed", len(words) + len(images)) as advance:
-        names = _embed_words(pipeline, networks, images.class_names, settings.prompt)
-        vocabulary = _embed_words(pipeline, networks, words, settings.prompt, advance)
+        names = embed_words(pipeline, networks, images.class_names, settings.prompt)
+        vocabulary = embed_words(pipeline, networks, words, settings.prompt, advance)
         pictures = torch.cat([_advancing(networks.encode_image(chunk).cpu(), advance) for chunk in images.images.split(ROWS)])
-    cosines = text_cosines(_embed_pseudo_words(config, pipeline, inversion.rows), vocabulary)
+    cosines = text_cosines(embed_pseudo_words(config, pipeline, inversion.rows), vocabulary)
     by_class = [pictures[images.labels == y] for y in range(len(images.class_names))]
     _warn_of_few(by_class, images.class_names, settings.eta, events)
     distances = torch.stack([near_distances(vocabulary, own, settings.eta) for own in by_class])
@@ -196,7 +196,7 @@ def _search(
     return verdicts, cosines, text_cosines(names, vocabulary)
 
 
-def _embed_words(
+def embed_words(
     pipeline: Pipeline, networks: Networks, words: tuple[str, ...], prompt: str, advance: Callable[[int], None] = lambda n: None
 ) -> torch.Tensor:
     ids = tokenize(pipeline.tokenizer, [prompt.replace("{}", word) for word in words])
@@ -215,7 +215,7 @@ def _advancing(embedded: torch.Tensor, advance: Callable[[int], None]) -> torch.
 
 
 @torch.no_grad()
-def _embed_pseudo_words(config: RunConfig, pipeline: Pipeline, rows: torch.Tensor) -> torch.Tensor:
+def embed_pseudo_words(config: RunConfig, pipeline: Pipeline, rows: torch.Tensor) -> torch.Tensor:
     encoder = pipeline.text_encoder
     table = token_table(encoder)
     ids = tokenize_pseudo_words(pipeline.tokenizer, config.concepts.prompt, len(rows), len(table)).to(table.device)

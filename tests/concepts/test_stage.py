@@ -163,9 +163,9 @@ def test_words_are_embedded_as_their_full_prompts(pipeline):
     ids = tokenize(pipeline.tokenizer, [f"a photo of a {word}" for word in words])
     with torch.no_grad():
         expected = encode_prompts(pipeline.text_encoder, pipeline.text_projection, ids, pipeline.tokenizer.eos_token_id)[1]
-    found = stage._embed_words(pipeline, networks, words, "a photo of a {}")
+    found = stage.embed_words(pipeline, networks, words, "a photo of a {}")
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
-    alone = torch.cat([stage._embed_words(pipeline, networks, (word,), "a photo of a {}") for word in words])
+    alone = torch.cat([stage.embed_words(pipeline, networks, (word,), "a photo of a {}") for word in words])
     torch.testing.assert_close(alone, expected, rtol=1e-4, atol=1e-5)
 
 

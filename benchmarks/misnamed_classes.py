@@ -1,0 +1,70 @@
+"""What textual inversion is worth where names mislead: `python benchmarks/misnamed_classes.py`.
+
+Every class of `shapes` bears its neighbour's name. Compared with the candidates (Eq. 5) of the true names: those of the
+wrong names, and those of the pseudo-words learned from the pictures, starting at the wrong names (Eq. 4). Writes
+benchmarks/results/misnamed-classes.json.
+"""
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch.nn import functional as F
+
+from dogfast.concepts.candidates import choose_candidates, text_cosines
+from dogfast.concepts.stage import embed_pseudo_words, embed_words, invert_classes
+from dogfast.config.presets import preset
+from dogfast.data.catalogue import load_id
+from dogfast.data.vocabulary import load_vocabulary
+from dogfast.diffusion.load import Pipeline
+from dogfast.engines.backends.torch import open_networks
+from dogfast.environment import choose_precision, hardware
+from dogfast.events import Events, plain_lines
+from dogfast.run import publish, to_json, versions
+
+RESULT = Path(__file__).parent / "results" / "misnamed-classes.json"
+SEEDS = (0, 1, 2)
+IMAGES_AT_ONCE = 256
+
+
+def main() -> None:
+    config, precision = preset("shapes"), choose_precision("auto", "cpu").value
+    images, pipeline = load_id(config.data).train, Pipeline(config.model, "tiny")
+    networks, prompt, top_k = open_networks(pipeline, "cpu", precision), config.concepts.prompt, config.concepts.top_k
+    vocabulary = embed_words(pipeline, networks, load_vocabulary("shapes", images.class_names, ()), prompt)
+    pictures = torch.cat([networks.encode_image(chunk).cpu() for chunk in images.images.split(IMAGES_AT_ONCE)])
+    names = embed_words(pipeline, networks, images.class_names, prompt)
+    misnamed = replace(images, class_names=images.class_names[1:] + images.class_names[:1])
+    true = choose_candidates(text_cosines(names, vocabulary), top_k)
+
+    def judge(words: torch.Tensor) -> dict[str, float]:
+        shared = (choose_candidates(text_cosines(words, vocabulary), top_k) & true).sum(1) / top_k
+        return {"candidates_shared": float(shared.mean()), "cosine_to_own_pictures": _closeness(words, pictures, images.labels)}
+
+    learned = []
+    for seed in SEEDS:
+        seeded = config.with_values({"concepts": {"concepts_seed": seed}}, "benchmark")
+        found = invert_classes(seeded, misnamed, pipeline, "cpu", precision, Events(plain_lines(sys.stderr)))
+        losses = {"seed": seed, "loss_before": found.loss_before, "loss_after": found.loss_after}
+        learned.append(losses | judge(embed_pseudo_words(seeded, pipeline, found.rows)))
+    result = {
+        "true_names": judge(names),
+        "wrong_names": judge(embed_words(pipeline, networks, misnamed.class_names, prompt)),
+        "learned_from_wrong_names": learned,
+        "steps": config.concepts.inversion_steps,
+        "top_k": top_k,
+        "words": len(vocabulary),
+        "hardware": hardware(precision),
+        "versions": versions(),
+    }
+    publish(RESULT, to_json(result))
+
+
+def _closeness(words: torch.Tensor, pictures: torch.Tensor, labels: torch.Tensor) -> float:
+    """Mean cosine of each class's word (C, P) to its pictures (n, P)."""
+    return float((F.normalize(pictures, dim=1) * F.normalize(words, dim=1)[labels]).sum(1).mean())
+
+
+if __name__ == "__main__":
+    main()
