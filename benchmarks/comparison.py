@@ -17,11 +17,11 @@ Scores = list[dict[str, dict[str, torch.Tensor]]]
 
 
 def compare(
-    folders: dict[str, list[Path]], baselines: tuple[str, ...], judged: tuple[str, ...], ceiling: str = ""
+    folders: dict[str, list[Path]], baselines: tuple[str, ...], judged: tuple[str, ...], reference: str = ""
 ) -> dict[str, Any]:
     """Every row of ``folders`` (by name a folder a seed) against the best of ``baselines``, by mean FPR95 over the sets ``judged``.
 
-    ``ceiling`` names the row whose gain is the most to be had.
+    ``reference`` names a row whose gain the other gains are shares of.
     """
     measured = {name: [read_json(folder / "measured.json") for folder in of_row] for name, of_row in folders.items()}
     scores = {name: [_scores_of(folder) for folder in of_row] for name, of_row in folders.items()}
@@ -32,8 +32,8 @@ def compare(
             found = row["judged"][score]
             found |= {"baseline": base} | _change(scores[base], scores[name], score, judged)
             found |= _direction(rows[base]["judged"][score], found)
-        if ceiling:
-            _add_shares(rows, base, ceiling, score)
+        if reference:
+            _add_shares(rows, base, reference, score)
     return rows
 
 
@@ -52,6 +52,7 @@ def _row_result(measured: list[dict[str, Any]], judged_sets: tuple[str, ...]) ->
         }
         for key in keys
     }
+    assert all((score, name) in cell for score, _ in keys for name in judged_sets), "a judged set was not measured"
     judged = {}
     for score in dict.fromkeys(score for score, _ in keys):
         by_seed = [
@@ -69,14 +70,12 @@ def _row_result(measured: list[dict[str, Any]], judged_sets: tuple[str, ...]) ->
 
 
 def _change(base: Scores, other: Scores, score: str, judged: tuple[str, ...]) -> dict[str, Any]:
-    """Change of FPR95 on the sets ``judged``, percent, its interval over test images, and a verdict on each set."""
+    """Change of FPR95 on the sets ``judged``, percent, its interval over test images, and what that says."""
     difference = _difference(base, other, score, judged)
-    sets = [name for name in base[0][score] if name != ID]
     return {
         "change": 100 * difference.value,
         "interval": [100 * difference.low, 100 * difference.high],
         "verdict": difference.verdict,
-        "verdict_by_set": {name: _difference(base, other, score, (name,)).verdict for name in sets},
     }
 
 
@@ -88,13 +87,13 @@ def _direction(base: dict[str, Any], row: dict[str, Any]) -> dict[str, Any]:
     return {"verdict": verdict, "relative_change": (row["mean"] - base["mean"]) / base["mean"] if base["mean"] else None}
 
 
-def _add_shares(rows: dict[str, Any], base: str, ceiling: str, score: str) -> None:
-    """What share of the ceiling's gain over the baseline each row has."""
+def _add_shares(rows: dict[str, Any], base: str, reference: str, score: str) -> None:
+    """What share of the reference's gain over the baseline each row has."""
     start = rows[base]["judged"][score]["mean"]
-    gap = start - rows[ceiling]["judged"][score]["mean"]
+    gap = start - rows[reference]["judged"][score]["mean"]
     for name, row in rows.items():
         share = (start - row["judged"][score]["mean"]) / gap if gap > 0 and name != base else None
-        row["judged"][score]["share_of_ceiling"] = share
+        row["judged"][score]["share_of_reference"] = share
 
 
 def _difference(base: Scores, other: Scores, score: str, sets: tuple[str, ...]) -> Difference:

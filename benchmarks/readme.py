@@ -47,7 +47,7 @@ def seeds_block(result: dict) -> str:
             *[f"{s}: FPR95 (by seed)" for s in scores],
             "change",
             "verdicts",
-            "of the ceiling",
+            "of `dog+renders`' gain",
             "artefact control",
             "ID acc.",
         ],
@@ -57,7 +57,7 @@ def seeds_block(result: dict) -> str:
                 *[_by_seed(row["judged"][s]) for s in scores],
                 _each(scores, lambda s, row=row: _signed(row["judged"][s]["relative_change"])),
                 _verdicts(name, row, scores),
-                _each(scores, lambda s, row=row: _percent(row["judged"][s]["share_of_ceiling"])),
+                _each(scores, lambda s, row=row: _percent(row["judged"][s]["share_of_reference"])),
                 *_control_and_accuracy(row, scores),
             ]
             for name, row in rows.items()
@@ -66,7 +66,7 @@ def seeds_block(result: dict) -> str:
     baselines = ", ".join(f"{s} `{rows['ce']['judged'][s]['baseline']}`" for s in scores)
     return (
         f"{table}\n\nSeeds {', '.join(map(str, result['seeds']))}; {result['id_images']} ID images, {result['outliers']} "
-        f"outliers; minutes a seed: {', '.join(f'{m:.0f}' for m in result['minutes'])}, on {result['hardware']}. "
+        f"outliers, {result['training']['backbone']}, {result['training']['epochs']} epochs; minutes a seed: {', '.join(f'{m:.0f}' for m in result['minutes'])}, on {result['hardware']}. "
         f"Triples are under {', '.join(scores)}. Baselines: {baselines}."
     )
 
@@ -90,8 +90,8 @@ def ingredients_block(result: dict) -> str:
             for name, row in rows.items()
         ],
     )
-    same = "".join(f" {name.capitalize()} the very same outliers come out." for name in result["ingredients"]["same_outliers"])
-    return f"{table}\n\nSeeds {', '.join(map(str, result['ingredients']['seeds']))}.{same}"
+    same = "; ".join(f"{name}, that is the row `{other}`" for name, other in result["ingredients"]["same_as"].items())
+    return f"{table}\n\nSeeds {', '.join(map(str, result['ingredients']['seeds']))}. {same[:1].upper()}{same[1:]}."
 
 
 def misnamed_block(result: dict) -> str:
@@ -103,8 +103,13 @@ def misnamed_block(result: dict) -> str:
         [name, *(_mean(found, key) for key in ("candidates_shared", "cosine_to_own_pictures"))] for name, found in rows.items()
     ]
     lines = [[name, f"{100 * shared:.0f} %", f"{cosine:.2f}"] for name, shared, cosine in lines]
-    table = _table(["words", f"of the true names' {result['top_k']} candidates", "cosine to the class's pictures"], lines)
-    return f"{table}\n\nMeans over the classes and {len(learned)} seeds, {result['steps']} steps; {result['words']} words."
+    table = _table(
+        ["words", f"of the true names' {result['top_k']} candidates", "cosine to unseen pictures of the class"], lines
+    )
+    return (
+        f"{table}\n\nMeans over the classes and {len(learned)} seeds, {result['steps']} steps; chance is "
+        f"{100 * result['candidates_shared_by_chance']:.0f} % of {result['words']} words."
+    )
 
 
 # --- cells ------------------------------------------------------------------------------------------------------

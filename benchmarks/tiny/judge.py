@@ -35,7 +35,7 @@ from dogfast.events import Events, plain_lines
 from dogfast.run import publish, to_json, versions
 from dogfast.synthesis.painter import paint
 from dogfast.synthesis.recipes import resolve_recipe
-from dogfast.synthesis.stage import dip, side_in_latents
+from dogfast.synthesis.stage import brush_for, side_in_latents
 from dogfast.training.loop import fit
 
 RESULTS = Path(__file__).parents[1] / "results"
@@ -86,7 +86,7 @@ def paint_samples(pipeline: Pipeline, networks: Networks) -> tuple[torch.Tensor,
     config = preset("shapes")
     texts = [PROMPT.format(word) for word in WORDS]
     side = side_in_latents(config, pipeline)
-    brush = dip(pipeline, networks, resolve_recipe(config.synthesis), texts, side, shapes.SIZE_PX, 128)
+    brush = brush_for(pipeline, networks, resolve_recipe(config.synthesis), texts, side, shapes.SIZE_PX, 128)
     conditions = [row for row in range(len(WORDS)) for _ in range(PER_WORD)]
     started = time.monotonic()
     painted = paint(brush, conditions, lambda place, attempt: derive_seed("judge", place, attempt))

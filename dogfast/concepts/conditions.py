@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from dogfast.concepts.candidates import choose_candidates
+from dogfast.concepts.candidates import nearest_words
 
 Condition = dict[str, Any]
 
@@ -32,8 +32,11 @@ def dog(findings: Findings) -> list[Condition]:
 
 def textual_near_ood(findings: Findings) -> list[Condition]:
     """DOG's rival (e): the ``top_k`` words nearest to the class *name* in the text space, without Eq. 6."""
-    nearest = choose_candidates(findings.name_cosines, findings.top_k)
-    return [_condition("textual-near-ood", findings, cls, findings.words[word]) for cls, word in nearest.nonzero().tolist()]
+    return [
+        _condition("textual-near-ood", findings, cls, findings.words[word])
+        for cls, words in enumerate(nearest_words(findings.name_cosines, findings.top_k).tolist())
+        for word in words
+    ]
 
 
 def id_control(findings: Findings) -> list[Condition]:

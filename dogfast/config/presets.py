@@ -10,7 +10,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     # Small enough for two cores of a laptop and a few minutes.
     "shapes": {
         "data": {"id_images": 1500},
-        # 36 words are all near: K is a third of them, and Eq. 6 keeps what lies above the bound.
+        # 36 words are all near: K is a third of them, and lambda drops none.
         "concepts": {"inversion_steps": 100, "top_k": 12, "anchor_quantile": 1.0},
         "synthesis": {"m": 192, "samples_per_shard": 384, "steps": 15, "guidance_stop": 1.0},
         "training": {
@@ -20,10 +20,10 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "pretrain_epochs": 30,
             "pretrain_lr": 0.05,
             "epochs": 6,
-            "lr": 0.1,
+            "lr": 0.05,
             "batch": 32,
             "ood_batch": 32,
-            # Few steps at a high rate: the paper's weight of 1 and strength of 0.1 would undo what was learned.
+            # Few steps at a high rate: the paper's weight of 1 and strength of 0.1 cost more than they bring.
             "oe_weight": 0.5,
             "wor_strengths": (0.01, 0.001, 0.0001),
         },

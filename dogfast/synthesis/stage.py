@@ -186,10 +186,12 @@ def _open_brush(job: Job, events: Events) -> Brush:
         f"backend {networks.backend} on {device.value} ({device.reason}), {precision.value} ({precision.reason}), {rows.value} rows ({rows.reason})"
     )
     texts = [condition["text"][0][0] for condition in job.conditions]
-    return dip(pipeline, networks, job.recipe, texts, side, config.data.image_px, rows.value)
+    return brush_for(pipeline, networks, job.recipe, texts, side, config.data.image_px, rows.value)
 
 
-def dip(pipeline: Pipeline, networks: Networks, recipe: Recipe, texts: list[str], side: int, image_px: int, rows: int) -> Brush:
+def brush_for(
+    pipeline: Pipeline, networks: Networks, recipe: Recipe, texts: list[str], side: int, image_px: int, rows: int
+) -> Brush:
     """The brush for ``texts``, a condition each: latents of ``side``, images of ``image_px``, ``rows`` at once."""
     return Brush(
         networks,
