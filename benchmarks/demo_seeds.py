@@ -16,6 +16,7 @@ from argparse import ArgumentParser
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
+from functools import cache
 from multiprocessing import get_context, parent_process
 from pathlib import Path
 from threading import Thread
@@ -33,7 +34,7 @@ from dogfast.config.synthesis import STRATEGIES
 from dogfast.data import shapes
 from dogfast.data.catalogue import IdData, load_id
 from dogfast.data.codec import Lossless
-from dogfast.detection.measure import load_sets, measure
+from dogfast.detection.measure import Sets, load_sets, measure
 from dogfast.detection.stage import BATCH
 from dogfast.detection.table import save_scores
 from dogfast.environment import choose_training_precision, hardware, processor_count
@@ -111,11 +112,12 @@ def run_seed(seed: int, table: str, events: Events) -> None:
         _timed(place, table, "start", lambda: _start(config, run, place, events))
         for world, strategy in dict.fromkeys((row.world, row.outliers) for row in rows.values() if row.outliers in STRATEGIES):
             _timed(place, table, f"paint {world} {strategy}", lambda w=world, s=strategy: _paint(config, place, w, s, events))
-        left = [name for name in dict.fromkeys(home(place, name) for name in rows) if not _stands(place, name)]
+        left = [name for name in dict.fromkeys(home(place, name) for name in reversed(rows)) if not _stands(place, name)]
         _timed(place, table, "rows", lambda: _measure_all(seed, left))
 
 
 def _measure_all(seed: int, names: list[str]) -> None:
+    """One process a core; the long rows stand last in the tables and are given first."""
     with ProcessPoolExecutor(processor_count(), get_context("spawn"), _begin_worker) as pool:
         for name, seconds in zip(names, pool.map(measure_row, [seed] * len(names), names)):
             print(f"seed {seed}: {name} in {seconds:.0f} s", flush=True)
@@ -170,7 +172,7 @@ def _start(config: RunConfig, run: Run, place: Path, events: Events) -> None:
     train(config.with_values({"training": {"objective": "ce"}}, "benchmark"), run, events)
     run_id_control(config, run, events)
     if not _stands(place, "ce"):
-        _score(_start_model(config, run), config, run, load_id(config.data), place / "rows" / "ce")
+        _score(_start_model(config, run), seed_of(place), place / "rows" / "ce")
 
 
 def _paint(config: RunConfig, place: Path, world: str, strategy: str, events: Events) -> None:
@@ -194,13 +196,13 @@ def measure_row(seed: int, name: str) -> float:
     started, row = time.monotonic(), (ROWS | INGREDIENTS)[name]
     config, place = settings(seed), place_of(seed)
     config = config.with_values({"training": {"objective": row.objective, "outliers": row.outliers} | row.training}, name)
-    run, data, training = Run(place / MAIN), load_id(config.data), config.training
+    run, (data, _), training = Run(place / MAIN), _images(seed), config.training
     images, labels = mixed_id(run, data, training.id_synthetic, config.data.image_px)
     model, precision = _start_model(config, run), choose_training_precision("auto", "cpu").value
     outliers = None if row.objective == "ce" else _outliers(row, place, data, config.data.image_px)
     epochs, lr, events = training.epochs, training.lr, Events(plain_lines(sys.stderr))
     fit(model, images, labels, outliers, training, row.objective, epochs, lr, "cpu", precision, events, name)
-    _score(model, config, run, data, place / "rows" / name)
+    _score(model, seed, place / "rows" / name)
     return time.monotonic() - started
 
 
@@ -213,14 +215,22 @@ def _outliers(row: Row, place: Path, data: IdData, image_px: int) -> torch.Tenso
     return training_outliers(Run(place / row.world), row.outliers, seen, image_px)
 
 
-def _score(model: torch.nn.Module, config: RunConfig, run: Run, data: IdData, folder: Path) -> None:
+@cache
+def _images(seed: int) -> tuple[IdData, Sets]:
+    """The ID images of a seed and the sets that its rows are scored on, once a process."""
+    config = settings(seed)
+    data = load_id(config.data)
+    return data, load_sets(config, Run(place_of(seed) / MAIN), data, {name: name for name in SETS})
+
+
+def _score(model: torch.nn.Module, seed: int, folder: Path) -> None:
     """Scores of every image of every set, and what is measured on them, into ``folder``."""
     precision = choose_training_precision("auto", "cpu").value
 
     def look(images: torch.Tensor) -> Evidence:
         return collect_evidence(model, images, BATCH, "cpu", precision)
 
-    found, scores = measure(look, load_sets(config, run, data, {name: name for name in SETS}), config.detection)
+    found, scores = measure(look, _images(seed)[1], settings(seed).detection)
     save_scores(folder, scores)
     publish(folder / "measured.json", to_json(found | {"identity": row_identity(folder.parents[1], folder.name)}))
 
