@@ -251,11 +251,13 @@ def result() -> dict[str, Any]:
     if not seeds:
         raise DataError(f"{WORK} holds no seed in which every row stands; run the benchmark with a seed")
     found: dict[str, Any] = {"seeds": list(map(seed_of, seeds)), "minutes": _minutes(seeds, "rows")}
+    found |= {"scores": list(settings(0).detection.scores), "order": ["ce", *ROWS]}
     found["rows"] = compare(_folders(seeds, ("ce", *ROWS)), BASELINES, JUDGED, TRUE_PICTURES)
     dissected = _complete(("dog", *INGREDIENTS))
     if dissected:
         found["ingredients"] = {
             "seeds": list(map(seed_of, dissected)),
+            "order": ["dog", *INGREDIENTS],
             "rows": compare(_folders(dissected, ("dog", *INGREDIENTS)), ("dog",), JUDGED),
             "same_as": _same_as(dissected),
         }

@@ -40,7 +40,7 @@ def tiny_block(result: dict) -> str:
 
 def seeds_block(result: dict) -> str:
     """Every row of benchmarks/demo_seeds.py: mean FPR95 over held-out shapes and glyphs, and what it means."""
-    rows, scores = result["rows"], _scores_of(result["rows"])
+    rows, scores = _ordered(result), result["scores"]
     table = _table(
         [
             "row",
@@ -75,8 +75,7 @@ def ingredients_block(result: dict) -> str:
     """`dog` less one ingredient each, compared with `dog` itself."""
     if "ingredients" not in result:
         return "not run"
-    rows = result["ingredients"]["rows"]
-    scores = _scores_of(rows)
+    rows, scores = _ordered(result["ingredients"]), result["scores"]
     table = _table(
         ["`dog`", *[f"{s}: FPR95 (by seed)" for s in scores], "change (points)", "verdicts", "artefact control", "ID acc."],
         [
@@ -113,8 +112,8 @@ def misnamed_block(result: dict) -> str:
 
 
 # --- cells ------------------------------------------------------------------------------------------------------
-def _scores_of(rows: dict) -> list[str]:
-    return list(next(iter(rows.values()))["judged"])
+def _ordered(table: dict) -> dict[str, dict]:
+    return {name: table["rows"][name] for name in table["order"]}
 
 
 def _table(head: list[str], lines: list[list[str]]) -> str:

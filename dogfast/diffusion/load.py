@@ -152,8 +152,12 @@ class Pipeline:
     def _has_own_clip(self) -> bool:
         return self.clip == self.place
 
+    @torch.inference_mode(False)
     def _network(self, load: Callable[..., Any], subfolder: str, place: str | None = None, **options: Any) -> Any:
-        """A network with every weight read from the file: the libraries fill up missing ones at random."""
+        """A network with every weight read from the file: the libraries fill up missing ones at random.
+
+        Whoever asks first, the weights can take part in a backward pass later.
+        """
         place = place or self.place
         network, report = self._load(load, subfolder, place, use_safetensors=True, output_loading_info=True, **options)
         missing = sorted(report["missing_keys"])
@@ -201,6 +205,7 @@ class Pipeline:
             reason = f"{path} is missing or no JSON object: {_first_line(error)}"
             raise EnvironmentFault(self._unloadable(place, f"{subfolder}/{name}".lstrip("/"), reason)) from error
 
+    @torch.inference_mode(False)
     def _own_projection(self) -> torch.Tensor:
         from safetensors import SafetensorError
         from safetensors.torch import load_file

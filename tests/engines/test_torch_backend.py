@@ -129,3 +129,13 @@ def test_sampling_through_the_seam(pipeline, inputs):
     latents = dpm_solver_pp_2m(predict, inputs["latents"][:2], schedule)
     assert latents.dtype == torch.float32 and latents.isfinite().all()
     assert networks.decode(latents).shape == (2, 3, 32, 32)
+
+
+def test_what_was_loaded_for_inference_can_be_learned_through_later(random_pipeline):
+    """Textual inversion may follow an embedding of words in the same process."""
+    pipeline = Pipeline(ModelConfig(), str(random_pipeline))
+    ids = tokenize(pipeline.tokenizer, ["a circle"])
+    open_networks(pipeline, "cpu", "fp32").encode_text(ids)
+    state = torch.ones(pipeline.text_projection.shape[1], requires_grad=True)
+    (pipeline.text_projection @ state).sum().backward()
+    assert state.grad.abs().sum() > 0
