@@ -43,22 +43,16 @@ def _scores_of(folder: Path) -> dict[str, dict[str, torch.Tensor]]:
 
 def _row_result(measured: list[dict[str, Any]], judged_sets: tuple[str, ...]) -> dict[str, Any]:
     """Means over the seeds, in percent: ID accuracy, FPR95 and AUROC of every set and score, artefact control."""
-    keys = [(row["score"], row["dataset"]) for row in measured[0]["rows"]]
     mean = lambda values: 100 * sum(values) / len(values)  # noqa: E731
+    found = [{(row["score"], row["dataset"]): row for row in m["rows"]} for m in measured]
+    keys = list(found[0])
     cell = {
-        key: {
-            measure: mean([next(r for r in m["rows"] if (r["score"], r["dataset"]) == key)[measure] for m in measured])
-            for measure in ("fpr95", "auroc")
-        }
-        for key in keys
+        key: {measure: mean([of_seed[key][measure] for of_seed in found]) for measure in ("fpr95", "auroc")} for key in keys
     }
     assert all((score, name) in cell for score, _ in keys for name in judged_sets), "a judged set was not measured"
     judged = {}
     for score in dict.fromkeys(score for score, _ in keys):
-        by_seed = [
-            100 * sum(r["fpr95"] for r in m["rows"] if r["score"] == score and r["dataset"] in judged_sets) / len(judged_sets)
-            for m in measured
-        ]
+        by_seed = [mean([of_seed[score, name]["fpr95"] for name in judged_sets]) for of_seed in found]
         judged[score] = {"by_seed": by_seed, "mean": sum(by_seed) / len(by_seed)}
     controls = [{row["score"]: row["called_ood"] for row in m["artefact_control"]} for m in measured]
     return {

@@ -1,22 +1,16 @@
 """Every figure of the README comes from a result file."""
 
-import importlib.util
 import re
 from pathlib import Path
+
+import readme as tables
 
 ROOT = Path(__file__).parents[1]
 
 
-def load(path):
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def test_figures_are_those_of_the_results():
     readme = (ROOT / "README.md").read_text()
-    assert load(ROOT / "benchmarks" / "readme.py").render(readme) == readme
+    assert tables.render(readme) == readme
 
 
 def typed_lines():

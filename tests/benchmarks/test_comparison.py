@@ -1,23 +1,13 @@
 """Rows of a benchmark over seeds: means, baselines, directions and shares, on rows made by hand."""
 
-import importlib.util
 import json
-from pathlib import Path
 
+import comparison
 import pytest
 import torch
 from safetensors.torch import save_file
 
-ROOT = Path(__file__).parents[2]
 SETS = ("near", "far")
-
-
-@pytest.fixture(scope="module")
-def comparison():
-    spec = importlib.util.spec_from_file_location("comparison", ROOT / "benchmarks" / "comparison.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture
@@ -44,7 +34,7 @@ def row(tmp_path):
     return write
 
 
-def test_rows_are_compared_with_the_better_baseline(comparison, row):
+def test_rows_are_compared_with_the_better_baseline(row):
     folders = {"ce": row("ce", 0.4, 0.5), "ce+steps": row("steps", 0.3, 0.5), "dog": row("dog", 0.1, 0.2)}
     found = comparison.compare(folders, ("ce", "ce+steps"), ("near",))
     judged = found["dog"]["judged"]["msp"]
@@ -57,21 +47,21 @@ def test_rows_are_compared_with_the_better_baseline(comparison, row):
     assert "share_of_reference" not in judged
 
 
-def test_seeds_that_disagree_leave_it_undecided(comparison, row):
+def test_seeds_that_disagree_leave_it_undecided(row):
     folders = {"ce": row("ce", 0.5, 0.1), "dog": row("dog", 0.1, 0.15)}
     judged = comparison.compare(folders, ("ce",), SETS)["dog"]["judged"]["msp"]
     assert judged["interval"][1] < 0, "the images alone would decide it"
     assert judged["verdict"] == "undecided"
 
 
-def test_shares_of_the_gain_of_a_reference(comparison, row):
+def test_shares_of_the_gain_of_a_reference(row):
     folders = {"ce": row("ce", 0.5), "dog": row("dog", 0.3), "renders": row("renders", 0.1)}
     found = comparison.compare(folders, ("ce",), SETS, "renders")
     shares = {name: found[name]["judged"]["msp"]["share_of_reference"] for name in folders}
     assert shares == {"ce": None, "dog": pytest.approx(0.5), "renders": pytest.approx(1)}
 
 
-def test_a_reference_without_gain_has_no_shares(comparison, row):
+def test_a_reference_without_gain_has_no_shares(row):
     folders = {"ce": row("ce", 0.1), "dog": row("dog", 0.3), "renders": row("renders", 0.2)}
     found = comparison.compare(folders, ("ce",), SETS, "renders")
     assert {found[name]["judged"]["msp"]["share_of_reference"] for name in folders} == {None}

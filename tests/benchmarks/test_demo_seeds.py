@@ -1,25 +1,18 @@
 """Which rows the benchmark of the embedded world trains, and which it knows to be another row."""
 
-import importlib.util
 import json
-from pathlib import Path
 
+import demo_seeds
 import pytest
 
+from dogfast.errors import DataError
 from dogfast.run import Run
-
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 
 @pytest.fixture
 def benchmark(monkeypatch, tmp_path):
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    spec = importlib.util.spec_from_file_location("demo_seeds", BENCHMARKS / "demo_seeds.py")
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(__import__("sys").modules, "demo_seeds", module)
-    spec.loader.exec_module(module)
-    monkeypatch.setattr(module, "WORK", tmp_path)
-    return module
+    monkeypatch.setattr(demo_seeds, "WORK", tmp_path)
+    return demo_seeds
 
 
 def find_conditions(place, world, *words):
@@ -62,7 +55,5 @@ def test_minutes_are_of_one_table_over_all_calls(benchmark, tmp_path):
 
 
 def test_no_complete_seed_is_one_clear_message(benchmark):
-    from dogfast.errors import DataError
-
     with pytest.raises(DataError, match="no seed in which every row stands"):
         benchmark.result()
