@@ -42,6 +42,7 @@ from dogfast.errors import DataError
 from dogfast.events import Events, plain_lines
 from dogfast.run import Run, digest, launch, publish, read_json, to_json, versions
 from dogfast.shards.format import ID_CONTROL
+from dogfast.shards.reader import read_records
 from dogfast.synthesis.stage import generate
 from dogfast.training.id_synthetic import mixed_id
 from dogfast.training.loop import fit
@@ -252,6 +253,7 @@ def result() -> dict[str, Any]:
         raise DataError(f"{WORK} holds no seed in which every row stands; run the benchmark with a seed")
     found: dict[str, Any] = {"seeds": list(map(seed_of, seeds)), "minutes": _minutes(seeds, "rows")}
     found |= {"scores": list(settings(0).detection.scores), "order": ["ce", *ROWS]}
+    found |= {"backend": _painted_on(seeds)}
     found["rows"] = compare(_folders(seeds, ("ce", *ROWS)), BASELINES, JUDGED, TRUE_PICTURES)
     dissected = _complete(("dog", *INGREDIENTS))
     if dissected:
@@ -262,6 +264,12 @@ def result() -> dict[str, Any]:
             "same_as": _same_as(dissected),
         }
     return found
+
+
+def _painted_on(seeds: list[Path]) -> str:
+    """The backend that painted the outliers."""
+    records = [record for seed in seeds for record in read_records(Run(seed / MAIN).outliers("dog"))]
+    return ", ".join(sorted({record["backend"] for record in records}))
 
 
 def _complete(names: tuple[str, ...]) -> list[Path]:

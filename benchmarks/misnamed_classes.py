@@ -18,8 +18,8 @@ from dogfast.config.presets import preset
 from dogfast.data.catalogue import load_id
 from dogfast.data.vocabulary import load_vocabulary
 from dogfast.diffusion.load import Pipeline
-from dogfast.engines.backends.torch import open_networks
-from dogfast.environment import choose_precision, hardware
+from dogfast.engines.opening import open_networks
+from dogfast.environment import hardware
 from dogfast.events import Events, plain_lines
 from dogfast.run import publish, to_json, versions
 
@@ -29,9 +29,9 @@ IMAGES_AT_ONCE = 256
 
 
 def main() -> None:
-    config, precision = preset("shapes"), choose_precision("auto", "cpu").value
+    config, events = preset("shapes"), Events(plain_lines(sys.stderr))
     data, pipeline = load_id(config.data), Pipeline(config.model, "tiny")
-    networks, prompt, top_k = open_networks(pipeline, "cpu", precision), config.concepts.prompt, config.concepts.top_k
+    networks, prompt, top_k = open_networks(pipeline, config.model, events), config.concepts.prompt, config.concepts.top_k
     vocabulary = embed_words(pipeline, networks, load_vocabulary("shapes", data.class_names, ()), prompt)
     unseen = torch.cat([networks.encode_image(chunk).cpu() for chunk in data.test.images.split(IMAGES_AT_ONCE)])
     names = embed_words(pipeline, networks, data.class_names, prompt)
@@ -48,7 +48,7 @@ def main() -> None:
     learned = []
     for seed in SEEDS:
         seeded = config.with_values({"concepts": {"concepts_seed": seed}}, "benchmark")
-        found = invert_classes(seeded, misnamed, pipeline, "cpu", precision, Events(plain_lines(sys.stderr)))
+        found = invert_classes(seeded, misnamed, pipeline, networks, events)
         losses = {"seed": seed, "loss_before": found.loss_before, "loss_after": found.loss_after}
         learned.append(losses | judge(embed_pseudo_words(seeded, pipeline, found.rows)))
     result = {
@@ -59,7 +59,7 @@ def main() -> None:
         "top_k": top_k,
         "words": len(vocabulary),
         "candidates_shared_by_chance": top_k / len(vocabulary),
-        "hardware": hardware(precision),
+        "hardware": hardware(networks.precision),
         "versions": versions(),
     }
     publish(RESULT, to_json(result))

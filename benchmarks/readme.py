@@ -66,7 +66,7 @@ def seeds_block(result: dict) -> str:
     baselines = ", ".join(f"{s} `{rows['ce']['judged'][s]['baseline']}`" for s in scores)
     return (
         f"{table}\n\nSeeds {', '.join(map(str, result['seeds']))}; {result['id_images']} ID images, {result['outliers']} "
-        f"outliers, {result['training']['backbone']}, {result['training']['epochs']} epochs; minutes a seed: {', '.join(f'{m:.0f}' for m in result['minutes'])}, on {result['hardware']}. "
+        f"outliers, {result['training']['backbone']}, {result['training']['epochs']} epochs; minutes a seed: {', '.join(f'{m:.0f}' for m in result['minutes'])}, on {result['hardware']}, painted with {result['backend']}. "
         f"Triples are under {', '.join(scores)}. Baselines: {baselines}."
     )
 

@@ -10,7 +10,10 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from dogfast.environment import choose_device, choose_precision, processor_count, processor_name
+from dogfast.engines.cache import CACHE_VARIABLE, Cache, check_private, default_folder
+from dogfast.engines.choice import ONNXRUNTIME, OPENVINO, choose_arithmetic, choose_backend
+from dogfast.environment import choose_device, processor_count, processor_name
+from dogfast.errors import EnvironmentFault
 
 FLOORS = {
     "torch": (2, 10),
@@ -67,9 +70,27 @@ def _machine() -> Iterator[Finding]:
     slow = device.value == "cpu"
     fix = "Stable Diffusion v1.5 wants a CUDA GPU; the embedded model runs anywhere" if slow else ""
     yield Finding("device", "warn" if slow else "ok", device.value, device.reason, fix)
-    precision = choose_precision("auto", device.value)
+    backend = choose_backend("auto", device.value)
+    precision = choose_arithmetic("auto", backend.value, device.value)
     yield Finding("precision", "ok", precision.value, precision.reason)
-    yield Finding("backend", "ok", "torch", "the backend of this version")
+    slower = backend.value != OPENVINO and slow
+    yield Finding(
+        "backend", "warn" if slower else "ok", backend.value, backend.reason, "pip install 'dogfast[cpu]'" if slower else ""
+    )
+    yield _engines()
+
+
+def _engines() -> Finding:
+    folder = default_folder()
+    if not folder.exists():
+        return Finding("engines", "ok", "none yet", f"they will lie in {folder}")
+    try:
+        check_private(folder)
+    except EnvironmentFault as error:
+        return Finding("engines", "fail", str(folder), str(error), f"chmod 700 {folder}, or set ${CACHE_VARIABLE}")
+    entries = list(Cache(folder).entries())
+    size = sum(path.stat().st_size for entry in entries for path in entry.rglob("*") if path.is_file())
+    return Finding("engines", "ok", f"{len(entries)} entries, {size / 2**30:.1f} GiB", f"in {folder}")
 
 
 def _memory() -> Finding:
@@ -145,7 +166,14 @@ def _onnxruntime() -> Finding:
         return Finding(
             "onnxruntime", "fail", "onnxruntime and onnxruntime-gpu", "both write the same folder; one is broken", fix
         )
-    return Finding("onnxruntime", "ok", installed[0] if installed else "not installed", "not used by this version")
+    return Finding("onnxruntime", "ok", _providers() if installed else "not installed", f"--backend {ONNXRUNTIME} uses it")
+
+
+def _providers() -> str:
+    """The providers this build of ONNX Runtime has."""
+    import onnxruntime
+
+    return ", ".join(name.removesuffix("ExecutionProvider") for name in onnxruntime.get_available_providers())
 
 
 def _installed(package: str) -> bool:

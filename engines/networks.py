@@ -17,12 +17,14 @@ Tensor = torch.Tensor
 class Networks:
     """``encode_text``: ids int64 (R, L) to token states (R, L, D) and projected state (R, P), float32.
     ``encode_image``: uint8 (R, 3, H, W) to projected (R, P), float32.
+    ``encode``: images in [-1, 1], (R, 3, H, W), to scaled latents (R, 4, h, w), float32.
     ``denoise``: latents (R, 4, h, w), timesteps (R,), token states (R, L, D) to predicted noise, float32.
     ``decode``: scaled latents to images in [-1, 1], (R, 3, H, W), float32.
     """
 
     encode_text: Callable[[Tensor], tuple[Tensor, Tensor]]
     encode_image: Callable[[Tensor], Tensor]
+    encode: Callable[[Tensor], Tensor]
     denoise: Callable[[Tensor, Tensor, Tensor], Tensor]
     decode: Callable[[Tensor], Tensor]
     backend: str

@@ -1,6 +1,9 @@
 """What many packages' tests share: an untrained generator of Stable Diffusion's layout, made in seconds."""
 
 import json
+import os
+import shutil
+import tempfile
 from pathlib import Path
 from shutil import copytree
 
@@ -71,6 +74,15 @@ COMPONENTS = {
     "feature_extractor": (None, None),
     "safety_checker": (None, None),
 }
+
+
+def pytest_configure():
+    """No test reads or writes the user's engines; the commands that tests start share those of the session."""
+    os.environ["DOGFAST_ENGINES"] = tempfile.mkdtemp(prefix="dogfast-engines-")
+
+
+def pytest_unconfigure():
+    shutil.rmtree(os.environ.pop("DOGFAST_ENGINES"), ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

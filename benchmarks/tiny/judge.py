@@ -28,8 +28,8 @@ from dogfast.data.codec import Sensor, pass_through
 from dogfast.diffusion.load import Pipeline
 from dogfast.diffusion.noise import derive_seed
 from dogfast.diffusion.prompts import tokenize
-from dogfast.engines.backends.torch import open_networks
 from dogfast.engines.networks import Networks
+from dogfast.engines.opening import open_networks
 from dogfast.environment import choose_precision, hardware
 from dogfast.events import Events, plain_lines
 from dogfast.run import publish, to_json, versions
@@ -47,7 +47,7 @@ def main() -> None:
     started = time.monotonic()
     pipeline = Pipeline(ModelConfig(), "tiny")
     precision = choose_precision("auto", "cpu").value
-    networks = open_networks(pipeline, "cpu", precision)
+    networks = open_networks(pipeline, ModelConfig(backend="torch"), Events(plain_lines(sys.stderr)))
     painted, seconds = paint_samples(pipeline, networks)
     judge = train_judge(precision)
     renders, labels = paint_bank("judge-test", TEST_RENDERS_PER_WORD)

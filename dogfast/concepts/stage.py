@@ -20,7 +20,7 @@ from dogfast.config.option import identity
 from dogfast.data.catalogue import IdData, load_id
 from dogfast.data.images import ImageSet
 from dogfast.data.vocabulary import choose_vocabulary, load_vocabulary
-from dogfast.diffusion.autoencoder import encode_images, to_signed
+from dogfast.diffusion.autoencoder import to_signed
 from dogfast.diffusion.load import Pipeline, choose_model
 from dogfast.diffusion.prompts import (
     encode_prompts,
@@ -30,16 +30,15 @@ from dogfast.diffusion.prompts import (
     tokenize,
     tokenize_pseudo_words,
 )
-from dogfast.engines.backends.torch import DTYPES, open_networks
 from dogfast.engines.networks import Networks
-from dogfast.environment import choose_device, choose_precision
+from dogfast.engines.opening import open_networks
+from dogfast.engines.table import DTYPES, ENCODER_ROWS
+from dogfast.environment import choose_precision
 from dogfast.errors import DataError
 from dogfast.events import Events
 from dogfast.run import Run, file_digest, publish, read_jsonl, write_jsonl
 
 ROWS = 256
-PIXELS_AT_ONCE = 2**21
-"""What the VAE encodes together: 256 images of 32 px, 8 of 512 px."""
 RECOMPUTE_FROM = 32
 """Side in latents from which the UNet's activations are recomputed in the backward pass: 64 rows of 64 would fill 100 GB."""
 
@@ -59,16 +58,12 @@ def find_anchors(config: RunConfig, run: Run, events: Events) -> dict[str, objec
     events.say(f"generator {model.value}: {model.reason}")
     events.say(f"vocabulary {vocabulary.value}: {vocabulary.reason}")
     words = load_vocabulary(vocabulary.value, data.class_names, config.concepts.exclude_words)
-    device = choose_device(config.model.device)
-    precision = choose_precision(config.model.precision, device.value)
-    events.say(f"device {device.value}: {device.reason}; precision {precision.value}: {precision.reason}")
+    networks = open_networks(pipeline, config.model, events)
 
     started = time.monotonic()
-    inversion = invert_classes(config, data.train, pipeline, device.value, precision.value, events)
+    inversion = invert_classes(config, data.train, pipeline, networks, events)
     publish(run.pseudo_words, save({"rows": inversion.rows}))
-    verdicts, cosines, name_cosines = _search(
-        config, data.train, pipeline, open_networks(pipeline, device.value, precision.value), words, inversion, events
-    )
+    verdicts, cosines, name_cosines = _search(config, data.train, pipeline, networks, words, inversion, events)
     anchors = _write_anchors(run, data.class_names, words, verdicts, cosines, events)
     findings = Findings(data.class_names, words, anchors, name_cosines, config.concepts.top_k, config.concepts.prompt)
     write_jsonl(run.conditions, [condition for choose in STRATEGIES.values() for condition in choose(findings)])
@@ -99,10 +94,10 @@ def concepts_identity(config: RunConfig, data: IdData, pipeline: Pipeline, vocab
 
 
 # --- Eq. 4 ------------------------------------------------------------------------------------------------------
-def invert_classes(
-    config: RunConfig, images: ImageSet, pipeline: Pipeline, device: str, precision: str, events: Events
-) -> Inversion:
-    settings = config.concepts
+def invert_classes(config: RunConfig, images: ImageSet, pipeline: Pipeline, networks: Networks, events: Events) -> Inversion:
+    """Pseudo-words of all classes (Eq. 4). Gradients are needed, so UNet and text encoder are torch's on any backend."""
+    settings, device = config.concepts, networks.device
+    precision = choose_precision(config.model.precision, device).value
     rows = [
         r
         for y in range(len(images.class_names))
@@ -114,7 +109,7 @@ def invert_classes(
         return invert(
             _noise_loss(config, pipeline, device, precision, len(start)),
             start,
-            _latents(pipeline, chosen.images, device),
+            _latents(pipeline, networks, chosen.images),
             chosen.labels,
             len(pipeline.alphas_cumprod),
             settings.inversion_steps,
@@ -125,11 +120,9 @@ def invert_classes(
         )
 
 
-@torch.no_grad()
-def _latents(pipeline: Pipeline, images: torch.Tensor, device: str) -> torch.Tensor:
-    vae, side_px = pipeline.vae.to(device), pipeline.native_px
-    rows = max(1, min(ROWS, PIXELS_AT_ONCE // side_px**2))
-    return torch.cat([encode_images(vae, to_signed(chunk.to(device), side_px)).cpu() for chunk in images.split(rows)])
+def _latents(pipeline: Pipeline, networks: Networks, images: torch.Tensor) -> torch.Tensor:
+    device, side_px = networks.device, pipeline.native_px
+    return torch.cat([networks.encode(to_signed(chunk.to(device), side_px)).cpu() for chunk in images.split(ENCODER_ROWS)])
 
 
 def _noise_loss(config: RunConfig, pipeline: Pipeline, device: str, precision: str, classes: int) -> Loss:
@@ -143,7 +136,7 @@ def _noise_loss(config: RunConfig, pipeline: Pipeline, device: str, precision: s
         unet.enable_gradient_checkpointing()
     if device == "cpu":
         _use_plain_attention(unet)
-    encoder = pipeline.text_encoder.to(device)
+    encoder = deepcopy(pipeline.text_encoder).to(device)
     vocabulary_size = len(token_table(encoder))
     ids = tokenize_pseudo_words(pipeline.tokenizer, config.concepts.prompt, classes, vocabulary_size).to(device)
     projection = pipeline.text_projection.to(device)
@@ -217,10 +210,9 @@ def _advancing(embedded: torch.Tensor, advance: Callable[[int], None]) -> torch.
 @torch.no_grad()
 def embed_pseudo_words(config: RunConfig, pipeline: Pipeline, rows: torch.Tensor) -> torch.Tensor:
     encoder = pipeline.text_encoder
-    table = token_table(encoder)
-    ids = tokenize_pseudo_words(pipeline.tokenizer, config.concepts.prompt, len(rows), len(table)).to(table.device)
-    with pseudo_words_in(encoder, rows.to(table.device)):
-        return encode_prompts(encoder, pipeline.text_projection.to(table.device), ids, pipeline.tokenizer.eos_token_id)[1].cpu()
+    ids = tokenize_pseudo_words(pipeline.tokenizer, config.concepts.prompt, len(rows), len(token_table(encoder)))
+    with pseudo_words_in(encoder, rows):
+        return encode_prompts(encoder, pipeline.text_projection, ids, pipeline.end_id)[1]
 
 
 def _warn_of_few(by_class: list[torch.Tensor], names: tuple[str, ...], eta: float, events: Events) -> None:

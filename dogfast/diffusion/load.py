@@ -23,8 +23,12 @@ os.environ.setdefault("DIFFUSERS_DISABLE_REMOTE_CODE", "1")
 ASSETS = Path(__file__).parent.parent / "assets"
 KNOWN_MODELS = {"tiny": str(ASSETS / "tiny"), "sd15": "stable-diffusion-v1-5/stable-diffusion-v1-5"}
 KNOWN_CLIPS = {"sd15": "openai/clip-vit-large-patch14"}
+KNOWN_TINY_DECODERS = {"sd15": "madebyollin/taesd"}
 PROJECTION_FILE = "text_projection.safetensors"
-PARTS = ("feature_extractor", "image_encoder", "scheduler", "text_encoder", "tokenizer", "unet", "vae")
+TINY_DECODER = "tiny_decoder"
+PARTS = ("feature_extractor", "image_encoder", "scheduler", "text_encoder", TINY_DECODER, "tokenizer", "unet", "vae")
+
+WEIGHT_SUFFIXES = {".json", ".safetensors", ".txt"}
 
 T = TypeVar("T")
 
@@ -54,6 +58,8 @@ class Pipeline:
         self.name = model
         self.place = KNOWN_MODELS.get(model, model)
         self.clip = config.clip if config.clip != "auto" else KNOWN_CLIPS.get(model, self.place)
+        known = KNOWN_TINY_DECODERS.get(model, self.place)
+        self.small = config.tiny_decoder if config.tiny_decoder != "auto" else known
         self._options: dict[str, Any] = {"revision": config.revision, "local_files_only": config.offline}
         if not self.place or (not Path(self.place).is_dir() and self.place.count("/") != 1):
             raise EnvironmentFault(
@@ -99,6 +105,20 @@ class Pipeline:
         return self._network(CLIPVisionModelWithProjection.from_pretrained, subfolder, self.clip, dtype=torch.float32)
 
     @cached_property
+    def tiny_decoder(self) -> torch.nn.Module:
+        """The small decoder (TAESD) of the same latents. Raises :class:`EnvironmentFault` where there is none."""
+        from diffusers import AutoencoderTiny
+
+        if not self.has_tiny_decoder:
+            raise EnvironmentFault(f"--model {self.name} has no tiny decoder; name one with --tiny-decoder")
+        subfolder = TINY_DECODER if self.small == self.place else ""
+        return self._network(AutoencoderTiny.from_pretrained, subfolder, self.small, torch_dtype=torch.float32)
+
+    @property
+    def has_tiny_decoder(self) -> bool:
+        return self.small != self.place or (Path(self.place) / TINY_DECODER).is_dir()
+
+    @cached_property
     def text_projection(self) -> torch.Tensor:
         """(P, D) float32: projects the pooled text state into the space shared with images."""
         if self._has_own_clip:
@@ -129,23 +149,54 @@ class Pipeline:
     @property
     def native_px(self) -> int:
         """Side of the images the generator was trained on."""
-        return self.unet.config.sample_size * self.downscale
+        return int(self._fact("unet", "sample_size")) * self.downscale
 
-    @property
+    @cached_property
     def downscale(self) -> int:
         """Pixels a latent position covers along one side."""
-        return 2 ** (len(self.vae.config.block_out_channels) - 1)
+        return 2 ** (len(self._fact("vae", "block_out_channels")) - 1)
+
+    @cached_property
+    def latent_channels(self) -> int:
+        return int(self._fact("unet", "in_channels"))
+
+    @cached_property
+    def width(self) -> int:
+        """Width of a token state."""
+        return int(self._fact("unet", "cross_attention_dim"))
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of a prompt, start and end included."""
+        return self.tokenizer.model_max_length
+
+    @property
+    def start_id(self) -> int:
+        return self.tokenizer.bos_token_id
+
+    @property
+    def end_id(self) -> int:
+        return self.tokenizer.eos_token_id
 
     @cached_property
     def revision(self) -> str:
         """A digest of a folder's configuration and weights, or a hub model's commit."""
         folder = Path(self.place)
         if not folder.is_dir():
-            commit_folder = self._file("scheduler_config.json", "scheduler", self.place).parent.parent
-            return commit_folder.name
-        files = sorted(p for part in PARTS for p in (folder / part).rglob("*") if p.suffix in {".json", ".safetensors", ".txt"})
+            return self._file("scheduler_config.json", "scheduler", self.place).parent.parent.name
+        files = sorted(p for part in PARTS for p in (folder / part).rglob("*") if p.suffix in WEIGHT_SUFFIXES)
         files += [p for p in (folder / PROJECTION_FILE,) if p.is_file()]
-        return digest([(p.relative_to(folder).as_posix(), file_digest(p)) for p in files])[:16]
+        return _digest_of(folder, files)
+
+    def weights(self, part: str) -> str:
+        """What the network ``part`` is made of, as a digest or a commit; a foreign CLIP or tiny decoder counts where it is used."""
+        foreign = {"text_encoder": self.clip, "image_encoder": self.clip, TINY_DECODER: self.small}.get(part, self.place)
+        own = "" if part in ("image_encoder", TINY_DECODER) and foreign != self.place else self.revision
+        return "+".join(filter(None, (own, "" if foreign == self.place else self._foreign_revision(foreign))))
+
+    def release(self, part: str) -> None:
+        """Forget the weights of ``part``; who asks again loads them again."""
+        self.__dict__.pop(part, None)
 
     # -- loading --
     @property
@@ -174,6 +225,12 @@ class Pipeline:
         except Exception as error:  # what the libraries raise for damaged files has no common base
             raise EnvironmentFault(self._unloadable(place, subfolder, _first_line(error))) from error
 
+    def _foreign_revision(self, place: str) -> str:
+        folder = Path(place)
+        if not folder.is_dir():
+            return self._file("config.json", "", place).parent.name
+        return _digest_of(folder, sorted(p for p in folder.iterdir() if p.suffix in WEIGHT_SUFFIXES))
+
     def _source(self, place: str) -> dict[str, Any]:
         """``--revision`` names a commit of the generator, never one of a foreign CLIP."""
         return {name: value for name, value in self._options.items() if place == self.place or name != "revision"}
@@ -185,6 +242,13 @@ class Pipeline:
             kind = "a diffusers folder of Stable Diffusion 1.x" if place == self.place else "a transformers folder of a CLIP"
             return f"{what}; it must be {kind} with safetensors weights"
         return f"{what}; go online, fill the hub's cache, or give a local folder with {flag.split()[0]} PATH"
+
+    def _fact(self, part: str, key: str) -> Any:
+        """One entry of a network's configuration, without its weights."""
+        config = self._json("config.json", part, self.place)
+        if key not in config:
+            raise EnvironmentFault(self._unloadable(self.place, f"{part}/config.json", f"{key} is missing"))
+        return config[key]
 
     def _file(self, name: str, subfolder: str, place: str) -> Path:
         if Path(place).is_dir():
@@ -225,6 +289,10 @@ class Pipeline:
                 f"--clip {self.clip}: its text tower is not the one of --model {self.name}; give the CLIP it was trained with"
             )
         return clip.text_projection.weight.detach()
+
+
+def _digest_of(folder: Path, files: list[Path]) -> str:
+    return digest([(path.relative_to(folder).as_posix(), file_digest(path)) for path in files])[:16]
 
 
 def _first_line(error: Exception) -> str:

@@ -47,8 +47,10 @@ def encode_prompts(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Token states (n, L, D), and the state at the first end token, projected: (n, P)."""
     states = text_encoder(ids).last_hidden_state
-    ends = (ids == end_id).int().argmax(1)
-    pooled = states[torch.arange(len(ids), device=ids.device), ends]
+    rows, tokens = ids.shape
+    places = torch.arange(tokens, device=ids.device)
+    ends = torch.where(ids == end_id, tokens - places, 0).argmax(1)  # without ties, whose order no runtime promises
+    pooled = states[torch.arange(rows, device=ids.device), ends]
     return states, pooled @ projection.to(pooled).T
 
 

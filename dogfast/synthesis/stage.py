@@ -20,9 +20,9 @@ from dogfast.config.option import identity, require
 from dogfast.diffusion.load import Pipeline, choose_model
 from dogfast.diffusion.prompts import tokenize
 from dogfast.diffusion.schedule import trailing
-from dogfast.engines.backends.torch import open_networks
 from dogfast.engines.networks import Networks
-from dogfast.environment import Choice, choose_device, choose_precision
+from dogfast.engines.opening import open_networks
+from dogfast.environment import Choice
 from dogfast.errors import DataError
 from dogfast.events import Events
 from dogfast.run import Run, digest, publish, sweep_partial, versions
@@ -136,7 +136,7 @@ def choose_rows(wanted: int, device: str, latent_positions: int) -> Choice[int]:
     """Images painted together: enough to fill the machine, few enough to fit its memory."""
     if wanted:
         return Choice(wanted, "asked for by --rows")
-    budget = 65_536 if device.startswith("cuda") else 8_192
+    budget = 65_536 if device.startswith("cuda") else 4_096
     rows = max(1, min(128, budget // latent_positions))
     return Choice(rows, f"{latent_positions} latent positions an image on {device}")
 
@@ -177,14 +177,10 @@ def _committed(future: Future, events: Events) -> dict[str, Any]:
 
 def _open_brush(job: Job, events: Events) -> Brush:
     config, pipeline = job.config, job.pipeline
-    device = choose_device(config.model.device)
-    precision = choose_precision(config.model.precision, device.value)
-    networks = open_networks(pipeline, device.value, precision.value)
+    networks = open_networks(pipeline, config.model, events)
     side = side_in_latents(config, pipeline)
-    rows = choose_rows(config.synthesis.rows, device.value, side * side)
-    events.say(
-        f"backend {networks.backend} on {device.value} ({device.reason}), {precision.value} ({precision.reason}), {rows.value} rows ({rows.reason})"
-    )
+    rows = choose_rows(config.synthesis.rows, networks.device, side * side)
+    events.say(f"{rows.value} rows: {rows.reason}")
     texts = [condition["text"][0][0] for condition in job.conditions]
     return brush_for(pipeline, networks, job.recipe, texts, side, config.data.image_px, rows.value)
 
@@ -197,7 +193,7 @@ def brush_for(
         networks,
         recipe,
         trailing(pipeline.alphas_cumprod, recipe.steps),
-        (pipeline.unet.config.in_channels, side, side),
+        (pipeline.latent_channels, side, side),
         image_px,
         rows,
         _states(pipeline, networks, texts),

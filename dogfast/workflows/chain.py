@@ -16,6 +16,7 @@ from dogfast.config.synthesis import STRATEGIES
 from dogfast.data.catalogue import load_id, parse_ood
 from dogfast.data.splits import TEST_SHARE
 from dogfast.detection.stage import evaluate
+from dogfast.engines.opening import choose_platform
 from dogfast.environment import choose_device
 from dogfast.events import Events
 from dogfast.reporting.page import write_report
@@ -34,7 +35,7 @@ ID_TWINS = 6
 def check_generate(config: RunConfig) -> None:
     """Refuse what `generate` would only notice after the anchors were found."""
     resolve_recipe(config.synthesis)
-    choose_device(config.model.device)
+    choose_platform(config.model, Events())
 
 
 def check_train(config: RunConfig, run: Run) -> None:

@@ -10,7 +10,8 @@ from dogfast.config.synthesis import STRATEGIES
 from dogfast.data.catalogue import default_ood, load_id, parse_ood
 from dogfast.data.vocabulary import choose_vocabulary, load_vocabulary
 from dogfast.diffusion.load import Pipeline, choose_model
-from dogfast.environment import choose_device, choose_precision, choose_training_precision
+from dogfast.engines.opening import choose_platform
+from dogfast.environment import choose_device, choose_training_precision
 from dogfast.events import Events
 from dogfast.run import Run
 from dogfast.shards.format import ID_CONTROL
@@ -28,13 +29,14 @@ def plan_anchors(config: RunConfig, run: Run, events: Events) -> dict[str, Any]:
     model = choose_model(config.model.model, config.data.classes)
     pipeline = Pipeline(config.model, model.value)
     vocabulary = choose_vocabulary(config.concepts.vocabulary, config.data.classes)
-    device = choose_device(config.model.device)
+    platform = choose_platform(config.model, events)
     return {
         "classes": len(data.class_names),
         "id_images": len(data.train),
         "model": f"{model.value} ({model.reason}), revision {pipeline.revision}",
-        "device": f"{device.value} ({device.reason})",
-        "precision": choose_precision(config.model.precision, device.value).value,
+        "backend": platform.backend,
+        "device": platform.device,
+        "precision": platform.precision,
         "vocabulary": f"{vocabulary.value}, {len(load_vocabulary(vocabulary.value, data.class_names, config.concepts.exclude_words))} words",
         "inversion_rows": config.concepts.inversion_steps * config.concepts.inversion_batch,
         "anchors_found": run.conditions.exists(),

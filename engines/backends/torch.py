@@ -1,53 +1,51 @@
-"""The torch backend: eager networks in the chosen arithmetic, channels_last; the reference for every other backend."""
+"""Torch: the networks themselves; the reference for every other backend. On a GPU they are compiled."""
 
 from __future__ import annotations
 
 from copy import deepcopy
-from functools import cache
 
 import torch
 
-from dogfast.diffusion.autoencoder import decode_latents, resize
 from dogfast.diffusion.load import Pipeline
-from dogfast.diffusion.prompts import encode_prompts
-from dogfast.engines.networks import Networks
+from dogfast.engines.table import DTYPES, Engine, Network
+from dogfast.engines.wrappers import wrap
+from dogfast.environment import Choice
+from dogfast.errors import EnvironmentFault
 
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+def choose_attention(wanted: str, device: str) -> Choice[str]:
+    """The attention of the torch backend; :class:`EnvironmentFault` when xformers is asked for and cannot run."""
+    if wanted == "auto":
+        return Choice("sdpa", "torch's fused attention")
+    if wanted == "xformers":
+        if not device.startswith("cuda"):
+            raise EnvironmentFault(f"--attention xformers: it runs on CUDA, not on {device}; use --attention sdpa")
+        try:
+            import xformers.ops  # noqa: F401
+        except ImportError as error:
+            raise EnvironmentFault(
+                f"--attention xformers: it cannot be loaded ({error}); pip install xformers, or use sdpa"
+            ) from error
+    return Choice(wanted, "asked for by --attention")
 
 
-def open_networks(pipeline: Pipeline, device: str, precision: str) -> Networks:
-    """Networks of ``pipeline`` on ``device``; each is cast and moved when it is first called.
-
-    The text and image towers stay in fp32: they are cheap, and anchors hang on small differences of cosines. In fp16 the
-    VAE stays in fp32 too, whose activations overflow it.
-    """
-    dtype = DTYPES[precision]
-
-    @cache
-    def placed(name: str, dtype: torch.dtype) -> torch.nn.Module:
-        network = deepcopy(getattr(pipeline, name)).to(device, dtype)
-        return network.to(memory_format=torch.channels_last) if name in ("unet", "vae") else network
-
-    @torch.inference_mode()
-    def encode_text(ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        encoder = placed("text_encoder", torch.float32)
-        return encode_prompts(encoder, pipeline.text_projection, ids.to(device), pipeline.tokenizer.eos_token_id)
-
-    @torch.inference_mode()
-    def encode_image(images: torch.Tensor) -> torch.Tensor:
-        pixels = pipeline.pixels
-        unit = resize(images.to(device).float() / 255, pixels.side_px).clamp(0, 1)
-        mean, std = (torch.tensor(value, device=device)[:, None, None] for value in (pixels.mean, pixels.std))
-        return placed("image_encoder", torch.float32)((unit - mean) / std).image_embeds
-
-    @torch.inference_mode()
-    def denoise(latents: torch.Tensor, timesteps: torch.Tensor, text: torch.Tensor) -> torch.Tensor:
-        latents = latents.to(device, dtype).to(memory_format=torch.channels_last)
-        return placed("unet", dtype)(latents, timesteps.to(device), text.to(device, dtype)).sample.float()
+def open_engine(pipeline: Pipeline, network: Network, device: str, precision: str, attention: str) -> Engine:
+    """``network`` on ``device`` in ``precision``, channels_last; any shape. The pipeline's own weights stay as they are."""
+    module = deepcopy(wrap(pipeline, network.name)).to(device, DTYPES[precision])
+    if network.part in ("unet", "vae", "tiny_decoder"):
+        module = module.to(memory_format=torch.channels_last)
+    if attention == "xformers" and network.part in ("unet", "vae"):
+        getattr(module, network.part).enable_xformers_memory_efficient_attention()
+    if device.startswith("cuda"):
+        # Without its own CUDA graphs: their outputs would be overwritten by the next call.
+        module = torch.compile(module, mode="max-autotune-no-cudagraphs", dynamic=False)
 
     @torch.inference_mode()
-    def decode(latents: torch.Tensor) -> torch.Tensor:
-        kind = torch.float32 if precision == "fp16" else dtype
-        return decode_latents(placed("vae", kind), latents.to(device, kind)).float()
+    def engine(*inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return module(*(_placed(tensor, port.dtype(precision)) for tensor, port in zip(inputs, network.inputs, strict=True)))
 
-    return Networks(encode_text, encode_image, denoise, decode, "torch", device, precision)
+    def _placed(tensor: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+        memory_format = torch.channels_last if tensor.ndim == 4 else torch.contiguous_format
+        return tensor.to(device, dtype).contiguous(memory_format=memory_format)
+
+    return engine

@@ -1,14 +1,13 @@
 """The command line's frozen surface: flags, exit codes, JSON lines, and how fast it answers."""
 
 import json
-import os
 import subprocess
 import sys
 import time
 
 import pytest
 
-ENVIRONMENT = {key: value for key, value in os.environ.items() if not key.startswith("DOGFAST")}
+from tests.environment import ENVIRONMENT
 
 SHARED = {"--config", "--set", "--dry-run", "--json", "--quiet", "--help"}
 DATA = {"--classes", "--data", "--image-px", "--id-images", "--match-codec"}

@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import load_file
 
 import dogfast.concepts.stage as stage
+import dogfast.engines.table as table
 from dogfast.concepts.anchors import FEWEST_ANCHORS
 from dogfast.concepts.inversion import invert
 from dogfast.concepts.stage import find_anchors
@@ -17,7 +18,7 @@ from dogfast.data import shapes
 from dogfast.data.catalogue import load_id
 from dogfast.diffusion.load import Pipeline
 from dogfast.diffusion.prompts import encode_prompts, initial_rows, token_table, tokenize
-from dogfast.engines.backends.torch import open_networks
+from dogfast.engines.opening import open_networks
 from dogfast.errors import DataError, RunMismatch
 from dogfast.events import Events
 from dogfast.run import launch, read_jsonl
@@ -40,11 +41,15 @@ def config(random_pipeline):
     return RunConfig().with_values(
         {
             "data": {"classes": "shapes", "id_images": 120},
-            "model": {"model": str(random_pipeline), "device": "cpu", "precision": "fp32"},
+            "model": {"model": str(random_pipeline), "backend": "torch", "device": "cpu", "precision": "fp32"},
             "concepts": {"inversion_steps": 3, "inversion_batch": 8, "inversion_images": 4, "top_k": 5, "margin": -2.0},
         },
         "test",
     )
+
+
+def torch_networks(pipeline):
+    return open_networks(pipeline, ModelConfig(backend="torch", device="cpu", precision="fp32"), QUIET)
 
 
 def changed(config, **fields):
@@ -150,16 +155,17 @@ def test_learning_lowers_the_loss_in_real_networks(pipeline):
 
 def test_latents_do_not_depend_on_how_many_are_encoded_together(pipeline, monkeypatch):
     images = torch.randint(0, 256, (5, 3, 32, 32), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
-    whole = stage._latents(pipeline, images, "cpu")
+    whole = stage._latents(pipeline, torch_networks(pipeline), images)
     assert whole.shape == (5, 4, 8, 8) and not whole.requires_grad
     for pixels in (1, 2 * 32 * 32):
-        monkeypatch.setattr(stage, "PIXELS_AT_ONCE", pixels)
-        torch.testing.assert_close(stage._latents(pipeline, images, "cpu"), whole, rtol=1e-4, atol=1e-5)
+        monkeypatch.setattr(table, "PIXELS_AT_ONCE", pixels)
+        found = stage._latents(pipeline, torch_networks(pipeline), images)
+        torch.testing.assert_close(found, whole, rtol=1e-4, atol=1e-5)
 
 
 def test_words_are_embedded_as_their_full_prompts(pipeline):
     words = ("star", "zebra crossing", "a word that is much too long for sixteen tokens of any text encoder")
-    networks = open_networks(pipeline, "cpu", "fp32")
+    networks = torch_networks(pipeline)
     ids = tokenize(pipeline.tokenizer, [f"a photo of a {word}" for word in words])
     with torch.no_grad():
         expected = encode_prompts(pipeline.text_encoder, pipeline.text_projection, ids, pipeline.tokenizer.eos_token_id)[1]
@@ -219,7 +225,7 @@ def reference_verdicts(config, pipeline, rows):
     """Eq. 5 and 6 by loops over single pairs in float64, from the learned rows."""
     data, words = load_id(config.data), sorted(shapes.VOCABULARY)
     encoder, table = pipeline.text_encoder, token_table(pipeline.text_encoder)
-    networks = open_networks(pipeline, "cpu", "fp32")
+    networks = torch_networks(pipeline)
 
     def unit(values):
         values = values.double().numpy()

@@ -1,7 +1,6 @@
 """What a person types: the bare commands, one after the other, in an empty folder."""
 
 import json
-import os
 import subprocess
 import sys
 
@@ -9,8 +8,8 @@ import pytest
 
 from dogfast.config.presets import preset
 from dogfast.data import shapes
+from tests.environment import ENVIRONMENT
 
-ENVIRONMENT = {key: value for key, value in os.environ.items() if not key.startswith("DOGFAST")}
 SCORES = ("msp", "energy", "ash-s")
 
 

@@ -1,13 +1,12 @@
 """`dogfast demo`, whole: the embedded world from anchors to the report."""
 
 import json
-import os
 import subprocess
 import sys
 
 import pytest
 
-ENVIRONMENT = {key: value for key, value in os.environ.items() if not key.startswith("DOGFAST")}
+from tests.environment import ENVIRONMENT
 
 
 @pytest.mark.slow

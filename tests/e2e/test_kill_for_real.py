@@ -1,6 +1,5 @@
 """SIGKILL in the middle of `dogfast generate` with the embedded model: the same command ends with the same bytes."""
 
-import os
 import signal
 import subprocess
 import sys
@@ -8,7 +7,8 @@ import time
 
 import pytest
 
-ENVIRONMENT = {key: value for key, value in os.environ.items() if not key.startswith("DOGFAST")}
+from tests.environment import ENVIRONMENT
+
 COMMAND = "generate --classes shapes --m 12 --id-images 400 --inversion-steps 4 --samples-per-shard 16 --rows 16".split()
 
 

@@ -1,7 +1,6 @@
 """A user's own images: a folder of class folders, and a tar of the same."""
 
 import json
-import os
 import subprocess
 import sys
 import tarfile
@@ -11,8 +10,8 @@ import pytest
 from PIL import Image
 
 from dogfast.data import shapes
+from tests.environment import ENVIRONMENT
 
-ENVIRONMENT = {key: value for key, value in os.environ.items() if not key.startswith("DOGFAST")}
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 QUICK_TRAINING = "--backbone wrn-10-1 --pretrain-epochs 3 --epochs 1 --batch 16 --ood-batch 16 --dropout 0"
 

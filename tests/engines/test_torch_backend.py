@@ -10,7 +10,9 @@ from dogfast.diffusion.load import Pipeline
 from dogfast.diffusion.prompts import tokenize
 from dogfast.diffusion.sampler import Guidance, dpm_solver_pp_2m, guided
 from dogfast.diffusion.schedule import trailing
-from dogfast.engines.backends.torch import DTYPES, open_networks
+from dogfast.engines.opening import open_networks
+from dogfast.engines.table import DTYPES
+from dogfast.events import Events
 
 ROWS = 3
 
@@ -31,6 +33,10 @@ def inputs(pipeline):
     )
 
 
+def torch_networks(pipeline, precision):
+    return open_networks(pipeline, ModelConfig(backend="torch", device="cpu", precision=precision), Events())
+
+
 def outputs(networks, inputs):
     states, projected = networks.encode_text(inputs["ids"])
     return dict(
@@ -44,7 +50,7 @@ def outputs(networks, inputs):
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_shapes_and_float32_outside_whatever_it_computes_in(pipeline, inputs, precision):
-    networks = open_networks(pipeline, "cpu", precision)
+    networks = torch_networks(pipeline, precision)
     before = {name: value.clone() for name, value in inputs.items()}
     found = outputs(networks, inputs)
     shapes = dict(states=(3, 16, 32), projected=(3, 24), images=(3, 24), eps=(3, 4, 8, 8), decoded=(3, 3, 32, 32))
@@ -55,7 +61,7 @@ def test_shapes_and_float32_outside_whatever_it_computes_in(pipeline, inputs, pr
 
 
 def test_fp32_is_the_networks_themselves(pipeline, inputs):
-    found = outputs(open_networks(pipeline, "cpu", "fp32"), inputs)
+    found = outputs(torch_networks(pipeline, "fp32"), inputs)
     with torch.no_grad():
         states = pipeline.text_encoder(inputs["ids"]).last_hidden_state
         eps = pipeline.unet(inputs["latents"], inputs["timesteps"], states).sample
@@ -69,7 +75,7 @@ def test_fp32_is_the_networks_themselves(pipeline, inputs):
 
 
 def test_bf16_stays_close_to_fp32_and_the_towers_are_equal(pipeline, inputs):
-    full, half = (outputs(open_networks(pipeline, "cpu", precision), inputs) for precision in ("fp32", "bf16"))
+    full, half = (outputs(torch_networks(pipeline, precision), inputs) for precision in ("fp32", "bf16"))
     for name in ("eps", "decoded"):
         cosine = F.cosine_similarity(full[name].flatten(1), half[name].flatten(1)).min()
         assert cosine >= 0.999, (name, float(cosine))
@@ -79,7 +85,7 @@ def test_bf16_stays_close_to_fp32_and_the_towers_are_equal(pipeline, inputs):
 
 
 def test_fp16_keeps_the_vae_in_fp32(pipeline, inputs):
-    full, half = (open_networks(pipeline, "cpu", precision) for precision in ("fp32", "fp16"))
+    full, half = (torch_networks(pipeline, precision) for precision in ("fp32", "fp16"))
     assert torch.equal(half.decode(inputs["latents"]), full.decode(inputs["latents"]))
     states = half.encode_text(inputs["ids"])[0]
     eps, reference = (each.denoise(inputs["latents"], inputs["timesteps"], states) for each in (half, full))
@@ -88,7 +94,7 @@ def test_fp16_keeps_the_vae_in_fp32(pipeline, inputs):
 
 
 def test_the_pipelines_networks_stay_as_loaded(pipeline, inputs):
-    outputs(open_networks(pipeline, "cpu", "bf16"), inputs)
+    outputs(torch_networks(pipeline, "bf16"), inputs)
     for name in ("unet", "vae", "text_encoder", "image_encoder"):
         network = getattr(pipeline, name)
         assert not network.training
@@ -96,7 +102,7 @@ def test_the_pipelines_networks_stay_as_loaded(pipeline, inputs):
 
 
 def test_rows_do_not_meet(pipeline, inputs):
-    networks = open_networks(pipeline, "cpu", "fp32")
+    networks = torch_networks(pipeline, "fp32")
     together = outputs(networks, inputs)
     for row in range(ROWS):
         alone = outputs(networks, {name: value[[row]] for name, value in inputs.items()})
@@ -110,7 +116,7 @@ def test_each_network_is_prepared_once(pipeline, inputs, monkeypatch):
     copied = []
     original = backend.deepcopy
     monkeypatch.setattr(backend, "deepcopy", lambda network: copied.append(type(network).__name__) or original(network))
-    networks = open_networks(pipeline, "cpu", "bf16")
+    networks = torch_networks(pipeline, "bf16")
     assert copied == []
     outputs(networks, inputs)
     outputs(networks, inputs)
@@ -122,7 +128,7 @@ def test_dtypes_are_what_their_names_say():
 
 
 def test_sampling_through_the_seam(pipeline, inputs):
-    networks = open_networks(pipeline, "cpu", "bf16")
+    networks = torch_networks(pipeline, "bf16")
     text, empty = networks.encode_text(inputs["ids"][:2])[0], networks.encode_text(inputs["ids"][2:])[0]
     schedule = trailing(pipeline.alphas_cumprod, 4)
     predict = guided(networks.denoise, text, empty, Guidance(4.0, 0.0, 0.7), 4)
@@ -135,7 +141,7 @@ def test_what_was_loaded_for_inference_can_be_learned_through_later(random_pipel
     """Textual inversion may follow an embedding of words in the same process."""
     pipeline = Pipeline(ModelConfig(), str(random_pipeline))
     ids = tokenize(pipeline.tokenizer, ["a circle"])
-    open_networks(pipeline, "cpu", "fp32").encode_text(ids)
+    torch_networks(pipeline, "fp32").encode_text(ids)
     state = torch.ones(pipeline.text_projection.shape[1], requires_grad=True)
     (pipeline.text_projection @ state).sum().backward()
     assert state.grad.abs().sum() > 0

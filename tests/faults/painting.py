@@ -91,7 +91,7 @@ def cli(*arguments):
 
     chain.find_anchors = fakes.write_conditions
     stage.Pipeline = fakes.FakePipeline
-    stage.open_networks = lambda pipeline, device, precision: fakes.networks(pause_s=float(os.environ["PAUSE_S"]))
+    stage.open_networks = lambda pipeline, config, events: fakes.networks(pause_s=float(os.environ["PAUSE_S"]))
     sys.argv = ["dogfast", "generate", *arguments]
     main()
 

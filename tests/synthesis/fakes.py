@@ -6,7 +6,6 @@ Read by tests of several packages through `runpy` (test modules are not importab
 import hashlib
 import time
 from contextlib import contextmanager
-from types import SimpleNamespace
 
 import torch
 
@@ -34,7 +33,7 @@ class FakePipeline:
 
     revision, native_px, downscale = "r0", SIDE, 2
     tokenizer = Tokenizer()
-    unet = SimpleNamespace(config=SimpleNamespace(in_channels=4))
+    latent_channels = 4
     alphas_cumprod = torch.linspace(0.99, LAST_SIGNAL, 100, dtype=torch.float64)
 
     def __init__(self, config, model):
@@ -67,7 +66,7 @@ def networks(calls=None, spoil=None, pause_s=0.0, text_strength=0.1):
                 images[row] = _spoilt(spoil[seed], images.shape[1:])
         return images
 
-    return Networks(encode_text, lambda images: images, denoise, decode, "fake", "cpu", "fp32")
+    return Networks(encode_text, lambda images: images, None, denoise, decode, "fake", "cpu", "fp32")
 
 
 def _spoilt(fault, shape):
@@ -110,7 +109,7 @@ def installed(**options):
     import dogfast.synthesis.stage as stage
 
     kept = stage.Pipeline, stage.open_networks
-    stage.Pipeline, stage.open_networks = FakePipeline, lambda pipeline, device, precision: networks(**options)
+    stage.Pipeline, stage.open_networks = FakePipeline, lambda pipeline, config, events: networks(**options)
     try:
         yield
     finally:

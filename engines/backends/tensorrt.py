@@ -1,0 +1,159 @@
+"""TensorRT and TensorRT for RTX: one implementation on two modules that share their Python interface.
+
+A plan is built from an fp16 graph, strongly typed (precision is the graph's, no flag can change it) and static in every
+shape. It runs on torch's memory and stream, as one CUDA graph.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+
+from dogfast.engines.export import GRAPH_FILE
+from dogfast.engines.table import Engine, Network, Shape
+from dogfast.errors import EnvironmentFault
+
+MODULES = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx"}
+TARGETS = ("sm75", "sm80", "sm86", "sm89", "sm120")
+"""GPUs that TensorRT for RTX builds for without having them."""
+PLAN_FILE = "model.plan"
+PRODUCTS = ("CONVOLUTION", "MATRIX_MULTIPLY", "DECONVOLUTION")
+
+
+def load_module(backend: str) -> ModuleType:
+    """The module of ``backend``; :class:`EnvironmentFault` says how to install it."""
+    try:
+        return importlib.import_module(MODULES[backend])
+    except (ImportError, OSError) as error:
+        extra = {"tensorrt": "gpu", "tensorrt-rtx": "rtx"}[backend]
+        raise EnvironmentFault(
+            f"--backend {backend}: it cannot be loaded ({error}); pip install 'dogfast[{extra}]', or use --backend torch"
+        ) from error
+
+
+def runtime_version(backend: str) -> str:
+    return version(backend)
+
+
+# --- building ---------------------------------------------------------------------------------------------------
+def build_plan(backend: str, graph: Path, network: Network, shapes: tuple[Shape, ...], target: str, plan: Path) -> None:
+    """Write the plan of the graph in the folder ``graph`` for GPUs of ``target`` ("" = the one present) to ``plan``.
+
+    Raises :class:`EnvironmentFault` with TensorRT's own words when it refuses, or when what would be built is not fp16.
+    """
+    trt = load_module(backend)
+    logger = _logger(trt)
+    builder = trt.Builder(logger)
+    typed = getattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)
+    definition = builder.create_network(0 if typed is None else 1 << int(typed))
+    parser = trt.OnnxParser(definition, logger)
+    if not parser.parse_from_file(str(graph / GRAPH_FILE)):
+        raise EnvironmentFault(f"{backend} cannot read {network.name} ({parser.get_error(0).desc()})")
+    for place, shape in enumerate(shapes):
+        definition.get_input(place).shape = shape
+    for fault in _not_half(trt, definition, network):
+        raise EnvironmentFault(f"{backend}: {network.name} would not be fp16: {fault}")
+    built = builder.build_serialized_network(definition, _settings(trt, builder, target))
+    if built is None:
+        raise EnvironmentFault(f"{backend} cannot build {network.name} for {target or 'this GPU'} ({logger.last})")
+    plan.write_bytes(built)
+
+
+def _settings(trt: ModuleType, builder: Any, target: str) -> Any:
+    settings = builder.create_builder_config()
+    settings.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
+    if target:
+        settings.num_compute_capabilities = 1
+        settings.set_compute_capability(getattr(trt.ComputeCapability, target.upper()), 0)
+    return settings
+
+
+def _not_half(trt: ModuleType, definition: Any, network: Network) -> Iterator[str]:
+    """What in the typed network is not in half precision though it should be: ports and matrix products."""
+    wanted = {torch.float16: trt.float16, torch.float32: trt.float32, torch.int64: trt.int64}
+    ends = [definition.get_input(i) for i in range(definition.num_inputs)]
+    ends += [definition.get_output(i) for i in range(definition.num_outputs)]
+    for port, tensor in zip((*network.inputs, *network.outputs), ends, strict=True):
+        if (tensor.name, tensor.dtype) != (port.name, wanted[port.dtype("fp16")]):
+            yield f"{port.name} is {tensor.name} of {tensor.dtype}"
+    kinds = tuple(getattr(trt.LayerType, name) for name in PRODUCTS)
+    layers = map(definition.get_layer, range(definition.num_layers))
+    products = [layer for layer in layers if layer.type in kinds]
+    other = [layer.name for layer in products if layer.get_output(0).dtype != trt.float16]
+    if other or not products:
+        yield f"{len(other)} of {len(products)} matrix products, the first is {(other or ['none'])[0]}"
+
+
+def _logger(trt: ModuleType) -> Any:
+    class Logger(trt.ILogger):
+        """Keeps the last error; TensorRT's notes to its own users stay off our screen."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.last = "it gave no reason"
+
+        def log(self, severity: Any, message: str) -> None:
+            if severity <= trt.ILogger.ERROR:
+                self.last = message.strip()
+
+    return Logger()
+
+
+# --- running ----------------------------------------------------------------------------------------------------
+def open_engine(backend: str, plan: Path, network: Network, shapes: tuple[Shape, ...], device: str) -> Engine:
+    """The engine of a plan that `cache.Cache` has checked. Raises :class:`EnvironmentFault` when it does not load here."""
+    trt = load_module(backend)
+    logger = _logger(trt)
+    with torch.cuda.device(device):
+        loaded = trt.Runtime(logger).deserialize_cuda_engine(plan.read_bytes())
+        context = loaded.create_execution_context() if loaded else None
+    if context is None:
+        raise EnvironmentFault(f"{backend} cannot load {plan} ({logger.last}); `dogfast build-engines` builds it anew")
+    return _Bound(context, loaded, network, shapes, device)
+
+
+class _Bound:
+    """Own buffers, bound once; the launch is recorded as a CUDA graph when it is opened, and replayed at every call."""
+
+    def __init__(self, context: Any, loaded: Any, network: Network, shapes: tuple[Shape, ...], device: str):
+        self._context, self._loaded, self._device = context, loaded, device
+        self._inputs = [
+            torch.zeros(shape, dtype=port.dtype("fp16"), device=device) for port, shape in zip(network.inputs, shapes)
+        ]
+        self._outputs = [
+            torch.empty(tuple(loaded.get_tensor_shape(port.name)), dtype=port.dtype("fp16"), device=device)
+            for port in network.outputs
+        ]
+        for port, tensor in zip((*network.inputs, *network.outputs), (*self._inputs, *self._outputs)):
+            if not context.set_tensor_address(port.name, tensor.data_ptr()):
+                raise EnvironmentFault(f"{network.name}: the plan has no {port.name} of shape {tuple(tensor.shape)}")
+        self._graph = self._recorded()
+
+    def __call__(self, *inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        for own, given in zip(self._inputs, inputs, strict=True):
+            own.copy_(given, non_blocking=True)
+        self._graph.replay()
+        return tuple(tensor.clone() for tensor in self._outputs)
+
+    def _recorded(self) -> torch.cuda.CUDAGraph:
+        """The launch, warmed up on a stream of its own: the first launches allocate, which a graph may not."""
+        stream, graph = torch.cuda.Stream(self._device), torch.cuda.CUDAGraph()
+        stream.wait_stream(torch.cuda.current_stream(self._device))
+        with torch.cuda.stream(stream):
+            for _ in range(2):
+                self._launch(stream)
+        torch.cuda.current_stream(self._device).wait_stream(stream)
+        torch.cuda.synchronize(self._device)
+        with torch.cuda.graph(graph):
+            self._launch(torch.cuda.current_stream(self._device))
+        return graph
+
+    def _launch(self, stream: torch.cuda.Stream) -> None:
+        if not self._context.execute_async_v3(stream.cuda_stream):
+            raise EnvironmentFault("TensorRT could not launch its engine; is the GPU's memory full? lower --rows")

@@ -1,0 +1,244 @@
+"""From a network to a checked engine in the cache: graph, plan, parity; what stands and is trusted is not made again."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from dogfast.diffusion.load import Pipeline
+from dogfast.engines.backends import onnxruntime, openvino, tensorrt
+from dogfast.engines.cache import Cache, Entry, Fields, Untrusted, key_of
+from dogfast.engines.choice import (
+    ONNXRUNTIME,
+    OPENVINO,
+    ORT_TENSORRT,
+    TENSORRT,
+    TENSORRT_RTX,
+    is_installed,
+    precision_of,
+    present_target,
+)
+from dogfast.engines.export import OPSET, export_graph
+from dogfast.engines.parity import MIN_COSINE, NOT_RUN, OK, Parity, measure_parity
+from dogfast.engines.table import GRAPH_OPEN, Engine, Network, Shape
+from dogfast.environment import processor_name
+from dogfast.errors import EnvironmentFault
+from dogfast.events import Events
+
+FORMAT = 1
+"""Raised when a wrapper, an input, or the way a graph is made changes."""
+EXPORTERS = ("torch", "diffusers", "transformers", "onnxscript")
+"""Packages that decide what a graph holds."""
+PLANNED = (TENSORRT, TENSORRT_RTX)
+"""Backends that compile a graph into a file of their own; the others read the graph."""
+RUNTIME_VERSIONS: dict[str, Callable[[], str]] = {
+    OPENVINO: openvino.runtime_version,
+    ONNXRUNTIME: onnxruntime.runtime_version,
+    ORT_TENSORRT: onnxruntime.runtime_version,
+    TENSORRT: partial(tensorrt.runtime_version, TENSORRT),
+    TENSORRT_RTX: partial(tensorrt.runtime_version, TENSORRT_RTX),
+}
+
+
+@dataclass(frozen=True)
+class Platform:
+    """Where engines run. ``target``: GPUs that need not be here; "" = the machine itself."""
+
+    backend: str
+    device: str
+    precision: str
+    target: str = ""
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """Makes the engines of one pipeline for one platform. ``may_build``: else what is missing is an error."""
+
+    pipeline: Pipeline
+    platform: Platform
+    cache: Cache
+    events: Events
+    may_build: bool = True
+
+    def open(self, network: Network, shapes: tuple[Shape, ...]) -> Engine:
+        """The engine of ``network`` at ``shapes``, made where none stands. Raises :class:`EnvironmentFault` if it computes
+        something else than the network, or cannot be had."""
+        entry = self.engine(network, shapes)
+        if not self._is_judged(entry, network, shapes):
+            self._judge(entry, network, shapes)
+        return self._opened(entry.folder, network, shapes)
+
+    def engine(self, network: Network, shapes: tuple[Shape, ...]) -> Entry:
+        """The entry of ``network`` at ``shapes``, found or made."""
+        what = f"{network.name} {_shown(shapes)} for {self.platform.backend} {self.platform.target}".rstrip()
+
+        def make(folder: Path) -> dict[str, Any]:
+            started = time.monotonic()
+            graph = self._graph(network, shapes)
+            if self.platform.backend in PLANNED:
+                target = self._target if self.platform.backend == TENSORRT_RTX else ""
+                tensorrt.build_plan(self.platform.backend, graph.folder, network, shapes, target, folder / tensorrt.PLAN_FILE)
+            facts = {"graph": graph.files, "build_s": round(time.monotonic() - started, 1)}
+            return facts | {"parity": asdict(self._parity(folder, network, shapes))}
+
+        return self._found_or_made(self._engine_fields(network, shapes), what, make)
+
+    def stands(self, network: Network, shapes: tuple[Shape, ...]) -> bool:
+        """Whether the engine is in the cache and trusted."""
+        try:
+            return self.cache.find(self._engine_fields(network, shapes)) is not None
+        except Untrusted:
+            return False
+
+    def files_of(self, network: Network, shapes: tuple[Shape, ...], entry: Entry) -> tuple[Path, dict[str, Any]]:
+        """Folder and files of what runs: the plan, or the graph where the backend reads that."""
+        ran = entry if self.platform.backend in PLANNED else self._graph(network, shapes)
+        return ran.folder, ran.files
+
+    # -- making --
+    def _graph(self, network: Network, shapes: tuple[Shape, ...]) -> Entry:
+        sizes = _sizes(network, shapes)
+        fields = self._graph_fields(network, sizes)
+
+        def make(folder: Path) -> dict[str, Any]:
+            started = time.monotonic()
+            export_graph(self.pipeline, network, sizes, fields["precision"], folder)
+            return {"build_s": round(time.monotonic() - started, 1)}
+
+        return self._found_or_made(fields, f"graph of {network.name} in {fields['precision']}", make)
+
+    def _found_or_made(self, fields: Fields, what: str, make: Callable[[Path], dict[str, Any]]) -> Entry:
+        try:
+            found = self.cache.find(fields)
+        except Untrusted as error:
+            found = None
+            self.events.say(f"warning: {what}: the one in {self.cache.root / key_of(fields)} is not used: {error}")
+        if found:
+            return found
+        if not self.may_build:
+            raise EnvironmentFault(f"--no-build: there is no {what}; run `{self._command()}`, or leave out --no-build")
+        self.events.say(f"making the {what} …")
+        entry = self.cache.build(fields, make, lambda: self.events.say(f"another process makes the {what}; waiting for it"))
+        self.events.say(f"made the {what} in {entry.facts['build_s']} s: {entry.folder}")
+        return entry
+
+    def _parity(self, folder: Path, network: Network, shapes: tuple[Shape, ...]) -> Parity:
+        """What the engine in ``folder`` says to torch's outputs; "not run" when it is for a GPU that is not here."""
+        if not self._is_here:
+            return Parity(NOT_RUN)
+        parity = measure_parity(self.pipeline, network, shapes, self._opened(folder, network, shapes))
+        if parity.verdict != OK:
+            raise EnvironmentFault(
+                f"{network.name}: {self.platform.backend} computes something else than torch (cosine {parity.cosine:.5f}, "
+                f"least allowed {MIN_COSINE}); it is refused: use --backend torch"
+            )
+        return parity
+
+    def _is_judged(self, entry: Entry, network: Network, shapes: tuple[Shape, ...]) -> bool:
+        """Whether the entry's parity was measured, and on the graph that is run."""
+        if entry.facts["parity"]["verdict"] == NOT_RUN:
+            return False
+        return self.platform.backend in PLANNED or entry.facts["graph"] == self._graph(network, shapes).files
+
+    def _judge(self, entry: Entry, network: Network, shapes: tuple[Shape, ...]) -> None:
+        """An engine that was built where it could not run, or from a graph since made anew, before its first use."""
+        facts = entry.facts | {"parity": asdict(self._parity(entry.folder, network, shapes))}
+        if self.platform.backend not in PLANNED:
+            facts["graph"] = self._graph(network, shapes).files
+        self.cache.restate(entry, facts)
+
+    def _opened(self, folder: Path, network: Network, shapes: tuple[Shape, ...]) -> Engine:
+        backend, device = self.platform.backend, self.platform.device
+        precision = precision_of(network, backend, self.platform.precision)
+        if backend in PLANNED:
+            return tensorrt.open_engine(backend, folder / tensorrt.PLAN_FILE, network, shapes, device)
+        graph = self._graph(network, shapes).folder
+        if backend == OPENVINO:
+            return openvino.open_engine(graph, network, shapes, precision)
+        return onnxruntime.open_engine(backend, graph, network, shapes, precision, device)
+
+    # -- what an entry depends on --
+    def _graph_fields(self, network: Network, sizes: dict[str, int]) -> Fields:
+        precision = precision_of(network, self.platform.backend, self.platform.precision)
+        return {
+            "kind": "graph",
+            "format": FORMAT,
+            "network": network.name,
+            "weights": self.pipeline.weights(network.part),
+            "sizes": {axis: size for axis, size in sorted(sizes.items()) if axis not in GRAPH_OPEN},
+            "precision": "fp16" if precision == "fp16" else "fp32",
+            "opset": OPSET,
+            "versions": _exporters(),
+        }
+
+    def _engine_fields(self, network: Network, shapes: tuple[Shape, ...]) -> Fields:
+        backend = self.platform.backend
+        return {
+            "kind": "engine",
+            "format": FORMAT,
+            "network": network.name,
+            "graph": key_of(self._graph_fields(network, _sizes(network, shapes))),
+            "shapes": {port.name: list(shape) for port, shape in zip(network.inputs, shapes)},
+            "precision": precision_of(network, backend, self.platform.precision),
+            "backend": backend,
+            "backend_version": RUNTIME_VERSIONS[backend](),
+            "target": self._target if backend == TENSORRT_RTX else _machine(self.platform.device),
+        }
+
+    @property
+    def _target(self) -> str:
+        return self.platform.target or present_target(self.platform.device)
+
+    @property
+    def _is_here(self) -> bool:
+        platform = self.platform
+        return not platform.target or (
+            platform.device.startswith("cuda") and present_target(platform.device) == platform.target
+        )
+
+    def _command(self) -> str:
+        """What makes the engines that are missing."""
+        target = f" --target {self.platform.target}" if self.platform.target else ""
+        return f"dogfast build-engines --model {self.pipeline.name} --backend {self.platform.backend}{target}"
+
+
+def is_current(fields: Fields) -> bool:
+    """Whether an entry of ``fields`` can still be opened by the packages of today."""
+    if fields.get("format") != FORMAT:
+        return False
+    if fields["kind"] == "graph":
+        return (fields["opset"], fields["versions"]) == (OPSET, _exporters())
+    return not is_installed(fields["backend"]) or fields["backend_version"] == RUNTIME_VERSIONS[fields["backend"]]()
+
+
+def _exporters() -> dict[str, str]:
+    return {package: version(package) for package in EXPORTERS}
+
+
+def _sizes(network: Network, shapes: tuple[Shape, ...]) -> dict[str, int]:
+    return {axis: size for port, shape in zip(network.inputs, shapes) for axis, size in zip(port.axes, shape)}
+
+
+def _shown(shapes: tuple[Shape, ...]) -> str:
+    return ", ".join("x".join(map(str, shape)) for shape in shapes)
+
+
+def _machine(device: str) -> dict[str, Any]:
+    """The processor or GPU at ``device``, as far as engines and their parity depend on it."""
+    if not device.startswith("cuda"):
+        return {"processor": processor_name()}
+    import torch
+
+    found = torch.cuda.get_device_properties(device)
+    return {
+        "gpu": found.name,
+        "capability": f"{found.major}.{found.minor}",
+        "multiprocessors": found.multi_processor_count,
+        "memory": found.total_memory,
+        "cuda": torch.version.cuda,
+    }

@@ -1,0 +1,105 @@
+"""The networks of a pipeline on the backend of choice, as the callables the stages use."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+import torch
+
+from dogfast.config.model import ModelConfig
+from dogfast.diffusion.autoencoder import resize
+from dogfast.diffusion.load import Pipeline
+from dogfast.engines.backends.torch import choose_attention, open_engine
+from dogfast.engines.building import Platform, Workshop
+from dogfast.engines.cache import Cache, default_folder
+from dogfast.engines.choice import TORCH, choose_arithmetic, choose_backend, precision_of
+from dogfast.engines.networks import Networks
+from dogfast.engines.table import ENCODER_ROWS, NETWORKS, SHORT_TOKENS, Engine, Shape, vae_rows
+from dogfast.environment import choose_device
+from dogfast.events import Events
+
+Tensor = torch.Tensor
+Open = Callable[[str, tuple[Shape, ...]], Engine]
+"""(network, shapes of its inputs) to its engine."""
+
+
+def open_networks(pipeline: Pipeline, config: ModelConfig, events: Events) -> Networks:
+    """The networks of ``pipeline`` where and how ``config`` says; each is opened, and made if need be, when first called.
+
+    Every choice is announced with its reason. Raises :class:`EnvironmentFault` or :class:`UsageError` for what cannot be had.
+    """
+    platform = choose_platform(config, events)
+    if platform.backend == TORCH:
+        attention = choose_attention(config.attention, platform.device)
+        events.say(f"attention {attention.value}: {attention.reason}")
+        return networks_on(pipeline, platform, _open_torch(pipeline, platform, attention.value))
+    workshop = Workshop(pipeline, platform, engine_cache(config), events, config.build)
+    return networks_on(pipeline, platform, lambda name, shapes: workshop.open(NETWORKS[name], shapes))
+
+
+def choose_platform(config: ModelConfig, events: Events, target: str = "") -> Platform:
+    """Backend, device and arithmetic of ``config``, announced; ``target`` names GPUs to build for that need not be here."""
+    device = choose_device(config.device)
+    backend = choose_backend(config.backend, device.value, target)
+    precision = choose_arithmetic(config.precision, backend.value, device.value, target)
+    where = f"for {target}" if target else f"on {device.value} ({device.reason})"
+    events.say(f"backend {backend.value} ({backend.reason}) {where}, {precision.value} ({precision.reason})")
+    return Platform(backend.value, device.value, precision.value, target)
+
+
+def engine_cache(config: ModelConfig) -> Cache:
+    return Cache(Path(config.engine_dir) if config.engine_dir else default_folder())
+
+
+def _open_torch(pipeline: Pipeline, platform: Platform, attention: str) -> Open:
+    @cache
+    def opened(name: str) -> Engine:
+        network = NETWORKS[name]
+        precision = precision_of(network, TORCH, platform.precision)
+        return open_engine(pipeline, network, platform.device, precision, attention)
+
+    return lambda name, shapes: opened(name)
+
+
+def networks_on(pipeline: Pipeline, platform: Platform, open_at: Open) -> Networks:
+    """The stages' callables over engines: pixels are prepared, rows filled up to what an engine takes, outputs float32."""
+    open_once, static = cache(open_at), platform.backend != TORCH
+
+    def call(name: str, *inputs: Tensor) -> tuple[Tensor, ...]:
+        engine = open_once(name, tuple(tuple(tensor.shape) for tensor in inputs))
+        return tuple(output.float() for output in engine(*inputs))
+
+    def call_in_rows(name: str, given: Tensor, rows: int) -> tuple[Tensor, ...]:
+        chunks = [call(name, _filled(chunk, rows) if static else chunk) for chunk in given.split(rows)]
+        return tuple(torch.cat(outputs)[: len(given)] for outputs in zip(*chunks))
+
+    def encode_text(ids: Tensor) -> tuple[Tensor, Tensor]:
+        tokens = ids.shape[1]
+        wide = SHORT_TOKENS if tokens <= SHORT_TOKENS <= pipeline.tokens else pipeline.tokens
+        padded = torch.nn.functional.pad(ids, (0, wide - tokens), value=pipeline.end_id) if static else ids
+        states, projected = call_in_rows("text_encoder", padded, ENCODER_ROWS)
+        return states[:, :tokens], projected
+
+    def encode_image(images: Tensor) -> Tensor:
+        pixels = pipeline.pixels
+        unit = resize(images.to(platform.device).float() / 255, pixels.side_px).clamp(0, 1)
+        mean, std = (torch.tensor(value, device=platform.device)[:, None, None] for value in (pixels.mean, pixels.std))
+        return call_in_rows("image_encoder", (unit - mean) / std, ENCODER_ROWS)[0]
+
+    def encode(images: Tensor) -> Tensor:
+        return call_in_rows("vae_encoder", images, vae_rows(images.shape[-1]))[0]
+
+    def denoise(latents: Tensor, timesteps: Tensor, states: Tensor) -> Tensor:
+        return call("unet", latents, timesteps, states)[0]
+
+    def decode(latents: Tensor) -> Tensor:
+        return call("vae_decoder", latents)[0]
+
+    return Networks(encode_text, encode_image, encode, denoise, decode, platform.backend, platform.device, platform.precision)
+
+
+def _filled(tensor: Tensor, rows: int) -> Tensor:
+    """``tensor`` with its last row repeated up to ``rows``."""
+    return torch.cat([tensor, tensor[-1:].expand(rows - len(tensor), *tensor.shape[1:])]) if len(tensor) < rows else tensor

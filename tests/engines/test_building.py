@@ -1,0 +1,263 @@
+"""From network to engine: made once, found again, announced, judged, refused. On an untrained generator and real backends."""
+
+import json
+import os
+from dataclasses import replace
+
+import pytest
+import torch
+
+from dogfast.config.model import ModelConfig
+from dogfast.diffusion.load import Pipeline
+from dogfast.engines import building
+from dogfast.engines.building import Platform, Workshop, is_current
+from dogfast.engines.cache import Cache
+from dogfast.engines.examples import example_inputs
+from dogfast.engines.parity import Parity
+from dogfast.engines.table import NETWORKS, axis_sizes, input_shapes
+from dogfast.engines.wrappers import wrap
+from dogfast.errors import EnvironmentFault
+from dogfast.events import Events
+
+NETWORK = NETWORKS["vae_decoder"]
+OPENVINO = Platform("openvino", "cpu", "fp32")
+ELSEWHERE = Platform("tensorrt-rtx", "cpu", "fp16", "sm86")
+
+pytest.importorskip("openvino", reason="openvino is not installed (extra cpu)")
+
+
+@pytest.fixture(scope="module")
+def pipeline(random_pipeline):
+    return Pipeline(ModelConfig(), str(random_pipeline))
+
+
+@pytest.fixture(scope="module")
+def shapes(pipeline):
+    return input_shapes(NETWORK, axis_sizes(pipeline, 32), 3)
+
+
+@pytest.fixture
+def said():
+    return []
+
+
+@pytest.fixture
+def workshop(pipeline, tmp_path, said):
+    events = Events(lambda event, fields: said.append(fields.get("text", event)))
+    return Workshop(pipeline, OPENVINO, Cache(tmp_path / "engines"), events)
+
+
+def counted(monkeypatch, name):
+    calls, real = [], getattr(building, name)
+    monkeypatch.setattr(building, name, lambda *args: calls.append(args) or real(*args))
+    return calls
+
+
+def test_an_engine_is_made_once_and_found_by_the_next(workshop, shapes, monkeypatch, said):
+    exports, judged = counted(monkeypatch, "export_graph"), counted(monkeypatch, "measure_parity")
+    workshop.open(NETWORK, shapes)
+    assert (len(exports), len(judged)) == (1, 1)
+    assert [text for text in said if "making" in text] and [text for text in said if text.startswith("made the engine")]
+    said.clear()
+    replace(workshop, may_build=False).open(NETWORK, shapes)
+    assert (len(exports), len(judged)) == (1, 1) and said == []
+
+
+def test_other_rows_share_the_graph(workshop, pipeline, shapes, monkeypatch):
+    exports = counted(monkeypatch, "export_graph")
+    one = workshop.engine(NETWORK, shapes)
+    other = workshop.engine(NETWORK, input_shapes(NETWORK, axis_sizes(pipeline, 32), 5))
+    assert len(exports) == 1 and one.folder != other.folder
+    assert one.facts["graph"] == other.facts["graph"]
+
+
+def test_an_engine_computes_the_network(workshop, pipeline, shapes):
+    inputs = example_inputs(pipeline, NETWORK, shapes)
+    expected = wrap(pipeline, NETWORK.name)(*inputs)
+    engine = workshop.open(NETWORK, shapes)
+    (found,) = engine(*inputs)
+    torch.testing.assert_close(found, expected[0], rtol=1e-3, atol=1e-4)
+    kept = found.clone()
+    engine(*(tensor * 0 for tensor in inputs))
+    assert torch.equal(found, kept), "a later call leaves the outputs alone"
+
+
+def test_without_building_what_is_missing_names_the_command(workshop, pipeline, shapes):
+    with pytest.raises(EnvironmentFault) as caught:
+        replace(workshop, may_build=False).open(NETWORK, shapes)
+    command = f"dogfast build-engines --model {pipeline.name} --backend openvino"
+    assert "--no-build: there is no engine vae_decoder" in str(caught.value) and command in str(caught.value)
+    assert not workshop.cache.root.exists()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [dict(precision="bf16"), dict(backend="onnxruntime", precision="fp32"), dict(backend="tensorrt-rtx", target="sm86")],
+)
+def test_the_key_is_of_all_an_engine_depends_on(workshop, shapes, change):
+    other = replace(workshop, platform=replace(OPENVINO, **({"precision": "fp16"} if "target" in change else {}) | change))
+    assert workshop._engine_fields(NETWORK, shapes) != other._engine_fields(NETWORK, shapes)
+
+
+@pytest.mark.parametrize("what", ["weights", "runtime", "exporter", "format", "machine", "opset"])
+def test_another_version_is_another_engine(workshop, shapes, monkeypatch, what):
+    before = workshop._engine_fields(NETWORK, shapes)
+    if what == "weights":
+        monkeypatch.setattr(type(workshop.pipeline), "weights", lambda self, part: "other")
+    elif what == "runtime":
+        monkeypatch.setitem(building.RUNTIME_VERSIONS, "openvino", lambda: "1999.0")
+    elif what == "exporter":
+        monkeypatch.setattr(building, "_exporters", lambda: {"torch": "3.0"})
+    elif what == "machine":
+        monkeypatch.setattr(building, "processor_name", lambda: "another")
+    else:
+        monkeypatch.setattr(building, what.upper(), 99)
+    assert workshop._engine_fields(NETWORK, shapes) != before
+    assert what == "machine" or is_current(before) is (what == "weights")
+
+
+def test_a_touched_graph_is_said_and_made_again(workshop, shapes, said):
+    folder = workshop.files_of(NETWORK, shapes, workshop.engine(NETWORK, shapes))[0]
+    (folder / "model.onnx").write_bytes(b"hostile")
+    said.clear()
+    workshop.open(NETWORK, shapes)
+    assert any("model.onnx is not as it was built" in text for text in said)
+    assert (folder / "model.onnx").read_bytes() != b"hostile"
+
+
+def test_a_touched_graph_is_not_opened_without_building(workshop, shapes):
+    folder = workshop.files_of(NETWORK, shapes, workshop.engine(NETWORK, shapes))[0]
+    (folder / "model.onnx.data").write_bytes(b"")
+    with pytest.raises(EnvironmentFault, match="--no-build: there is no graph of vae_decoder"):
+        replace(workshop, may_build=False).open(NETWORK, shapes)
+
+
+# --- parity -----------------------------------------------------------------------------------------------------
+def test_parity_is_measured_and_written_down(workshop, shapes):
+    entry = workshop.engine(NETWORK, shapes)
+    parity = json.loads((entry.folder / "sidecar.json").read_text())["facts"]["parity"]
+    assert parity["verdict"] == "ok" and 0.99999 < parity["cosine"] <= 1.0001 and 0 <= parity["max_abs"] < 1e-3
+
+
+def test_an_engine_that_computes_something_else_is_refused_and_not_kept(workshop, shapes, monkeypatch):
+    real = building.openvino.open_engine
+
+    def wrong(*args):
+        engine = real(*args)
+        return lambda *inputs: tuple(tensor.flip(0) for tensor in engine(*inputs))
+
+    monkeypatch.setattr(building.openvino, "open_engine", wrong)
+    with pytest.raises(EnvironmentFault, match=r"vae_decoder: openvino computes something else than torch \(cosine"):
+        workshop.open(NETWORK, shapes)
+    assert not workshop.stands(NETWORK, shapes)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_an_engine_that_says_nothing_finite_is_refused(workshop, shapes, monkeypatch, value):
+    real = building.openvino.open_engine
+
+    def broken(*args):
+        engine = real(*args)
+        return lambda *inputs: tuple(torch.full_like(tensor, value) for tensor in engine(*inputs))
+
+    monkeypatch.setattr(building.openvino, "open_engine", broken)
+    with pytest.raises(EnvironmentFault, match="computes something else"):
+        workshop.open(NETWORK, shapes)
+
+
+def test_the_unet_is_judged_at_three_timesteps(pipeline):
+    network = NETWORKS["unet"]
+    seen = []
+
+    def engine(latents, timesteps, states):
+        seen.append(sorted(set(timesteps.tolist())))
+        return wrap(pipeline, "unet")(latents, timesteps, states)
+
+    shapes = input_shapes(network, axis_sizes(pipeline, 32), 5)
+    parity = building.measure_parity(pipeline, network, shapes, engine)
+    assert seen == [[999.0], [500.0], [1.0]]
+    assert parity.verdict == "ok" and parity.max_abs < 1e-4
+
+
+def test_one_bad_row_at_one_timestep_is_enough(pipeline):
+    network = NETWORKS["unet"]
+
+    def engine(latents, timesteps, states):
+        (found,) = wrap(pipeline, "unet")(latents, timesteps, states)
+        if timesteps[0] == 500:
+            found = torch.cat([-found[:1], found[1:]])
+        return (found,)
+
+    parity = building.measure_parity(pipeline, network, input_shapes(network, axis_sizes(pipeline, 32), 3), engine)
+    assert parity.verdict == "refused" and parity.cosine < 0
+
+
+# --- TensorRT for RTX, with no GPU ------------------------------------------------------------------------------
+@pytest.fixture
+def elsewhere(workshop):
+    pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx is not installed (extra rtx)")
+    return replace(workshop, platform=ELSEWHERE)
+
+
+def test_a_plan_for_a_gpu_that_is_not_here_is_not_called_ok(elsewhere, shapes):
+    entry = elsewhere.engine(NETWORK, shapes)
+    assert entry.facts["parity"] == {"verdict": "not run", "cosine": None, "max_abs": None}
+    assert set(entry.files) == {"model.plan"} and entry.fields["target"] == "sm86"
+
+
+def test_two_targets_are_two_plans(elsewhere, shapes):
+    one = elsewhere.engine(NETWORK, shapes)
+    other = replace(elsewhere, platform=replace(ELSEWHERE, target="sm120")).engine(NETWORK, shapes)
+    assert one.folder != other.folder and one.files != other.files
+
+
+def test_a_plan_is_judged_before_its_first_use_where_its_gpu_is(elsewhere, shapes, monkeypatch):
+    elsewhere.engine(NETWORK, shapes)
+    here = replace(elsewhere, platform=replace(ELSEWHERE, device="cuda", target=""))
+    opened = []
+    monkeypatch.setattr(building, "present_target", lambda device: "sm86")
+    monkeypatch.setattr(building, "measure_parity", lambda *args: Parity("ok", 1.0, 0.0))
+    monkeypatch.setattr(building.tensorrt, "open_engine", lambda *args: opened.append(args) or "engine")
+    assert here.open(NETWORK, shapes) == "engine"
+    assert here.engine(NETWORK, shapes).facts["parity"] == {"verdict": "ok", "cosine": 1.0, "max_abs": 0.0}
+    monkeypatch.setattr(building, "measure_parity", lambda *args: pytest.fail("it was judged already"))
+    here.open(NETWORK, shapes)
+
+
+def test_a_plan_that_fails_its_judgement_is_not_opened(elsewhere, shapes, monkeypatch):
+    elsewhere.engine(NETWORK, shapes)
+    here = replace(elsewhere, platform=replace(ELSEWHERE, device="cuda", target=""))
+    monkeypatch.setattr(building, "present_target", lambda device: "sm86")
+    monkeypatch.setattr(building, "measure_parity", lambda *args: Parity("refused", 0.5, 9.0))
+    monkeypatch.setattr(building.tensorrt, "open_engine", lambda *args: "engine")
+    with pytest.raises(EnvironmentFault, match="computes something else"):
+        here.open(NETWORK, shapes)
+    assert here.engine(NETWORK, shapes).facts["parity"]["verdict"] == "not run"
+
+
+def test_an_fp32_graph_is_refused_as_a_plan(elsewhere, pipeline, shapes, tmp_path):
+    from dogfast.engines.backends.tensorrt import build_plan
+    from dogfast.engines.export import export_graph
+
+    export_graph(pipeline, NETWORK, axis_sizes(pipeline, 32), "fp32", tmp_path)
+    with pytest.raises(EnvironmentFault, match="vae_decoder would not be fp16: latents is"):
+        build_plan("tensorrt-rtx", tmp_path, NETWORK, shapes, "sm86", tmp_path / "plan")
+    assert not (tmp_path / "plan").exists()
+
+
+def test_what_tensorrt_cannot_read_is_one_message(elsewhere, shapes, tmp_path):
+    from dogfast.engines.backends.tensorrt import build_plan
+
+    (tmp_path / "model.onnx").write_bytes(b"no graph")
+    with pytest.raises(EnvironmentFault, match="tensorrt-rtx cannot read vae_decoder"):
+        build_plan("tensorrt-rtx", tmp_path, NETWORK, shapes, "sm86", tmp_path / "plan")
+
+
+@pytest.mark.skipif(os.getuid() == 0, reason="root may write anywhere")
+def test_a_read_only_cache_still_opens(workshop, shapes):
+    workshop.engine(NETWORK, shapes)
+    workshop.cache.root.chmod(0o500)
+    try:
+        replace(workshop, may_build=False).open(NETWORK, shapes)
+    finally:
+        workshop.cache.root.chmod(0o700)
