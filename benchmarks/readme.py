@@ -111,6 +111,46 @@ def misnamed_block(result: dict) -> str:
     )
 
 
+def engines_block(result: dict) -> str:
+    """What benchmarks/engines.py measured: every network on every backend of a CPU."""
+    lines = [
+        [
+            f"{network} ({found['tflop_a_row']:.3f} TFLOP)",
+            name,
+            f"{row['seconds_a_row']:.3f} ({row['fastest']:.3f}–{row['slowest']:.3f})",
+            f"{row['tflops']:.2f}",
+            f"{row['share_of_gemm']:.2f}",
+            f"{row['faster_than_diffusers fp32']:.2f}×",
+            f"{row['faster_than_diffusers bf16 channels_last']:.2f}×",
+            f"{row['parity']['cosine']:.5f}" if row["parity"] else "–",
+        ]
+        for network, found in result["networks"].items()
+        for name, row in found["contenders"].items()
+    ]
+    head = ["network", "on", "seconds a row (range)", "TFLOP/s", "of the GEMM rate", "against fp32", "against bf16", "parity"]
+    return (
+        f"{_table(head, lines)}\n\nRandom weights, {result['rows']} rows at {result['side_px']} px, medians of "
+        f"{result['rounds']} interleaved rounds, on {result['hardware']}; parity is the least cosine to torch in fp32."
+    )
+
+
+def gpu_block(result: dict) -> str:
+    """What benchmarks/gpu.py measured: the UNet on a GPU."""
+    lines = [
+        [cell, name, *([row, "–", "–"] if isinstance(row, str) else _rates(row))]
+        for cell, found in result["cells"].items()
+        for name, row in ({"all": found} if isinstance(found, str) else found["contenders"]).items()
+    ]
+    head = ["rows", "on", "milliseconds a row", "TFLOP/s", "of the bf16 GEMM rate"]
+    return (
+        f"{_table(head, lines)}\n\nSD v1.5's UNet with random weights on {result['gpu']}, medians of {result['rounds']} rounds."
+    )
+
+
+def _rates(row: dict) -> list[str]:
+    return [f"{1000 * row['seconds_a_row']:.2f}", f"{row['tflops']:.0f}", f"{row['share_of_gemm']:.2f}"]
+
+
 # --- cells ------------------------------------------------------------------------------------------------------
 def _ordered(table: dict) -> dict[str, dict]:
     return {name: table["rows"][name] for name in table["order"]}
@@ -154,6 +194,8 @@ BLOCKS = {
     "demo-seeds": ("demo-seeds", seeds_block),
     "ingredients": ("demo-seeds", ingredients_block),
     "misnamed-classes": ("misnamed-classes", misnamed_block),
+    "engines": ("engines", engines_block),
+    "gpu": ("gpu", gpu_block),
     "tiny": ("tiny", tiny_block),
 }
 """Block of the README to (result file, what it says)."""

@@ -1,6 +1,7 @@
 """dogfast: diffusion-painted outliers at high throughput, and classifiers that learn from them to refuse the unknown.
 
-The verbs of the command line as functions: each takes a `RunConfig`, the run's folder, and optional event sinks.
+The verbs of the command line as functions: each takes a `RunConfig`, the run's folder (`build_engines` has none), and
+optional event sinks.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ try:
 except PackageNotFoundError:  # imported from a source tree that is not installed
     __version__ = "0"
 
-_VERBS = ("anchors", "generate", "train", "evaluate", "report", "demo")
+_VERBS = ("build_engines", "anchors", "generate", "train", "evaluate", "report", "demo")
 __all__ = ["RunConfig", *_VERBS]
 
 

@@ -166,13 +166,17 @@ def _onnxruntime() -> Finding:
         return Finding(
             "onnxruntime", "fail", "onnxruntime and onnxruntime-gpu", "both write the same folder; one is broken", fix
         )
-    return Finding("onnxruntime", "ok", _providers() if installed else "not installed", f"--backend {ONNXRUNTIME} uses it")
+    if not installed:
+        return Finding("onnxruntime", "ok", "not installed", f"--backend {ONNXRUNTIME} needs it")
+    return Finding("onnxruntime", "ok", installed[0], f"its providers: {_providers()}")
 
 
 def _providers() -> str:
-    """The providers this build of ONNX Runtime has."""
-    import onnxruntime
-
+    """The providers this build of ONNX Runtime says it has; which of them load, a session shows."""
+    try:
+        import onnxruntime
+    except ImportError as error:
+        return f"none, for it cannot be loaded ({error})"
     return ", ".join(name.removesuffix("ExecutionProvider") for name in onnxruntime.get_available_providers())
 
 

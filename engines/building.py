@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -64,6 +64,8 @@ class Workshop:
     cache: Cache
     events: Events
     may_build: bool = True
+    _graphs: dict[str, Entry] = field(default_factory=dict, compare=False)
+    """Graphs this process has checked, by key: gigabytes are hashed once."""
 
     def open(self, network: Network, shapes: tuple[Shape, ...]) -> Engine:
         """The engine of ``network`` at ``shapes``, made where none stands. Raises :class:`EnvironmentFault` if it computes
@@ -71,18 +73,19 @@ class Workshop:
         entry = self.engine(network, shapes)
         if not self._is_judged(entry, network, shapes):
             self._judge(entry, network, shapes)
+        self.pipeline.release(network.part)
         return self._opened(entry.folder, network, shapes)
 
     def engine(self, network: Network, shapes: tuple[Shape, ...]) -> Entry:
         """The entry of ``network`` at ``shapes``, found or made."""
-        what = f"{network.name} {_shown(shapes)} for {self.platform.backend} {self.platform.target}".rstrip()
+        shape = "x".join(map(str, shapes[0]))
+        what = f"engine of {network.name} at {shape} for {self.platform.backend} {self.platform.target}".rstrip()
 
         def make(folder: Path) -> dict[str, Any]:
             started = time.monotonic()
             graph = self._graph(network, shapes)
             if self.platform.backend in PLANNED:
-                target = self._target if self.platform.backend == TENSORRT_RTX else ""
-                tensorrt.build_plan(self.platform.backend, graph.folder, network, shapes, target, folder / tensorrt.PLAN_FILE)
+                self._plan(graph.folder, network, shapes, folder)
             facts = {"graph": graph.files, "build_s": round(time.monotonic() - started, 1)}
             return facts | {"parity": asdict(self._parity(folder, network, shapes))}
 
@@ -101,6 +104,14 @@ class Workshop:
         return ran.folder, ran.files
 
     # -- making --
+    def _plan(self, graph: Path, network: Network, shapes: tuple[Shape, ...], folder: Path) -> None:
+        backend = self.platform.backend
+        target = self._target if backend == TENSORRT_RTX else ""
+        measured = {} if target else {"backend_version": RUNTIME_VERSIONS[backend](), "target": _machine(self.platform.device)}
+        known = self.cache.timings(measured) if measured else b""
+        plan = folder / tensorrt.PLAN_FILE
+        self.cache.keep_timings(measured, tensorrt.build_plan(backend, graph, network, shapes, target, plan, known))
+
     def _graph(self, network: Network, shapes: tuple[Shape, ...]) -> Entry:
         sizes = _sizes(network, shapes)
         fields = self._graph_fields(network, sizes)
@@ -110,7 +121,10 @@ class Workshop:
             export_graph(self.pipeline, network, sizes, fields["precision"], folder)
             return {"build_s": round(time.monotonic() - started, 1)}
 
-        return self._found_or_made(fields, f"graph of {network.name} in {fields['precision']}", make)
+        key = key_of(fields)
+        if key not in self._graphs:
+            self._graphs[key] = self._found_or_made(fields, f"graph of {network.name} in {fields['precision']}", make)
+        return self._graphs[key]
 
     def _found_or_made(self, fields: Fields, what: str, make: Callable[[Path], dict[str, Any]]) -> Entry:
         try:
@@ -123,9 +137,7 @@ class Workshop:
         if not self.may_build:
             raise EnvironmentFault(f"--no-build: there is no {what}; run `{self._command()}`, or leave out --no-build")
         self.events.say(f"making the {what} …")
-        entry = self.cache.build(fields, make, lambda: self.events.say(f"another process makes the {what}; waiting for it"))
-        self.events.say(f"made the {what} in {entry.facts['build_s']} s: {entry.folder}")
-        return entry
+        return self.cache.build(fields, make, lambda: self.events.say(f"another process makes the {what}; waiting for it"))
 
     def _parity(self, folder: Path, network: Network, shapes: tuple[Shape, ...]) -> Parity:
         """What the engine in ``folder`` says to torch's outputs; "not run" when it is for a GPU that is not here."""
@@ -182,7 +194,7 @@ class Workshop:
             "kind": "engine",
             "format": FORMAT,
             "network": network.name,
-            "graph": key_of(self._graph_fields(network, _sizes(network, shapes))),
+            "graph": self._graph_fields(network, _sizes(network, shapes)),
             "shapes": {port.name: list(shape) for port, shape in zip(network.inputs, shapes)},
             "precision": precision_of(network, backend, self.platform.precision),
             "backend": backend,
@@ -213,6 +225,8 @@ def is_current(fields: Fields) -> bool:
         return False
     if fields["kind"] == "graph":
         return (fields["opset"], fields["versions"]) == (OPSET, _exporters())
+    if not is_current(fields["graph"]):
+        return False
     return not is_installed(fields["backend"]) or fields["backend_version"] == RUNTIME_VERSIONS[fields["backend"]]()
 
 
@@ -222,10 +236,6 @@ def _exporters() -> dict[str, str]:
 
 def _sizes(network: Network, shapes: tuple[Shape, ...]) -> dict[str, int]:
     return {axis: size for port, shape in zip(network.inputs, shapes) for axis, size in zip(port.axes, shape)}
-
-
-def _shown(shapes: tuple[Shape, ...]) -> str:
-    return ", ".join("x".join(map(str, shape)) for shape in shapes)
 
 
 def _machine(device: str) -> dict[str, Any]:

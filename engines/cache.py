@@ -12,7 +12,7 @@ import shutil
 import stat
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,10 +20,10 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from dogfast.errors import DataError, EnvironmentFault
-from dogfast.run import digest, file_digest, read_json, sync_folder, to_json
+from dogfast.run import digest, file_digest, publish, read_json, sync_folder, to_json
 
 SIDECAR = "sidecar.json"
-LOCKS = ".locks"
+LOCKS, TIMINGS = ".locks", ".timings"
 PARTIAL = ".part-"
 KEY_LENGTH = 32
 PRIVATE = 0o700
@@ -121,6 +121,23 @@ class Cache:
         except OSError as error:
             raise self._unwritable(error) from error
         return removed, freed
+
+    # -- timings --
+    def timings(self, fields: Fields) -> bytes:
+        """What builders measured for ``fields`` (a GPU and a version), nothing where it is absent or not this user's."""
+        path = self.root / TIMINGS / key_of(fields)
+        try:
+            check_private(self.root)
+            _check_own(path, stat.S_ISREG, "regular file")
+            return path.read_bytes()
+        except (Untrusted, OSError):
+            return b""
+
+    def keep_timings(self, fields: Fields, timings: bytes) -> None:
+        """Keep ``timings`` for later builds; what cannot be kept is measured again."""
+        if timings:
+            with suppress(EnvironmentFault):
+                publish(self.root / TIMINGS / key_of(fields), timings)
 
     # -- building --
     def _made(self, key: str, fields: Fields, make: Callable[[Path], dict[str, Any]]) -> Entry:

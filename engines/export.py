@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Iterator
 from copy import deepcopy
@@ -17,7 +18,7 @@ from dogfast.engines.wrappers import wrap
 from dogfast.errors import EnvironmentFault
 
 OPSET = 20
-"""GroupNorm and GELU are whole operators from 20 (18 is the least that the exporter writes); 23 is too new for some runtimes."""
+"""GELU is one operator from 20 on (18 is the least that the exporter writes); 23 is too new for some runtimes."""
 GRAPH_FILE, WEIGHTS_FILE = "model.onnx", "model.onnx.data"
 EXPORT_ROWS = 2
 """One row would be taken for a constant."""
@@ -33,12 +34,14 @@ ELEMENTS = {
 def export_graph(pipeline: Pipeline, network: Network, sizes: dict[str, int], precision: str, folder: Path) -> None:
     """Write ``network`` in ``precision`` (fp32 or fp16) with the axes ``sizes`` into ``folder`` and check it.
 
-    Rows and tokens stay open. Raises :class:`EnvironmentFault` when the exporter or the check refuses.
+    Rows and tokens stay open. Raises :class:`EnvironmentFault` when the exporter or the check refuses, OSError when the
+    disk does.
     """
     shapes = tuple(tuple(EXPORT_ROWS if axis == "rows" else sizes[axis] for axis in port.axes) for port in network.inputs)
     module = _in_precision(wrap(pipeline, network.name), precision)
     inputs = _cast(example_inputs(pipeline, network, shapes), network, precision)
     try:
+        logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # its advice is for its own users
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             program = torch.onnx.export(
@@ -52,6 +55,8 @@ def export_graph(pipeline: Pipeline, network: Network, sizes: dict[str, int], pr
                 verbose=False,
             )
         program.save(str(folder / GRAPH_FILE), external_data=True)
+    except OSError:
+        raise
     except Exception as error:  # the exporter's errors have no common base
         raise EnvironmentFault(f"{network.name}: torch.onnx.export refused it ({_first_line(error)})") from error
     check_graph(folder, network, precision)

@@ -54,6 +54,13 @@ AUTOENCODER = dict(
     norm_num_groups=4,
     scaling_factor=0.5,
 )
+TINY_DECODER = dict(
+    encoder_block_out_channels=(8, 8, 8),
+    decoder_block_out_channels=(8, 8, 8),
+    num_encoder_blocks=(1, 1, 1),
+    num_decoder_blocks=(1, 1, 1),
+    latent_channels=4,
+)
 SCHEDULER = dict(
     _class_name="PNDMScheduler",
     num_train_timesteps=1000,
@@ -105,7 +112,7 @@ def pipeline_copy(random_pipeline, tmp_path) -> Path:
 
 def _write_pipeline(folder: Path) -> None:
     import torch
-    from diffusers import AutoencoderKL, UNet2DConditionModel
+    from diffusers import AutoencoderKL, AutoencoderTiny, UNet2DConditionModel
     from safetensors.torch import save_file
     from transformers import CLIPTextConfig, CLIPTextModel, CLIPVisionConfig, CLIPVisionModelWithProjection
 
@@ -118,6 +125,7 @@ def _write_pipeline(folder: Path) -> None:
         "image_encoder": CLIPVisionModelWithProjection(CLIPVisionConfig(**VISION)),
         "unet": UNet2DConditionModel(**UNET),
         "vae": AutoencoderKL(**AUTOENCODER),
+        "tiny_decoder": AutoencoderTiny(**TINY_DECODER),
     }
     torch.nn.init.normal_(networks["text_encoder"].embeddings.token_embedding.weight, std=0.3)
     for name, network in networks.items():

@@ -131,6 +131,30 @@ def test_a_machine_without_a_gpu_is_warned(monkeypatch):
     assert (finding.status, finding.found) == ("warn", "cpu") and "GPU" in finding.fix
 
 
+@pytest.mark.parametrize("backend, status", [("openvino", "ok"), ("torch", "warn")])
+def test_a_slower_backend_is_warned(monkeypatch, backend, status):
+    import torch
+
+    from dogfast.engines import choice
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(choice, "is_installed", lambda name: name in ("torch", backend))
+    finding = of("backend", doctor._machine())
+    assert (finding.status, finding.found) == (status, backend) and ("dogfast[cpu]" in finding.fix) == (status == "warn")
+
+
+def test_engines(monkeypatch, tmp_path):
+    place = tmp_path / "engines"
+    monkeypatch.setenv("DOGFAST_ENGINES", str(place))
+    assert doctor._engines().found == "none yet"
+    (place / "entry").mkdir(parents=True)
+    place.chmod(0o755)
+    assert doctor._engines().status == "fail" and f"chmod 700 {place}" in doctor._engines().fix
+    place.chmod(0o700)
+    (place / "entry" / "plan").write_bytes(b"x")
+    assert (doctor._engines().status, doctor._engines().found) == ("ok", "1 entries, 0.0 GiB")
+
+
 @pytest.mark.parametrize("cached, status", [(True, "ok"), (False, "warn")])
 def test_models(monkeypatch, tmp_path, cached, status):
     from dogfast.diffusion import load

@@ -10,6 +10,7 @@ from dogfast.concepts.stage import find_anchors
 from dogfast.config import RunConfig
 from dogfast.events import Events, Sink
 from dogfast.run import Run, default_place, launch, publish
+from dogfast.workflows import build_engines as engines
 from dogfast.workflows import chain
 from dogfast.workflows.demo import demo as run_demo
 
@@ -34,3 +35,11 @@ train = _verb(chain.run_train, "Train or tune a classifier")
 evaluate = _verb(chain.run_evaluate, "Score a classifier")
 report = _verb(chain.run_report, "Write the report")
 demo = _verb(run_demo, "Do the whole job")
+
+
+def build_engines(config: RunConfig, *sinks: Sink, **wanted: Any) -> dict[str, Any]:
+    """Make the engines of ``config.model`` ahead of time; ``wanted`` are fields of `workflows.build_engines.Request`.
+
+    Returns what the command prints as JSON; raises DogfastError.
+    """
+    return engines.build_engines(config.model, engines.Request(config.data.classes, **wanted), Events(*sinks))

@@ -42,10 +42,13 @@ def runtime_version(backend: str) -> str:
 
 
 # --- building ---------------------------------------------------------------------------------------------------
-def build_plan(backend: str, graph: Path, network: Network, shapes: tuple[Shape, ...], target: str, plan: Path) -> None:
+def build_plan(
+    backend: str, graph: Path, network: Network, shapes: tuple[Shape, ...], target: str, plan: Path, timings: bytes = b""
+) -> bytes:
     """Write the plan of the graph in the folder ``graph`` for GPUs of ``target`` ("" = the one present) to ``plan``.
 
-    Raises :class:`EnvironmentFault` with TensorRT's own words when it refuses, or when what would be built is not fp16.
+    ``timings``: what earlier builds on this GPU measured; returns it with what this one added, or nothing where the module
+    keeps none. Raises :class:`EnvironmentFault` with TensorRT's own words when it refuses, or when what would be built is not fp16.
     """
     trt = load_module(backend)
     logger = _logger(trt)
@@ -59,18 +62,23 @@ def build_plan(backend: str, graph: Path, network: Network, shapes: tuple[Shape,
         definition.get_input(place).shape = shape
     for fault in _not_half(trt, definition, network):
         raise EnvironmentFault(f"{backend}: {network.name} would not be fp16: {fault}")
-    built = builder.build_serialized_network(definition, _settings(trt, builder, target))
+    settings = _settings(trt, builder, target, timings)
+    built = builder.build_serialized_network(definition, settings)
     if built is None:
         raise EnvironmentFault(f"{backend} cannot build {network.name} for {target or 'this GPU'} ({logger.last})")
     plan.write_bytes(built)
+    kept = None if target else settings.get_timing_cache()
+    return bytes(kept.serialize()) if kept else b""
 
 
-def _settings(trt: ModuleType, builder: Any, target: str) -> Any:
+def _settings(trt: ModuleType, builder: Any, target: str, timings: bytes) -> Any:
     settings = builder.create_builder_config()
     settings.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
     if target:
         settings.num_compute_capabilities = 1
         settings.set_compute_capability(getattr(trt.ComputeCapability, target.upper()), 0)
+    else:
+        settings.set_timing_cache(settings.create_timing_cache(timings), ignore_mismatch=False)
     return settings
 
 

@@ -11,7 +11,11 @@ from tests.environment import ENVIRONMENT
 
 SHARED = {"--config", "--set", "--dry-run", "--json", "--quiet", "--help"}
 DATA = {"--classes", "--data", "--image-px", "--id-images", "--match-codec"}
-MODEL = {"--model", "--revision", "--clip", "--precision", "--device", "--offline", "--no-offline"}
+MODEL = {
+    "--model", "--revision", "--clip", "--tiny-decoder", "--precision", "--backend", "--attention", "--engine-dir",
+    "--build", "--no-build", "--device", "--offline", "--no-offline",
+}  # fmt: skip
+ENGINES = {"--classes", "--target", "--rows", "--resolution", "--network", "--random-weights", "--prune"}
 CONCEPTS = {
     "--vocabulary", "--exclude-words", "--prompt", "--inversion-steps", "--inversion-batch", "--inversion-lr",
     "--inversion-images", "--top-k", "--eta", "--anchor-quantile", "--margin", "--concepts-seed",
@@ -28,6 +32,7 @@ TRAINING = {
 DETECTION = {"--scores", "--ood", "--ood-images", "--ash-percentile"}
 COMMANDS = {
     "doctor": {"--json", "--help"},
+    "build-engines": SHARED | MODEL | ENGINES,
     "anchors": SHARED | DATA | MODEL | CONCEPTS | {"--output"},
     "generate": SHARED | DATA | MODEL | CONCEPTS | SYNTHESIS | {"--output"},
     "train": SHARED | DATA | MODEL | TRAINING,

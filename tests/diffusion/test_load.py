@@ -291,6 +291,66 @@ def test_the_revision_does_not_depend_on_the_place(random_pipeline, pipeline_cop
     assert pipeline_of(random_pipeline).revision == pipeline_of(pipeline_copy).revision
 
 
+# --- facts without weights --------------------------------------------------------------------------------------
+def test_sizes_are_known_without_reading_weights(pipeline_copy):
+    for path in pipeline_copy.rglob("diffusion_pytorch_model.safetensors"):
+        path.unlink()
+    pipeline = pipeline_of(pipeline_copy)
+    assert (pipeline.native_px, pipeline.downscale, pipeline.latent_channels, pipeline.width) == (32, 4, 4, 32)
+
+
+@pytest.mark.parametrize(
+    "part, key, fact",
+    [
+        ("unet", "sample_size", "native_px"),
+        ("unet", "in_channels", "latent_channels"),
+        ("vae", "block_out_channels", "downscale"),
+    ],
+)
+def test_a_size_that_is_not_told_is_a_fault(pipeline_copy, part, key, fact):
+    path = pipeline_copy / part / "config.json"
+    config = json.loads(path.read_text())
+    del config[key]
+    path.write_text(json.dumps(config))
+    assert f"{part}/config.json" in (message := fault_of(pipeline_copy, fact)) and f"{key} is missing" in message
+
+
+def test_what_is_released_is_loaded_again(random_pipeline):
+    pipeline = pipeline_of(random_pipeline)
+    first = pipeline.unet
+    pipeline.release("unet")
+    pipeline.release("unet")
+    assert pipeline.unet is not first
+    assert all(torch.equal(a, b) for a, b in zip(pipeline.unet.parameters(), first.parameters()))
+
+
+# --- the small decoder ------------------------------------------------------------------------------------------
+def test_a_folder_may_hold_its_small_decoder(random_pipeline):
+    pipeline = pipeline_of(random_pipeline)
+    assert pipeline.has_tiny_decoder and pipeline.tiny_decoder.config.latent_channels == 4
+
+
+def test_a_small_decoder_may_lie_elsewhere(random_pipeline, pipeline_copy, tmp_path):
+    shutil.move(pipeline_copy / "tiny_decoder", tmp_path / "taesd")
+    alone = pipeline_of(pipeline_copy)
+    assert not alone.has_tiny_decoder and "--tiny-decoder" in fault_of(pipeline_copy, "tiny_decoder")
+    given = pipeline_of(pipeline_copy, tiny_decoder=str(tmp_path / "taesd"))
+    assert given.has_tiny_decoder
+    for ours, theirs in zip(given.tiny_decoder.parameters(), pipeline_of(random_pipeline).tiny_decoder.parameters()):
+        assert torch.equal(ours, theirs)
+    assert given.weights("unet") == alone.weights("unet") != given.weights("tiny_decoder")
+
+
+def test_weights_are_told_apart_by_the_part_they_belong_to(random_pipeline, foreign_clip):
+    own, mixed = pipeline_of(random_pipeline), pipeline_of(random_pipeline, clip=str(foreign_clip))
+    assert own.weights("unet") == mixed.weights("unet") == own.revision
+    assert mixed.weights("image_encoder") != own.weights("image_encoder")
+    assert mixed.weights("text_encoder").startswith(own.revision), "its projection is the foreign CLIP's"
+    before = mixed.weights("image_encoder")
+    edit_weights(foreign_clip / "model.safetensors", lambda ws: {n: w + 1 for n, w in ws.items()})
+    assert pipeline_of(random_pipeline, clip=str(foreign_clip)).weights("image_encoder") != before
+
+
 # --- another CLIP -----------------------------------------------------------------------------------------------
 @pytest.fixture
 def foreign_clip(random_pipeline, tmp_path) -> Path:

@@ -288,6 +288,20 @@ def test_other_keys_are_not_waited_for(cache):
     assert cache.find(FIELDS) and cache.find(OTHER)
 
 
+# --- timings ----------------------------------------------------------------------------------------------------
+def test_timings_are_kept_for_the_gpu_they_were_measured_on(cache, entry, tmp_path):
+    cache.keep_timings({"gpu": "a"}, b"measured")
+    assert cache.timings({"gpu": "a"}) == b"measured" and cache.timings({"gpu": "b"}) == b""
+    cache.keep_timings({"gpu": "a"}, b"")
+    assert cache.timings({"gpu": "a"}) == b"measured"
+    (tmp_path / "foreign").write_bytes(b"hostile")
+    path = cache.root / ".timings" / key_of({"gpu": "a"})
+    path.unlink()
+    path.symlink_to(tmp_path / "foreign")
+    assert cache.timings({"gpu": "a"}) == b""
+    assert list(cache.entries()) == [entry.folder]
+
+
 # --- pruning ----------------------------------------------------------------------------------------------------
 def test_pruning_keeps_what_is_current(cache, entry):
     other = cache.build(OTHER, fill, nobody_waits)

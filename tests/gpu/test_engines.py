@@ -18,7 +18,6 @@ from dogfast.events import Events
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device is present")]
 
 ROWS = 4
-NAMES = [name for name in NETWORKS if name != "tiny_decoder"]
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +45,7 @@ def workshop_of(backend, pipeline, cache, precision="fp16"):
 
 
 @pytest.mark.parametrize("backend", ["onnxruntime", "onnxruntime-tensorrt", "tensorrt", "tensorrt-rtx"])
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", NETWORKS)
 def test_engines_answer_as_torch_in_fp32(pipeline, cache, backend, name):
     network, shapes, inputs = wanted(pipeline, name)
     engine = workshop_of(backend, pipeline, cache).open(network, shapes)
