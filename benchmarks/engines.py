@@ -18,7 +18,7 @@ from dogfast.config.model import ModelConfig
 from dogfast.diffusion.random_weights import RandomPipeline
 from dogfast.engines.backends.torch import open_engine
 from dogfast.engines.building import RUNTIME_VERSIONS, Platform, Workshop
-from dogfast.engines.choice import ONNXRUNTIME, OPENVINO, is_installed
+from dogfast.engines.choice import ONNXRUNTIME, OPENVINO, why_not
 from dogfast.engines.examples import example_inputs
 from dogfast.engines.opening import engine_cache
 from dogfast.engines.table import NETWORKS, Network, axis_sizes, input_shapes
@@ -31,7 +31,7 @@ RESULT = Path(__file__).parent / "results" / "engines.json"
 ROWS, SIDE_PX, ROUNDS = 4, 256, 9
 GEMM_SIDES = (1024, 2048, 4096)
 FP32, BF16 = "diffusers fp32", "diffusers bf16 channels_last"
-ENGINES = {f"{OPENVINO} bf16": Platform(OPENVINO, "cpu", "bf16"), f"{ONNXRUNTIME} fp32": Platform(ONNXRUNTIME, "cpu", "fp32")}
+ENGINES = (Platform(OPENVINO, "cpu", "bf16"), Platform(ONNXRUNTIME, "cpu", "fp32"))
 
 
 def main(names: list[str]) -> None:
@@ -40,7 +40,8 @@ def main(names: list[str]) -> None:
     for name in names:
         found[name] = measure(pipeline, NETWORKS[name], events)
         pipeline.release(NETWORKS[name].part)
-        facts = {"rows": ROWS, "side_px": SIDE_PX, "rounds": ROUNDS, "hardware": hardware("bf16"), "versions": _versions()}
+        found[name] |= {"hardware": hardware("bf16"), "versions": _versions()}
+        facts = {"rows": ROWS, "side_px": SIDE_PX, "rounds": ROUNDS}
         publish(RESULT, to_json({"networks": {name: found[name] for name in NETWORKS if name in found}} | facts))
 
 
@@ -52,10 +53,12 @@ def measure(pipeline: RandomPipeline, network: Network, events: Events) -> dict[
     contenders = {FP32: torch.inference_mode()(lambda: module(*inputs))}
     contenders[BF16] = _call(open_engine(pipeline, network, "cpu", "bf16", "sdpa"), inputs)
     parity = {}
-    for name, platform in ENGINES.items():
-        if is_installed(platform.backend):
+    for platform in ENGINES:
+        if not why_not(platform.backend):
             workshop = Workshop(pipeline, platform, engine_cache(ModelConfig()), events)
-            parity[name] = workshop.engine(network, shapes).facts["parity"]
+            entry = workshop.engine(network, shapes)
+            name = f"{platform.backend} {entry.fields['precision']}"
+            parity[name] = entry.facts["parity"]
             contenders[name] = _call(workshop.open(network, shapes), inputs)
     gemms = products(GEMM_SIDES, torch.bfloat16, "cpu")
     seconds = interleaved(contenders | {name: call for name, (call, _) in gemms.items()}, ROUNDS)
@@ -72,7 +75,7 @@ def _call(engine: Callable[..., object], inputs: tuple[torch.Tensor, ...]) -> Co
 
 
 def _versions() -> dict[str, str]:
-    return versions() | {name: RUNTIME_VERSIONS[name]() for name in (OPENVINO, ONNXRUNTIME) if is_installed(name)}
+    return versions() | {name: RUNTIME_VERSIONS[name]() for name in (OPENVINO, ONNXRUNTIME) if not why_not(name)}
 
 
 if __name__ == "__main__":

@@ -127,10 +127,11 @@ def engines_block(result: dict) -> str:
         for network, found in result["networks"].items()
         for name, row in found["contenders"].items()
     ]
+    machines = " and ".join(sorted({found["hardware"] for found in result["networks"].values()}))
     head = ["network", "on", "seconds a row (range)", "TFLOP/s", "of the GEMM rate", "against fp32", "against bf16", "parity"]
     return (
         f"{_table(head, lines)}\n\nRandom weights, {result['rows']} rows at {result['side_px']} px, medians of "
-        f"{result['rounds']} interleaved rounds, on {result['hardware']}; parity is the least cosine to torch in fp32."
+        f"{result['rounds']} interleaved rounds, on {machines}; parity is the least cosine to torch in fp32."
     )
 
 

@@ -32,6 +32,7 @@ def build_engines(invocation: Invocation) -> None:
     """Export the networks to ONNX and build them for a backend, each checked against torch; what stands is kept."""
     import sys
 
+    from dogfast.config.option import require
     from dogfast.events import Events, for_stream
     from dogfast.workflows.build_engines import Request, plan_engines, prune_engines
     from dogfast.workflows.build_engines import build_engines as work
@@ -39,7 +40,8 @@ def build_engines(invocation: Invocation) -> None:
     config, extra = invocation.resolve(RunConfig()).model, invocation.extra
     events = Events() if invocation.quiet else Events(for_stream(sys.stderr))
     if extra["prune"]:
-        result = prune_engines(config, events)
+        require(not invocation.dry_run, "--prune removes what cannot be opened; it does not go with --dry-run")
+        result = prune_engines(config)
         answer(
             invocation, result, f"{result['removed']} removed, {result['bytes_freed']} bytes freed in {result['engine_dir']}"
         )

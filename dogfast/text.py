@@ -1,4 +1,4 @@
-"""What may be written as text."""
+"""What may be written as text, and what is worth reading of it."""
 
 from __future__ import annotations
 
@@ -10,3 +10,8 @@ def is_utf8(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def first_line(error: Exception) -> str:
+    """What an error says first, or its kind where it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from dogfast.diffusion.load import Pipeline
 from dogfast.engines.backends import onnxruntime, openvino, tensorrt
@@ -19,20 +22,21 @@ from dogfast.engines.choice import (
     ORT_TENSORRT,
     TENSORRT,
     TENSORRT_RTX,
-    is_installed,
     precision_of,
     present_target,
+    why_not,
 )
 from dogfast.engines.export import OPSET, export_graph
-from dogfast.engines.parity import MIN_COSINE, NOT_RUN, OK, Parity, measure_parity
+from dogfast.engines.parity import MAX_RELATIVE, NOT_RUN, OK, Parity, measure_parity
 from dogfast.engines.table import GRAPH_OPEN, Engine, Network, Shape
 from dogfast.environment import processor_name
-from dogfast.errors import EnvironmentFault
+from dogfast.errors import DogfastError, EnvironmentFault
 from dogfast.events import Events
+from dogfast.text import first_line
 
 FORMAT = 1
 """Raised when a wrapper, an input, or the way a graph is made changes."""
-EXPORTERS = ("torch", "diffusers", "transformers", "onnxscript")
+EXPORTERS = ("torch", "diffusers", "transformers", "onnx", "onnx-ir", "onnxscript")
 """Packages that decide what a graph holds."""
 PLANNED = (TENSORRT, TENSORRT_RTX)
 """Backends that compile a graph into a file of their own; the others read the graph."""
@@ -64,8 +68,11 @@ class Workshop:
     cache: Cache
     events: Events
     may_build: bool = True
+    command: str = "dogfast build-engines"
+    """What makes the engines that are missing, in words of the command line."""
     _graphs: dict[str, Entry] = field(default_factory=dict, compare=False)
     """Graphs this process has checked, by key: gigabytes are hashed once."""
+    _open: dict[tuple[str, tuple[Shape, ...]], Engine] = field(default_factory=dict, compare=False)
 
     def open(self, network: Network, shapes: tuple[Shape, ...]) -> Engine:
         """The engine of ``network`` at ``shapes``, made where none stands. Raises :class:`EnvironmentFault` if it computes
@@ -73,8 +80,9 @@ class Workshop:
         entry = self.engine(network, shapes)
         if not self._is_judged(entry, network, shapes):
             self._judge(entry, network, shapes)
+        engine = self._opened(entry.folder, network, shapes)
         self.pipeline.release(network.part)
-        return self._opened(entry.folder, network, shapes)
+        return engine
 
     def engine(self, network: Network, shapes: tuple[Shape, ...]) -> Entry:
         """The entry of ``network`` at ``shapes``, found or made."""
@@ -90,6 +98,10 @@ class Workshop:
             return facts | {"parity": asdict(self._parity(folder, network, shapes))}
 
         return self._found_or_made(self._engine_fields(network, shapes), what, make)
+
+    def close(self) -> None:
+        """Let go of the engines that are open, and of the memory they hold."""
+        self._open.clear()
 
     def stands(self, network: Network, shapes: tuple[Shape, ...]) -> bool:
         """Whether the engine is in the cache and trusted."""
@@ -109,8 +121,9 @@ class Workshop:
         target = self._target if backend == TENSORRT_RTX else ""
         measured = {} if target else {"backend_version": RUNTIME_VERSIONS[backend](), "target": _machine(self.platform.device)}
         known = self.cache.timings(measured) if measured else b""
-        plan = folder / tensorrt.PLAN_FILE
-        self.cache.keep_timings(measured, tensorrt.build_plan(backend, graph, network, shapes, target, plan, known))
+        with torch.cuda.device(self.platform.device) if not target else nullcontext():
+            added = tensorrt.build_plan(backend, graph, network, shapes, target, folder / tensorrt.PLAN_FILE, known)
+        self.cache.keep_timings(measured, added)
 
     def _graph(self, network: Network, shapes: tuple[Shape, ...]) -> Entry:
         sizes = _sizes(network, shapes)
@@ -135,7 +148,7 @@ class Workshop:
         if found:
             return found
         if not self.may_build:
-            raise EnvironmentFault(f"--no-build: there is no {what}; run `{self._command()}`, or leave out --no-build")
+            raise EnvironmentFault(f"--no-build: there is no {what}; run `{self.command}`, or leave out --no-build")
         self.events.say(f"making the {what} …")
         return self.cache.build(fields, make, lambda: self.events.say(f"another process makes the {what}; waiting for it"))
 
@@ -147,7 +160,8 @@ class Workshop:
         if parity.verdict != OK:
             raise EnvironmentFault(
                 f"{network.name}: {self.platform.backend} computes something else than torch (cosine {parity.cosine:.5f}, "
-                f"least allowed {MIN_COSINE}); it is refused: use --backend torch"
+                f"relative distance {parity.relative:.5f}; allowed are {network.min_cosine} and {MAX_RELATIVE}); it is refused: "
+                "use --backend torch"
             )
         return parity
 
@@ -162,9 +176,23 @@ class Workshop:
         facts = entry.facts | {"parity": asdict(self._parity(entry.folder, network, shapes))}
         if self.platform.backend not in PLANNED:
             facts["graph"] = self._graph(network, shapes).files
-        self.cache.restate(entry, facts)
+        try:
+            self.cache.restate(entry, facts)
+        except EnvironmentFault as error:
+            self.events.say(f"warning: the parity of {network.name} is ok, and will be measured again next time: {error}")
 
     def _opened(self, folder: Path, network: Network, shapes: tuple[Shape, ...]) -> Engine:
+        """The engine in ``folder``, opened once. Raises :class:`EnvironmentFault` in the runtime's words."""
+        if (network.name, shapes) not in self._open:
+            try:
+                self._open[network.name, shapes] = self._loaded(folder, network, shapes)
+            except DogfastError:
+                raise
+            except Exception as error:  # what runtimes raise has no common base
+                raise EnvironmentFault(f"{self.platform.backend} cannot open {network.name} ({first_line(error)})") from error
+        return self._open[network.name, shapes]
+
+    def _loaded(self, folder: Path, network: Network, shapes: tuple[Shape, ...]) -> Engine:
         backend, device = self.platform.backend, self.platform.device
         precision = precision_of(network, backend, self.platform.precision)
         if backend in PLANNED:
@@ -213,11 +241,6 @@ class Workshop:
             platform.device.startswith("cuda") and present_target(platform.device) == platform.target
         )
 
-    def _command(self) -> str:
-        """What makes the engines that are missing."""
-        target = f" --target {self.platform.target}" if self.platform.target else ""
-        return f"dogfast build-engines --model {self.pipeline.name} --backend {self.platform.backend}{target}"
-
 
 def is_current(fields: Fields) -> bool:
     """Whether an entry of ``fields`` can still be opened by the packages of today."""
@@ -227,7 +250,7 @@ def is_current(fields: Fields) -> bool:
         return (fields["opset"], fields["versions"]) == (OPSET, _exporters())
     if not is_current(fields["graph"]):
         return False
-    return not is_installed(fields["backend"]) or fields["backend_version"] == RUNTIME_VERSIONS[fields["backend"]]()
+    return bool(why_not(fields["backend"])) or fields["backend_version"] == RUNTIME_VERSIONS[fields["backend"]]()
 
 
 def _exporters() -> dict[str, str]:
@@ -242,8 +265,6 @@ def _machine(device: str) -> dict[str, Any]:
     """The processor or GPU at ``device``, as far as engines and their parity depend on it."""
     if not device.startswith("cuda"):
         return {"processor": processor_name()}
-    import torch
-
     found = torch.cuda.get_device_properties(device)
     return {
         "gpu": found.name,

@@ -13,7 +13,7 @@ import stat
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -79,22 +79,26 @@ class Cache:
         Raises :class:`EnvironmentFault` where the cache cannot be written.
         """
         key = key_of(fields)
-        with self._locked(key, wait) as waited:
+        with self._locked(key, wait):
             self._sweep(key)
-            if waited and (found := self._standing(fields)):
+            if found := self._standing(fields):
                 return found
             try:
                 return self._made(key, fields, make)
             except OSError as error:
                 raise self._unwritable(error) from error
 
-    def restate(self, entry: Entry, facts: dict[str, Any]) -> Entry:
-        """``entry`` with other ``facts``; raises :class:`EnvironmentFault` where the cache cannot be written."""
-        try:
-            _write_sidecar(entry.folder, entry.fields, entry.files, facts)
-        except OSError as error:
-            raise self._unwritable(error) from error
-        return replace(entry, facts=facts)
+    def restate(self, entry: Entry, facts: dict[str, Any]) -> None:
+        """Give ``entry`` other ``facts``. Raises :class:`EnvironmentFault` where the cache cannot be written."""
+        key = key_of(entry.fields)
+        with self._locked(key, lambda: None):
+            try:
+                temporary = self.root / f"{PARTIAL}{key}-facts"
+                _write_sidecar(temporary, entry.fields, entry.files, facts)
+                os.replace(temporary, entry.folder / SIDECAR)
+                sync_folder(entry.folder)
+            except OSError as error:
+                raise self._unwritable(error) from error
 
     def entries(self) -> Iterator[Path]:
         """Folders that stand under a key, whatever is in them."""
@@ -114,7 +118,7 @@ class Cache:
             for folder in (*self.entries(), *sorted(self.root.glob(f"{PARTIAL}*"))):
                 key = folder.name.removeprefix(PARTIAL)[:KEY_LENGTH]
                 with self._locked(key, None) as held:
-                    if held is not None and not (folder.name == key and _is_kept(folder, is_current)):
+                    if held and not (folder.name == key and _is_kept(folder, is_current)):
                         freed += _bytes_of(folder)
                         removed += 1
                         _remove(folder)
@@ -136,8 +140,10 @@ class Cache:
     def keep_timings(self, fields: Fields, timings: bytes) -> None:
         """Keep ``timings`` for later builds; what cannot be kept is measured again."""
         if timings:
-            with suppress(EnvironmentFault):
-                publish(self.root / TIMINGS / key_of(fields), timings)
+            path = self.root / TIMINGS / key_of(fields)
+            with suppress(EnvironmentFault, OSError):
+                publish(path, timings)
+                path.chmod(0o600)
 
     # -- building --
     def _made(self, key: str, fields: Fields, make: Callable[[Path], dict[str, Any]]) -> Entry:
@@ -145,7 +151,8 @@ class Cache:
         try:
             facts = make(folder)
             files = {path.name: _described(path) for path in sorted(folder.iterdir())}
-            _write_sidecar(folder, fields, files, facts)
+            _write_sidecar(folder / SIDECAR, fields, files, facts)
+            sync_folder(folder)
             final = self.root / key
             _remove(final)
             os.rename(folder, final)
@@ -167,26 +174,23 @@ class Cache:
             _remove(leftover)
 
     @contextmanager
-    def _locked(self, key: str, wait: Callable[[], None] | None) -> Iterator[bool | None]:
-        """The lock of one key: whether it had to be waited for; None where it is held elsewhere and ``wait`` is None."""
+    def _locked(self, key: str, wait: Callable[[], None] | None) -> Iterator[bool]:
+        """Hold the lock of one key; where ``wait`` is None it is not waited for, and may not be held."""
         try:
             self.root.mkdir(mode=PRIVATE, parents=True, exist_ok=True)
             check_private(self.root)
             (self.root / LOCKS).mkdir(mode=PRIVATE, exist_ok=True)
             lock = FileLock(self.root / LOCKS / f"{key}.lock")
-            waited: bool | None = False
             try:
                 lock.acquire(timeout=0)
             except Timeout:
-                waited = None
                 if wait:
                     wait()
                     lock.acquire()
-                    waited = True
         except OSError as error:
             raise self._unwritable(error) from error
         try:
-            yield waited
+            yield lock.is_locked
         finally:
             lock.release()
 
@@ -215,9 +219,11 @@ def _checked(folder: Path, fields: Fields) -> Entry:
         sidecar = read_json(folder / SIDECAR)
         known, files, facts = sidecar["fields"], sidecar["files"], sidecar["facts"]
         described = {name: (entry["sha256"], entry["bytes"]) for name, entry in files.items()}
-        facts.items()
+        whole = sidecar["seal"] == digest(known, files, facts)
     except (DataError, KeyError, TypeError, AttributeError) as error:
         raise Untrusted(f"its {SIDECAR} is damaged") from error
+    if not whole:
+        raise Untrusted(f"its {SIDECAR} was edited")
     if known != fields:
         differing = sorted(name for name in known.keys() | fields.keys() if known.get(name) != fields.get(name))
         raise Untrusted(f"its {SIDECAR} speaks of another engine ({', '.join(differing)})")
@@ -251,15 +257,14 @@ def _is_kept(folder: Path, is_current: Callable[[Fields], bool]) -> bool:
     return folder.name == key_of(fields) and is_current(fields)
 
 
-def _write_sidecar(folder: Path, fields: Fields, files: dict[str, Any], facts: dict[str, Any]) -> None:
-    temporary = folder / f".{SIDECAR}"
-    with open(temporary, "w", encoding="utf-8") as file:
-        file.write(to_json({"fields": fields, "files": files, "facts": facts}))
+def _write_sidecar(path: Path, fields: Fields, files: dict[str, Any], facts: dict[str, Any]) -> None:
+    """What an entry is, with a digest over all of it: a sidecar is written by us or not believed."""
+    seal = digest(fields, files, facts)
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(to_json({"fields": fields, "files": files, "facts": facts, "seal": seal}))
         file.flush()
         os.fsync(file.fileno())
-    os.chmod(temporary, 0o600)
-    os.replace(temporary, folder / SIDECAR)
-    sync_folder(folder)
+    os.chmod(path, 0o600)
 
 
 def _described(path: Path) -> dict[str, Any]:

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
-from dogfast.engines.backends.tensorrt import MODULES, TARGETS
+from dogfast.engines.backends.tensorrt import MODULES, TARGETS, load_module
 from dogfast.engines.table import Network
 from dogfast.environment import Choice, choose_precision, processor_has_bf16
 from dogfast.errors import EnvironmentFault, UsageError
 
 TORCH, OPENVINO, ONNXRUNTIME, ORT_TENSORRT = "torch", "openvino", "onnxruntime", "onnxruntime-tensorrt"
 TENSORRT, TENSORRT_RTX = "tensorrt", "tensorrt-rtx"
-EXTRAS = {OPENVINO: "cpu", ONNXRUNTIME: "cpu", ORT_TENSORRT: "gpu", TENSORRT: "gpu", TENSORRT_RTX: "rtx"}
-PACKAGES = {ORT_TENSORRT: "onnxruntime", **MODULES}
 CPU_PRECISIONS = {TORCH: ("fp32", "bf16", "fp16"), OPENVINO: ("fp32", "bf16"), ONNXRUNTIME: ("fp32",)}
 GPU_PRECISIONS = {
     TORCH: ("fp32", "bf16", "fp16"),
@@ -21,15 +19,17 @@ GPU_PRECISIONS = {
     TENSORRT: ("fp16",),
     TENSORRT_RTX: ("fp16",),
 }
+EXTRAS = {OPENVINO: "cpu", ONNXRUNTIME: "cpu", ORT_TENSORRT: "gpu", TENSORRT: "gpu", TENSORRT_RTX: "rtx"}
 
 
-def choose_backend(wanted: str, device: str, target: str = "") -> Choice[str]:
+def choose_backend(wanted: str, device: str, target: str = "", precision: str = "auto") -> Choice[str]:
     """The backend of ``--backend`` for ``device``, or for GPUs of ``target`` that need not be here.
 
-    Raises :class:`EnvironmentFault` when it is not installed, :class:`UsageError` when it does not run on the device.
+    `auto` is the fastest that is installed, loads, and computes in ``precision``. Raises :class:`EnvironmentFault` when the
+    one asked for cannot be loaded, :class:`UsageError` when it does not run there.
     """
     if wanted == "auto" and not target:
-        return _fastest(device)
+        return _fastest(device, precision)
     chosen = Choice(wanted, "asked for by --backend") if wanted != "auto" else Choice(TENSORRT_RTX, "it builds for other GPUs")
     if target and chosen.value != TENSORRT_RTX:
         raise UsageError(
@@ -39,28 +39,49 @@ def choose_backend(wanted: str, device: str, target: str = "") -> Choice[str]:
     if chosen.value not in runs:
         elsewhere = f"--target {TARGETS[0]} (or {', '.join(TARGETS[1:])}), or " if wanted == TENSORRT_RTX else ""
         raise UsageError(f"--backend {wanted} does not run on {device}; use {elsewhere}--backend {' or '.join(runs)}")
-    if not is_installed(chosen.value):
-        what = f"--backend {chosen.value} is not installed"
-        raise EnvironmentFault(f"{what}; pip install 'dogfast[{EXTRAS[chosen.value]}]', or use --backend torch")
+    if fault := why_not(chosen.value):
+        extra = "gpu" if device.startswith("cuda") and chosen.value == ONNXRUNTIME else EXTRAS[chosen.value]
+        raise EnvironmentFault(f"--backend {chosen.value}: it {fault}; pip install 'dogfast[{extra}]', or use --backend torch")
+    if chosen.value == TENSORRT_RTX and not target and present_target(device) not in TARGETS:
+        raise UsageError(f"--backend {TENSORRT_RTX} does not run on {present_target(device)}, only on {', '.join(TARGETS)}")
     return chosen
 
 
-def is_installed(backend: str) -> bool:
-    return backend == TORCH or find_spec(PACKAGES.get(backend, backend)) is not None
+def why_not(backend: str) -> str:
+    """Why ``backend`` cannot be used here, "" where it can."""
+    if backend == TORCH:
+        return ""
+    if find_spec(MODULES.get(backend, backend.removesuffix("-tensorrt"))) is None:
+        return "is not installed"
+    try:
+        if backend in MODULES:
+            load_module(backend)
+    except EnvironmentFault as error:
+        return f"does not load ({error})"
+    return ""
 
 
-def _fastest(device: str) -> Choice[str]:
+def _fastest(device: str, precision: str) -> Choice[str]:
+    """The first of `_by_speed` that can be used; the reason says what was passed over."""
+    known = GPU_PRECISIONS if device.startswith("cuda") else CPU_PRECISIONS
+    passed = []
+    for backend, reason in _by_speed(device):
+        fault = why_not(backend)
+        if precision != "auto" and precision not in known[backend]:
+            fault = f"does not compute in {precision}"
+        if not fault:
+            return Choice(backend, "; ".join([reason, *passed]))
+        passed.append(f"{backend} {fault}")
+    raise AssertionError("torch runs everywhere")
+
+
+def _by_speed(device: str) -> list[tuple[str, str]]:
+    """Backends for ``device`` with their merit, the fastest first; what is slower than torch is left out."""
     if device.startswith("cuda"):
-        if is_installed(TENSORRT):
-            return Choice(TENSORRT, "TensorRT is installed")
-        if is_installed(TENSORRT_RTX) and present_target(device) in TARGETS:
-            return Choice(TENSORRT_RTX, f"TensorRT for RTX is installed and this GPU is {present_target(device)}")
-        return Choice(TORCH, "no TensorRT for this GPU is installed; torch.compile")
-    if is_installed(OPENVINO):
-        return Choice(OPENVINO, "the fastest on a CPU")
-    if not processor_has_bf16() and is_installed(ONNXRUNTIME):
-        return Choice(ONNXRUNTIME, "OpenVINO is not installed, and in fp32 it is faster than torch")
-    return Choice(TORCH, "OpenVINO, the fastest on a CPU, is not installed (pip install 'dogfast[cpu]')")
+        rtx = [(TENSORRT_RTX, "it compiles for this GPU")] if present_target(device) in TARGETS else []
+        return [(TENSORRT, "it compiles for this GPU"), *rtx, (TORCH, "torch.compile")]
+    slower = [] if processor_has_bf16() else [(ONNXRUNTIME, "faster than torch in fp32")]
+    return [(OPENVINO, "the fastest on a CPU"), *slower, (TORCH, "it runs everywhere")]
 
 
 def present_target(device: str) -> str:
@@ -83,9 +104,8 @@ def choose_arithmetic(wanted: str, backend: str, device: str, target: str = "") 
 
 
 def precision_of(network: Network, backend: str, precision: str) -> str:
-    """The arithmetic of one network: the towers stay in fp32, and beside fp16 the VAE too, whose activations overflow it.
-
-    With TensorRT all are fp16.
+    """The arithmetic of one network: what must be exact stays in fp32, and beside fp16 the VAE too, whose activations can
+    overflow it. With TensorRT all are fp16; images that are not finite are painted again.
     """
     if backend in (TENSORRT, TENSORRT_RTX, ORT_TENSORRT):
         return precision

@@ -16,6 +16,7 @@ from dogfast.engines.examples import example_inputs
 from dogfast.engines.table import DTYPES, GRAPH_OPEN, Network, Port
 from dogfast.engines.wrappers import wrap
 from dogfast.errors import EnvironmentFault
+from dogfast.text import first_line
 
 OPSET = 20
 """GELU is one operator from 20 on (18 is the least that the exporter writes); 23 is too new for some runtimes."""
@@ -58,7 +59,7 @@ def export_graph(pipeline: Pipeline, network: Network, sizes: dict[str, int], pr
     except OSError:
         raise
     except Exception as error:  # the exporter's errors have no common base
-        raise EnvironmentFault(f"{network.name}: torch.onnx.export refused it ({_first_line(error)})") from error
+        raise EnvironmentFault(f"{network.name}: torch.onnx.export refused it ({first_line(error)})") from error
     check_graph(folder, network, precision)
 
 
@@ -83,7 +84,7 @@ def check_graph(folder: Path, network: Network, precision: str) -> None:
         onnx.checker.check_model(str(path))
         graph = onnx.load(str(path), load_external_data=False)
     except Exception as error:  # onnx and protobuf raise what they like
-        raise EnvironmentFault(f"{path} is no valid ONNX graph ({_first_line(error)})") from error
+        raise EnvironmentFault(f"{path} is no valid ONNX graph ({first_line(error)})") from error
     for fault in (
         *_foreign_parts(graph),
         *_wrong_ports(graph.graph, network, precision),
@@ -122,10 +123,6 @@ def _wrong_arithmetic(graph: onnx.GraphProto, precision: str) -> Iterator[str]:
     types = {value.name: value.type.tensor_type.elem_type for value in (*graph.value_info, *graph.input, *graph.output)}
     types |= {tensor.name: tensor.data_type for tensor in graph.initializer}
     products = [node for node in graph.node if node.op_type in PRODUCTS]
-    wrong = [node.name for node in products if any(types.get(name, wanted) != wanted for name in node.input if name)]
+    wrong = [node.name for node in products if any(types.get(name) != wanted for name in node.input if name)]
     if wrong or not products:
         yield f"{len(wrong)} of {len(products)} matrix products are not in {precision}, the first is {(wrong or ['none'])[0]}"
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

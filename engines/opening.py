@@ -35,18 +35,39 @@ def open_networks(pipeline: Pipeline, config: ModelConfig, events: Events) -> Ne
         attention = choose_attention(config.attention, platform.device)
         events.say(f"attention {attention.value}: {attention.reason}")
         return networks_on(pipeline, platform, _open_torch(pipeline, platform, attention.value))
-    workshop = Workshop(pipeline, platform, engine_cache(config), events, config.build)
+    workshop = workshop_of(pipeline, platform, config, events)
     return networks_on(pipeline, platform, lambda name, shapes: workshop.open(NETWORKS[name], shapes))
 
 
 def choose_platform(config: ModelConfig, events: Events, target: str = "") -> Platform:
     """Backend, device and arithmetic of ``config``, announced; ``target`` names GPUs to build for that need not be here."""
     device = choose_device(config.device)
-    backend = choose_backend(config.backend, device.value, target)
+    backend = choose_backend(config.backend, device.value, target, config.precision)
     precision = choose_arithmetic(config.precision, backend.value, device.value, target)
     where = f"for {target}" if target else f"on {device.value} ({device.reason})"
     events.say(f"backend {backend.value} ({backend.reason}) {where}, {precision.value} ({precision.reason})")
     return Platform(backend.value, device.value, precision.value, target)
+
+
+def workshop_of(pipeline: Pipeline, platform: Platform, config: ModelConfig, events: Events) -> Workshop:
+    return Workshop(pipeline, platform, engine_cache(config), events, config.build, _command(pipeline, platform, config))
+
+
+def _command(pipeline: Pipeline, platform: Platform, config: ModelConfig) -> str:
+    """The command line that makes the engines `open_networks` would look for."""
+    given = {"--model": pipeline.name, "--backend": platform.backend, "--target": platform.target}
+    given |= {"--precision": config.precision, "--clip": config.clip, "--revision": config.revision}
+    given |= {"--device": config.device, "--engine-dir": config.engine_dir}
+    usual = {
+        "--target": "",
+        "--precision": "auto",
+        "--clip": "auto",
+        "--revision": "main",
+        "--device": "auto",
+        "--engine-dir": "",
+    }
+    flags = [f"{flag} {value}" for flag, value in given.items() if value != usual.get(flag)]
+    return " ".join(["dogfast build-engines", *flags, "(and the --rows and --resolution that you give)"])
 
 
 def engine_cache(config: ModelConfig) -> Cache:
@@ -58,14 +79,17 @@ def _open_torch(pipeline: Pipeline, platform: Platform, attention: str) -> Open:
     def opened(name: str) -> Engine:
         network = NETWORKS[name]
         precision = precision_of(network, TORCH, platform.precision)
-        return open_engine(pipeline, network, platform.device, precision, attention)
+        engine = open_engine(pipeline, network, platform.device, precision, attention)
+        pipeline.release(network.part)
+        return engine
 
     return lambda name, shapes: opened(name)
 
 
 def networks_on(pipeline: Pipeline, platform: Platform, open_at: Open) -> Networks:
     """The stages' callables over engines: pixels are prepared, rows filled up to what an engine takes, outputs float32."""
-    open_once, static = cache(open_at), platform.backend != TORCH
+    # Compiled by torch for a GPU, a network is made anew for every shape it meets.
+    open_once, static = cache(open_at), platform.backend != TORCH or platform.device != "cpu"
 
     def call(name: str, *inputs: Tensor) -> tuple[Tensor, ...]:
         engine = open_once(name, tuple(tuple(tensor.shape) for tensor in inputs))

@@ -53,6 +53,8 @@ class Network:
     part: str
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
+    min_cosine: float = 0.999
+    """Least cosine of an engine's outputs to torch's in fp32, a row."""
     exact: bool = False
     """Anchors and pseudo-words hang on small differences of what it says: fp32 wherever a backend has a choice."""
 
@@ -69,6 +71,7 @@ NETWORKS = {
             "text_encoder",
             (Port("ids", ("rows", "tokens"), INT64),),
             (Port("states", _STATES), Port("projected", ("rows", "projected"))),
+            min_cosine=0.9999,
             exact=True,
         ),
         Network(
@@ -76,6 +79,7 @@ NETWORKS = {
             "image_encoder",
             (Port("pixels", ("rows", "rgb", "tower_px", "tower_px")),),
             (Port("projected", ("rows", "projected")),),
+            min_cosine=0.9999,
             exact=True,
         ),
         Network(
@@ -111,7 +115,7 @@ def input_shapes(network: Network, sizes: dict[str, int], rows: int) -> tuple[Sh
 
 
 def engine_shapes(pipeline: Pipeline, network: Network, side_px: int, rows: int) -> list[tuple[Shape, ...]]:
-    """The shapes at which the stages open ``network``, painting ``rows`` images of ``side_px``: 2 ``rows`` where guided."""
+    """The shapes at which stages open ``network`` when they paint ``rows`` images of ``side_px``: 2 ``rows`` where guided."""
     sizes = axis_sizes(pipeline, pipeline.native_px if network.name == "vae_encoder" else side_px)
     if network.name == "text_encoder":
         lengths = sorted({min(SHORT_TOKENS, sizes["tokens"]), sizes["tokens"]})

@@ -138,7 +138,7 @@ def test_a_slower_backend_is_warned(monkeypatch, backend, status):
     from dogfast.engines import choice
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr(choice, "is_installed", lambda name: name in ("torch", backend))
+    monkeypatch.setattr(choice, "why_not", lambda name: "" if name in ("torch", backend) else "is not installed")
     finding = of("backend", doctor._machine())
     assert (finding.status, finding.found) == (status, backend) and ("dogfast[cpu]" in finding.fix) == (status == "warn")
 

@@ -17,6 +17,7 @@ from dogfast.config.model import ModelConfig
 from dogfast.environment import Choice
 from dogfast.errors import EnvironmentFault
 from dogfast.run import digest, file_digest
+from dogfast.text import first_line
 
 os.environ.setdefault("DIFFUSERS_DISABLE_REMOTE_CODE", "1")
 
@@ -60,6 +61,7 @@ class Pipeline:
         self.clip = config.clip if config.clip != "auto" else KNOWN_CLIPS.get(model, self.place)
         known = KNOWN_TINY_DECODERS.get(model, self.place)
         self.small = config.tiny_decoder if config.tiny_decoder != "auto" else known
+        self._foreign_revisions: dict[str, str] = {}
         self._options: dict[str, Any] = {"revision": config.revision, "local_files_only": config.offline}
         if not self.place or (not Path(self.place).is_dir() and self.place.count("/") != 1):
             raise EnvironmentFault(
@@ -223,9 +225,14 @@ class Pipeline:
         try:
             return load(place, subfolder=subfolder, **self._source(place), **options)
         except Exception as error:  # what the libraries raise for damaged files has no common base
-            raise EnvironmentFault(self._unloadable(place, subfolder, _first_line(error))) from error
+            raise EnvironmentFault(self._unloadable(place, subfolder, first_line(error))) from error
 
     def _foreign_revision(self, place: str) -> str:
+        if place not in self._foreign_revisions:
+            self._foreign_revisions[place] = self._revision_of(place)
+        return self._foreign_revisions[place]
+
+    def _revision_of(self, place: str) -> str:
         folder = Path(place)
         if not folder.is_dir():
             return self._file("config.json", "", place).parent.name
@@ -259,14 +266,14 @@ class Pipeline:
         try:
             return Path(hf_hub_download(place, name, subfolder=subfolder or None, **self._source(place)))
         except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
-            raise EnvironmentFault(self._unloadable(place, f"{subfolder}/{name}".lstrip("/"), _first_line(error))) from error
+            raise EnvironmentFault(self._unloadable(place, f"{subfolder}/{name}".lstrip("/"), first_line(error))) from error
 
     def _json(self, name: str, subfolder: str, place: str) -> dict[str, Any]:
         path = self._file(name, subfolder, place)
         try:
             return dict(json.loads(path.read_text()))
         except (OSError, ValueError, TypeError) as error:
-            reason = f"{path} is missing or no JSON object: {_first_line(error)}"
+            reason = f"{path} is missing or no JSON object: {first_line(error)}"
             raise EnvironmentFault(self._unloadable(place, f"{subfolder}/{name}".lstrip("/"), reason)) from error
 
     @torch.inference_mode(False)
@@ -293,10 +300,6 @@ class Pipeline:
 
 def _digest_of(folder: Path, files: list[Path]) -> str:
     return digest([(path.relative_to(folder).as_posix(), file_digest(path)) for path in files])[:16]
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def _quiet_libraries() -> None:

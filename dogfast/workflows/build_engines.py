@@ -8,15 +8,15 @@ from typing import Any
 
 from dogfast.config.model import ModelConfig
 from dogfast.config.option import one_of, require
-from dogfast.diffusion.load import Pipeline, choose_model
+from dogfast.diffusion.load import TINY_DECODER, Pipeline, choose_model
 from dogfast.diffusion.random_weights import RandomPipeline
 from dogfast.engines.backends.tensorrt import TARGETS
 from dogfast.engines.building import Workshop, is_current
 from dogfast.engines.cache import Entry
 from dogfast.engines.choice import TORCH
-from dogfast.engines.opening import choose_platform, engine_cache
+from dogfast.engines.opening import choose_platform, engine_cache, workshop_of
 from dogfast.engines.table import NETWORKS, Network, Shape, engine_shapes
-from dogfast.errors import UsageError
+from dogfast.errors import EnvironmentFault, UsageError
 from dogfast.events import Events
 from dogfast.synthesis.stage import choose_rows
 
@@ -49,6 +49,7 @@ def build_engines(config: ModelConfig, request: Request, events: Events) -> dict
     for workshop in _workshops(config, request, events):
         for network, shapes in _wanted(workshop, request):
             made.append(_told(workshop, network, shapes, workshop.engine(network, shapes)))
+            workshop.close()
             workshop.pipeline.release(network.part)
     return {"engines": made}
 
@@ -64,7 +65,7 @@ def plan_engines(config: ModelConfig, request: Request, events: Events) -> dict[
     return {"dry_run": True, "engines": wanted}
 
 
-def prune_engines(config: ModelConfig, events: Events) -> dict[str, Any]:
+def prune_engines(config: ModelConfig) -> dict[str, Any]:
     """Remove what this installation can open no more: other versions, broken entries, leftovers of killed builds."""
     cache = engine_cache(config)
     removed, freed = cache.prune(is_current)
@@ -79,7 +80,7 @@ def _workshops(config: ModelConfig, request: Request, events: Events) -> Iterato
         if platform.backend == TORCH:
             events.say(NOTHING_TO_BUILD)
         else:
-            yield Workshop(pipeline, platform, engine_cache(config), events)
+            yield workshop_of(pipeline, platform, config, events)
 
 
 def _pipeline(config: ModelConfig, request: Request, events: Events) -> Pipeline:
@@ -101,11 +102,20 @@ def _wanted(workshop: Workshop, request: Request) -> Iterator[tuple[Network, tup
     for network in NETWORKS.values():
         if request.networks and network.name not in request.networks:
             continue
-        if network.part == "tiny_decoder" and not pipeline.has_tiny_decoder:
-            workshop.events.say(f"{network.name} is left out: this model has none (--tiny-decoder names one)")
+        if network.part == TINY_DECODER and (fault := _lacks_tiny_decoder(pipeline)):
+            workshop.events.say(f"{network.name} is left out: {fault}")
             continue
         for shapes in engine_shapes(pipeline, network, side_px, rows):
             yield network, shapes
+
+
+def _lacks_tiny_decoder(pipeline: Pipeline) -> str:
+    """Why the small decoder cannot be had, "" where it can: the other networks do without it."""
+    try:
+        getattr(pipeline, TINY_DECODER)
+    except EnvironmentFault as error:
+        return str(error)
+    return ""
 
 
 def _told(workshop: Workshop, network: Network, shapes: tuple[Shape, ...], entry: Entry) -> dict[str, Any]:

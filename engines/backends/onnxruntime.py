@@ -7,14 +7,13 @@ from pathlib import Path
 
 import torch
 
+from dogfast.engines.backends.host import host_arrays
 from dogfast.engines.export import GRAPH_FILE
 from dogfast.engines.table import Engine, Network, Shape
 from dogfast.environment import processor_count
 from dogfast.errors import EnvironmentFault
 
 CPU, CUDA, TENSORRT = "CPUExecutionProvider", "CUDAExecutionProvider", "TensorrtExecutionProvider"
-PROVIDERS = {"onnxruntime": CUDA, "onnxruntime-tensorrt": TENSORRT}
-"""On a GPU."""
 PACKAGES = ("onnxruntime", "onnxruntime-gpu")
 
 
@@ -31,26 +30,36 @@ def runtime_version() -> str:
 def open_engine(backend: str, graph: Path, network: Network, shapes: tuple[Shape, ...], precision: str, device: str) -> Engine:
     """A session over the graph in the folder ``graph``, its open axes fixed to ``shapes``.
 
-    Raises :class:`EnvironmentFault` when the session runs on another provider than the one of ``backend`` and ``device``:
-    ONNX Runtime falls back without a word.
+    Raises :class:`EnvironmentFault` when the session runs on another provider than the one of ``backend`` and ``device``.
     """
     import onnxruntime
 
-    provider = PROVIDERS[backend] if device.startswith("cuda") else CPU
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = processor_count()
     options.log_severity_level = 3
     sizes = {axis: size for port, shape in zip(network.inputs, shapes) for axis, size in zip(port.axes, shape)}
     for axis, size in sizes.items():
         options.add_free_dimension_override_by_name(axis, size)
-    session = onnxruntime.InferenceSession(str(graph / GRAPH_FILE), options, providers=[*dict.fromkeys((provider, CPU))])
-    if session.get_providers()[0] != provider:
-        raise EnvironmentFault(
-            f"--backend {backend}: {provider} does not load here; install its libraries or use --backend torch"
-        )
-    return (
-        _on_cpu(session, network) if provider == CPU else _on_gpu(session, network, _outputs(session, sizes), precision, device)
-    )
+    providers = _providers(backend, device)
+    # Its own fallback prints on stdout and goes on elsewhere.
+    session = onnxruntime.InferenceSession(str(graph / GRAPH_FILE), options, providers=providers, enable_fallback=0)
+    if session.get_providers()[0] != providers[0][0]:
+        raise EnvironmentFault(f"--backend {backend}: {providers[0][0]} does not load here; install its libraries")
+    if device == "cpu":
+        return _on_cpu(session, network)
+    return _on_gpu(session, network, _outputs(session, sizes), precision, device)
+
+
+def _providers(backend: str, device: str) -> list[tuple[str, dict[str, object]]]:
+    """The provider wanted, then those that run what it does not know.
+
+    TensorRT's compiles anew in every process: plans that it would keep are not hashed by us, so it keeps none.
+    """
+    if device == "cpu":
+        return [(CPU, {})]
+    place = {"device_id": torch.device(device).index or 0}
+    compiling = [(TENSORRT, place | {"trt_fp16_enable": True})] if backend == "onnxruntime-tensorrt" else []
+    return [*compiling, (CUDA, place), (CPU, {})]
 
 
 def _outputs(session, sizes: dict[str, int]) -> list[Shape]:
@@ -60,11 +69,8 @@ def _outputs(session, sizes: dict[str, int]) -> list[Shape]:
 
 def _on_cpu(session, network: Network) -> Engine:
     def engine(*inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        arrays = {
-            port.name: tensor.detach().to("cpu", port.dtype("fp32")).contiguous().numpy()
-            for port, tensor in zip(network.inputs, inputs, strict=True)
-        }
-        return tuple(map(torch.from_numpy, session.run([port.name for port in network.outputs], arrays)))
+        found = session.run([port.name for port in network.outputs], host_arrays(network, inputs))
+        return tuple(map(torch.from_numpy, found))
 
     return engine
 

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import torch
 
+from dogfast.engines.backends.host import host_arrays
 from dogfast.engines.export import GRAPH_FILE
 from dogfast.engines.table import Engine, Network, Shape
 from dogfast.environment import processor_count
+from dogfast.errors import EnvironmentFault
 
 HINTS = {"fp32": "f32", "bf16": "bf16"}
 
@@ -31,15 +33,13 @@ def open_engine(graph: Path, network: Network, shapes: tuple[Shape, ...], precis
         "INFERENCE_NUM_THREADS": processor_count(),
     }
     compiled = openvino.Core().compile_model(model, "CPU", settings)
+    hint = compiled.get_property("INFERENCE_PRECISION_HINT")
+    if hint != openvino.Type(HINTS[precision]):
+        raise EnvironmentFault(f"--backend openvino: {network.name} was compiled for {hint}, not for {precision}")
     request, outputs = compiled.create_infer_request(), [compiled.output(port.name) for port in network.outputs]
 
     def engine(*inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        arrays = [_plain(tensor, port.dtype("fp32")) for tensor, port in zip(inputs, network.inputs, strict=True)]
-        found = request.infer(dict(zip(range(len(arrays)), arrays)), share_inputs=True)
+        found = request.infer(host_arrays(network, inputs), share_inputs=True)
         return tuple(torch.from_numpy(found[output]) for output in outputs)
 
     return engine
-
-
-def _plain(tensor: torch.Tensor, dtype: torch.dtype):
-    return tensor.detach().to("cpu", dtype).contiguous().numpy()

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Iterator
-from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -27,18 +26,15 @@ PRODUCTS = ("CONVOLUTION", "MATRIX_MULTIPLY", "DECONVOLUTION")
 
 
 def load_module(backend: str) -> ModuleType:
-    """The module of ``backend``; :class:`EnvironmentFault` says how to install it."""
+    """The module of ``backend``; :class:`EnvironmentFault` where it does not load."""
     try:
         return importlib.import_module(MODULES[backend])
     except (ImportError, OSError) as error:
-        extra = {"tensorrt": "gpu", "tensorrt-rtx": "rtx"}[backend]
-        raise EnvironmentFault(
-            f"--backend {backend}: it cannot be loaded ({error}); pip install 'dogfast[{extra}]', or use --backend torch"
-        ) from error
+        raise EnvironmentFault(f"{MODULES[backend]}: {error}") from error
 
 
 def runtime_version(backend: str) -> str:
-    return version(backend)
+    return load_module(backend).__version__
 
 
 # --- building ---------------------------------------------------------------------------------------------------
@@ -73,18 +69,18 @@ def build_plan(
 
 def _settings(trt: ModuleType, builder: Any, target: str, timings: bytes) -> Any:
     settings = builder.create_builder_config()
-    settings.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
     if target:
         settings.num_compute_capabilities = 1
         settings.set_compute_capability(getattr(trt.ComputeCapability, target.upper()), 0)
     else:
-        settings.set_timing_cache(settings.create_timing_cache(timings), ignore_mismatch=False)
+        known = settings.create_timing_cache(timings) or settings.create_timing_cache(b"")
+        settings.set_timing_cache(known, ignore_mismatch=False)
     return settings
 
 
 def _not_half(trt: ModuleType, definition: Any, network: Network) -> Iterator[str]:
     """What in the typed network is not in half precision though it should be: ports and matrix products."""
-    wanted = {torch.float16: trt.float16, torch.float32: trt.float32, torch.int64: trt.int64}
+    wanted = _dtypes(trt)
     ends = [definition.get_input(i) for i in range(definition.num_inputs)]
     ends += [definition.get_output(i) for i in range(definition.num_outputs)]
     for port, tensor in zip((*network.inputs, *network.outputs), ends, strict=True):
@@ -119,35 +115,62 @@ def open_engine(backend: str, plan: Path, network: Network, shapes: tuple[Shape,
     trt = load_module(backend)
     logger = _logger(trt)
     with torch.cuda.device(device):
-        loaded = trt.Runtime(logger).deserialize_cuda_engine(plan.read_bytes())
+        runtime = trt.Runtime(logger)
+        loaded = runtime.deserialize_cuda_engine(plan.read_bytes())
         context = loaded.create_execution_context() if loaded else None
-    if context is None:
-        raise EnvironmentFault(f"{backend} cannot load {plan} ({logger.last}); `dogfast build-engines` builds it anew")
-    return _Bound(context, loaded, network, shapes, device)
+        if context is None:
+            raise EnvironmentFault(f"{backend} cannot load {plan} ({logger.last})")
+        for fault in _other_ports(trt, loaded, network, shapes):
+            raise EnvironmentFault(f"{backend}: {plan} is no engine of {network.name}: {fault}")
+        return _Bound(context, (loaded, runtime, logger), network, shapes, device)
+
+
+def _other_ports(trt: ModuleType, loaded: Any, network: Network, shapes: tuple[Shape, ...]) -> Iterator[str]:
+    """What of the engine's inputs and outputs is not as the network's: name, mode, element type, shape."""
+    dtypes = _dtypes(trt)
+    names = [loaded.get_tensor_name(place) for place in range(loaded.num_io_tensors)]
+    wanted = [port.name for port in (*network.inputs, *network.outputs)]
+    if sorted(names) != sorted(wanted):
+        yield f"it has {', '.join(names)}, not {', '.join(wanted)}"
+        return
+    for port in (*network.inputs, *network.outputs):
+        mode = trt.TensorIOMode.INPUT if port in network.inputs else trt.TensorIOMode.OUTPUT
+        if (loaded.get_tensor_mode(port.name), loaded.get_tensor_dtype(port.name)) != (mode, dtypes[port.dtype("fp16")]):
+            yield f"{port.name} is {loaded.get_tensor_mode(port.name)} of {loaded.get_tensor_dtype(port.name)}"
+    for port, shape in zip(network.inputs, shapes):
+        if tuple(loaded.get_tensor_shape(port.name)) != shape:
+            yield f"{port.name} has shape {tuple(loaded.get_tensor_shape(port.name))}, not {shape}"
+
+
+def _dtypes(trt: ModuleType) -> dict[torch.dtype, Any]:
+    return {torch.float16: trt.float16, torch.float32: trt.float32, torch.int64: trt.int64}
 
 
 class _Bound:
-    """Own buffers, bound once; the launch is recorded as a CUDA graph when it is opened, and replayed at every call."""
+    """Own buffers, bound once; the launch is recorded as a CUDA graph when it is opened, and replayed at every call.
 
-    def __init__(self, context: Any, loaded: Any, network: Network, shapes: tuple[Shape, ...], device: str):
-        self._context, self._loaded, self._device = context, loaded, device
+    A recorded graph reads and writes fixed addresses: inputs are copied to them and outputs from them, on the device.
+    """
+
+    def __init__(self, context: Any, owners: tuple[Any, ...], network: Network, shapes: tuple[Shape, ...], device: str):
+        self._context, self._owners, self._device = context, owners, device
         self._inputs = [
             torch.zeros(shape, dtype=port.dtype("fp16"), device=device) for port, shape in zip(network.inputs, shapes)
         ]
         self._outputs = [
-            torch.empty(tuple(loaded.get_tensor_shape(port.name)), dtype=port.dtype("fp16"), device=device)
+            torch.empty(tuple(owners[0].get_tensor_shape(port.name)), dtype=port.dtype("fp16"), device=device)
             for port in network.outputs
         ]
         for port, tensor in zip((*network.inputs, *network.outputs), (*self._inputs, *self._outputs)):
-            if not context.set_tensor_address(port.name, tensor.data_ptr()):
-                raise EnvironmentFault(f"{network.name}: the plan has no {port.name} of shape {tuple(tensor.shape)}")
+            context.set_tensor_address(port.name, tensor.data_ptr())
         self._graph = self._recorded()
 
     def __call__(self, *inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        for own, given in zip(self._inputs, inputs, strict=True):
-            own.copy_(given, non_blocking=True)
-        self._graph.replay()
-        return tuple(tensor.clone() for tensor in self._outputs)
+        with torch.cuda.device(self._device):
+            for own, given in zip(self._inputs, inputs, strict=True):
+                own.copy_(given, non_blocking=True)
+            self._graph.replay()
+            return tuple(tensor.clone() for tensor in self._outputs)
 
     def _recorded(self) -> torch.cuda.CUDAGraph:
         """The launch, warmed up on a stream of its own: the first launches allocate, which a graph may not."""
@@ -158,8 +181,8 @@ class _Bound:
                 self._launch(stream)
         torch.cuda.current_stream(self._device).wait_stream(stream)
         torch.cuda.synchronize(self._device)
-        with torch.cuda.graph(graph):
-            self._launch(torch.cuda.current_stream(self._device))
+        with torch.cuda.graph(graph, stream=stream):
+            self._launch(stream)
         return graph
 
     def _launch(self, stream: torch.cuda.Stream) -> None:

@@ -74,7 +74,7 @@ def test_two_targets_without_a_gpu(plans):
         for target in ("sm86", "sm120")
     }
     for engine in plans["engines"]:
-        assert engine["precision"] == "fp16" and engine["parity"] == {"verdict": "not run", "cosine": None, "max_abs": None}
+        assert engine["precision"] == "fp16" and engine["parity"]["verdict"] == "not run" and engine["parity"]["cosine"] is None
         assert engine["path"].endswith("model.plan") and engine["bytes"] > 100_000
     assert len({engine["sha256"] for engine in plans["engines"]}) == len(plans["engines"])
 
@@ -97,6 +97,12 @@ def test_torch_has_nothing_to_build():
         (("--backend", "tensorrt"), 2, "--backend tensorrt does not run on cpu"),
         (("--backend", "magic"), 2, "--backend 'magic' is unknown"),
         (("--network", "brain"), 2, "--network 'brain' is unknown"),
+        (("--prune", "--dry-run"), 2, "--prune removes what cannot be opened"),
+        (
+            ("--backend", "openvino", "--no-build", "--rows", "3"),
+            3,
+            "run `dogfast build-engines --model tiny --backend openvino",
+        ),
         (("--rows", "-1"), 2, "--rows -1"),
         (("--backend", "openvino", "--resolution", "30"), 2, "--resolution 30 must be a multiple of 4"),
         (("--backend", "onnxruntime", "--precision", "bf16"), 2, "--precision bf16: onnxruntime has fp32 there"),

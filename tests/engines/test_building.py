@@ -11,7 +11,7 @@ import torch
 
 from dogfast.config.model import ModelConfig
 from dogfast.diffusion.load import Pipeline
-from dogfast.engines import building
+from dogfast.engines import building, cache
 from dogfast.engines.building import Platform, Workshop, is_current
 from dogfast.engines.cache import Cache
 from dogfast.engines.examples import example_inputs
@@ -66,7 +66,7 @@ def empty(workshop, tmp_path):
 
 def again(workshop, **changes):
     """The workshop of another process."""
-    return replace(workshop, _graphs={}, **changes)
+    return replace(workshop, _graphs={}, _open={}, **changes)
 
 
 def counted(monkeypatch, name):
@@ -110,8 +110,7 @@ def test_an_engine_computes_the_network(workshop, pipeline, shapes):
 def test_without_building_what_is_missing_names_the_command(empty, pipeline, shapes):
     with pytest.raises(EnvironmentFault) as caught:
         again(empty, may_build=False).open(NETWORK, shapes)
-    command = f"dogfast build-engines --model {pipeline.name} --backend openvino"
-    assert "--no-build: there is no engine of vae_decoder" in str(caught.value) and command in str(caught.value)
+    assert "--no-build: there is no engine of vae_decoder" in str(caught.value) and "dogfast build-engines" in str(caught.value)
     assert not empty.cache.root.exists()
 
 
@@ -217,6 +216,28 @@ def test_one_bad_row_at_one_timestep_is_enough(pipeline):
     assert parity.verdict == "refused" and parity.cosine < 0
 
 
+@pytest.mark.parametrize("factor", [0.9, 1.1, 0.18215])
+def test_a_wrong_scale_is_refused_though_its_cosine_is_perfect(pipeline, shapes, factor):
+    def engine(latents):
+        return tuple(factor * tensor for tensor in wrap(pipeline, NETWORK.name)(latents))
+
+    parity = building.measure_parity(pipeline, NETWORK, shapes, engine)
+    assert parity.verdict == "refused" and parity.cosine > 0.9999
+
+
+@pytest.mark.parametrize("row", range(6))
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_no_row_may_hold_what_is_not_finite(pipeline, row, value):
+    def engine(latents):
+        (found,) = wrap(pipeline, NETWORK.name)(latents)
+        found = found.clone()
+        found[row, 0, 0, 0] = value
+        return (found,)
+
+    shapes = input_shapes(NETWORK, axis_sizes(pipeline, 32), 6)
+    assert building.measure_parity(pipeline, NETWORK, shapes, engine).verdict == "refused"
+
+
 # --- TensorRT for RTX, with no GPU ------------------------------------------------------------------------------
 @pytest.fixture
 def elsewhere(workshop):
@@ -226,7 +247,7 @@ def elsewhere(workshop):
 
 def test_a_plan_for_a_gpu_that_is_not_here_is_not_called_ok(elsewhere, shapes):
     entry = elsewhere.engine(NETWORK, shapes)
-    assert entry.facts["parity"] == {"verdict": "not run", "cosine": None, "max_abs": None}
+    assert entry.facts["parity"] == {"verdict": "not run", "cosine": None, "relative": None, "max_abs": None}
     assert set(entry.files) == {"model.plan"} and entry.fields["target"] == "sm86"
 
 
@@ -241,10 +262,10 @@ def test_a_plan_is_judged_before_its_first_use_where_its_gpu_is(elsewhere, shape
     here = replace(elsewhere, platform=replace(ELSEWHERE, device="cuda", target=""))
     opened = []
     monkeypatch.setattr(building, "present_target", lambda device: "sm86")
-    monkeypatch.setattr(building, "measure_parity", lambda *args: Parity("ok", 1.0, 0.0))
+    monkeypatch.setattr(building, "measure_parity", lambda *args: Parity("ok", 1.0, 0.0, 0.0))
     monkeypatch.setattr(building.tensorrt, "open_engine", lambda *args: opened.append(args) or "engine")
     assert here.open(NETWORK, shapes) == "engine"
-    assert here.engine(NETWORK, shapes).facts["parity"] == {"verdict": "ok", "cosine": 1.0, "max_abs": 0.0}
+    assert here.engine(NETWORK, shapes).facts["parity"]["verdict"] == "ok"
     monkeypatch.setattr(building, "measure_parity", lambda *args: pytest.fail("it was judged already"))
     here.open(NETWORK, shapes)
 
@@ -253,7 +274,7 @@ def test_a_plan_that_fails_its_judgement_is_not_opened(elsewhere, shapes, monkey
     elsewhere.engine(NETWORK, shapes)
     here = replace(elsewhere, platform=replace(ELSEWHERE, device="cuda", target=""))
     monkeypatch.setattr(building, "present_target", lambda device: "sm86")
-    monkeypatch.setattr(building, "measure_parity", lambda *args: Parity("refused", 0.5, 9.0))
+    monkeypatch.setattr(building, "measure_parity", lambda *args: Parity("refused", 0.5, 0.5, 9.0))
     monkeypatch.setattr(building.tensorrt, "open_engine", lambda *args: "engine")
     with pytest.raises(EnvironmentFault, match="computes something else"):
         here.open(NETWORK, shapes)
@@ -276,6 +297,32 @@ def test_what_tensorrt_cannot_read_is_one_message(elsewhere, shapes, tmp_path):
     (tmp_path / "model.onnx").write_bytes(b"no graph")
     with pytest.raises(EnvironmentFault, match="tensorrt-rtx cannot read vae_decoder"):
         build_plan("tensorrt-rtx", tmp_path, NETWORK, shapes, "sm86", tmp_path / "plan")
+
+
+def test_a_verdict_that_cannot_be_kept_is_said_and_the_engine_opens(elsewhere, shapes, monkeypatch, said):
+    elsewhere.engine(NETWORK, shapes)
+    here = replace(elsewhere, platform=replace(ELSEWHERE, device="cuda", target=""))
+
+    def refuse(*args):
+        raise PermissionError(30, "Read-only file system")
+
+    monkeypatch.setattr(building, "present_target", lambda device: "sm86")
+    monkeypatch.setattr(building, "measure_parity", lambda *args: Parity("ok", 1.0, 0.0, 0.0))
+    monkeypatch.setattr(building.tensorrt, "open_engine", lambda *args: "engine")
+    monkeypatch.setattr(cache, "_write_sidecar", refuse)
+    assert here.open(NETWORK, shapes) == "engine"
+    assert any("will be measured again next time" in text and "Read-only file system" in text for text in said)
+
+
+@pytest.mark.parametrize("backend, call", [("openvino", "open_engine"), ("onnxruntime", "open_engine")])
+def test_what_a_runtime_raises_is_one_message(workshop, shapes, monkeypatch, backend, call):
+    def broken(*args):
+        raise RuntimeError("Check failed\nat src/core")
+
+    monkeypatch.setattr(getattr(building, backend), call, broken)
+    broken_workshop = replace(workshop, platform=replace(OPENVINO, backend=backend))
+    with pytest.raises(EnvironmentFault, match=rf"{backend} cannot open vae_decoder \(Check failed\)$"):
+        broken_workshop.open(NETWORK, shapes)
 
 
 @pytest.mark.skipif(os.getuid() == 0, reason="root may write anywhere")

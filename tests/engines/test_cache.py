@@ -67,6 +67,25 @@ def test_only_this_user_can_enter(cache, entry):
 def test_other_facts_can_be_stated(cache, entry):
     cache.restate(entry, {"parity": "ok"})
     assert cache.find(FIELDS).facts == {"parity": "ok"}
+    assert not list(cache.root.glob(".part-*"))
+
+
+def test_facts_are_stated_while_others_read(cache, entry):
+    """A reader meets the former facts or the new ones, never half of them."""
+    done, met = threading.Event(), []
+
+    def read():
+        while not done.is_set():
+            met.append(cache.find(FIELDS).facts["turn"])
+
+    cache.restate(entry, {"turn": -1})
+    reader = threading.Thread(target=read)
+    reader.start()
+    for turn in range(50):
+        cache.restate(entry, {"turn": turn})
+    done.set()
+    reader.join(20)
+    assert met == sorted(met)
 
 
 def test_the_folder_is_named_by_the_variable_or_lies_in_the_cache(monkeypatch, tmp_path):
@@ -132,10 +151,16 @@ def test_a_sidecar_that_says_nothing_is_refused(cache, entry, text):
     assert refusal(cache) == "its sidecar.json is damaged"
 
 
+@pytest.mark.parametrize("part", ["fields", "files", "facts"])
+def test_an_edited_sidecar_is_refused(cache, entry, part):
+    path = entry.folder / "sidecar.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {part: {}}))
+    assert refusal(cache) == "its sidecar.json was edited"
+
+
 def test_paths_in_a_sidecar_lead_nowhere(cache, entry):
-    sidecar = json.loads((entry.folder / "sidecar.json").read_text())
-    sidecar["files"] = {"../../secret": {"sha256": "0", "bytes": 0}}
-    (entry.folder / "sidecar.json").write_text(json.dumps(sidecar))
+    files = {"../../secret": {"sha256": "0", "bytes": 0}}
+    module._write_sidecar(entry.folder / "sidecar.json", FIELDS, files, {})
     assert "not those its sidecar.json lists" in refusal(cache)
 
 
@@ -277,6 +302,35 @@ def test_two_builders_of_one_key_build_once(cache):
     first.join(20)
     other.join(20)
     assert made == ["first"] and len(found) == 2 and found[0] == found[1] == cache.find(FIELDS)
+
+
+def test_who_comes_late_takes_what_the_other_built(cache, entry):
+    """The other finished after this one looked and before it had the lock."""
+    assert cache.build(FIELDS, lambda folder: pytest.fail("it stands already"), nobody_waits) == entry
+
+
+def test_two_processes_of_one_key_build_once(cache):
+    code = textwrap.dedent(
+        """
+        import sys, time
+        from pathlib import Path
+        from dogfast.engines.cache import Cache
+
+        def slow(folder):
+            print("built", flush=True)
+            time.sleep(1)
+            (folder / "model.plan").write_bytes(b"machine code")
+            return {}
+
+        Cache(Path(sys.argv[1])).build({"network": "unet", "rows": 4}, slow, lambda: print("waits", flush=True))
+        """
+    )
+    command = [sys.executable, "-c", code, str(cache.root)]
+    both = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    said = [process.communicate(timeout=60)[0].split() for process in both]
+    assert [process.returncode for process in both] == [0, 0]
+    assert sorted(word for words in said for word in words if word == "built") == ["built"]
+    assert cache.find(FIELDS)
 
 
 def test_other_keys_are_not_waited_for(cache):

@@ -13,7 +13,8 @@ def installed(monkeypatch):
     """Let only these backends be installed; the processor has bf16 unless told otherwise."""
 
     def only(*backends, bf16=True, gpu="sm90"):
-        monkeypatch.setattr(choice, "is_installed", lambda backend: backend == "torch" or backend in backends)
+        fault = lambda backend: "" if backend == "torch" or backend in backends else "is not installed"  # noqa: E731
+        monkeypatch.setattr(choice, "why_not", fault)
         monkeypatch.setattr(choice, "processor_has_bf16", lambda: bf16)
         monkeypatch.setattr(choice, "present_target", lambda device: gpu)
 
@@ -37,6 +38,37 @@ def test_the_fastest_that_is_here(installed, device, backends, bf16, gpu, expect
     installed(*backends, bf16=bf16, gpu=gpu)
     found = choose_backend("auto", device)
     assert found.value == expected and found.reason
+
+
+def test_what_is_faster_and_passed_over_is_said(installed):
+    installed(gpu="sm86")
+    assert choose_backend("auto", "cuda").reason == ("torch.compile; tensorrt is not installed; tensorrt-rtx is not installed")
+
+
+@pytest.mark.parametrize("device, precision", [("cpu", "fp16"), ("cuda", "fp32"), ("cuda", "bf16")])
+def test_an_arithmetic_asked_for_decides_too(installed, device, precision):
+    installed("openvino", "tensorrt", "tensorrt-rtx", gpu="sm86")
+    found = choose_backend("auto", device, precision=precision)
+    assert found.value == "torch" and f"does not compute in {precision}" in found.reason
+
+
+def test_a_tensorrt_that_does_not_load_is_passed_over_and_said(monkeypatch):
+    def broken(name):
+        raise OSError("libnvinfer.so.11: cannot open shared object file")
+
+    monkeypatch.setattr(choice, "find_spec", lambda name: name)
+    monkeypatch.setattr("dogfast.engines.backends.tensorrt.importlib.import_module", broken)
+    monkeypatch.setattr(choice, "present_target", lambda device: "sm90")
+    found = choose_backend("auto", "cuda")
+    assert found.value == "torch" and "tensorrt does not load (tensorrt: libnvinfer.so.11" in found.reason
+    with pytest.raises(EnvironmentFault, match="--backend tensorrt: it does not load"):
+        choose_backend("tensorrt", "cuda")
+
+
+def test_rtx_is_refused_on_other_gpus(installed):
+    installed("tensorrt-rtx", gpu="sm90")
+    with pytest.raises(UsageError, match="--backend tensorrt-rtx does not run on sm90, only on sm75"):
+        choose_backend("tensorrt-rtx", "cuda")
 
 
 def test_a_target_needs_the_one_that_builds_for_it(installed):

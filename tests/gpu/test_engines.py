@@ -6,9 +6,10 @@ from torch.nn import functional as F
 
 from dogfast.config.model import ModelConfig
 from dogfast.diffusion.load import Pipeline
+from dogfast.engines.backends.tensorrt import TARGETS
 from dogfast.engines.building import Platform, Workshop
 from dogfast.engines.cache import Cache
-from dogfast.engines.choice import is_installed, present_target
+from dogfast.engines.choice import present_target, why_not
 from dogfast.engines.examples import example_inputs
 from dogfast.engines.opening import open_networks
 from dogfast.engines.table import NETWORKS, axis_sizes, input_shapes
@@ -36,10 +37,20 @@ def wanted(pipeline, name):
     return network, shapes, example_inputs(pipeline, network, shapes)
 
 
+def _lacks_provider(backend):
+    """Why this build of ONNX Runtime does not serve ``backend``: the one for CPUs is installed with the tests."""
+    wanted = {"onnxruntime": "CUDAExecutionProvider", "onnxruntime-tensorrt": "TensorrtExecutionProvider"}.get(backend)
+    if wanted is None:
+        return ""
+    import onnxruntime
+
+    return "" if wanted in onnxruntime.get_available_providers() else f"is installed without {wanted}"
+
+
 def workshop_of(backend, pipeline, cache, precision="fp16"):
-    if not is_installed(backend):
-        pytest.skip(f"{backend} is not installed")
-    if backend == "tensorrt-rtx" and present_target("cuda") not in ("sm75", "sm80", "sm86", "sm89", "sm120"):
+    if fault := why_not(backend) or _lacks_provider(backend):
+        pytest.skip(f"{backend} {fault}")
+    if backend == "tensorrt-rtx" and present_target("cuda") not in TARGETS:
         pytest.skip(f"TensorRT for RTX does not build for {present_target('cuda')}")
     return Workshop(pipeline, Platform(backend, "cuda", precision), cache, Events())
 
