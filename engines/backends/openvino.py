@@ -34,7 +34,7 @@ def open_engine(graph: Path, network: Network, shapes: tuple[Shape, ...], precis
     }
     compiled = openvino.Core().compile_model(model, "CPU", settings)
     hint = compiled.get_property("INFERENCE_PRECISION_HINT")
-    if hint != openvino.Type(HINTS[precision]):
+    if hint != getattr(openvino.Type, HINTS[precision]):
         raise EnvironmentFault(f"--backend openvino: {network.name} was compiled for {hint}, not for {precision}")
     request, outputs = compiled.create_infer_request(), [compiled.output(port.name) for port in network.outputs]
 
