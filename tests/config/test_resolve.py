@@ -18,7 +18,10 @@ from dogfast.errors import UsageError
 OTHER = RunConfig().with_values(
     {
         "data": {"classes": 'a "b"\\c\n\t\x7f日本', "data": ["a=b", "c=d=e"], "image_px": 64, "id_images": 0, "match_codec": "none"},
-        "model": {"model": "x/y", "revision": "r", "clip": "z", "precision": "bf16", "device": "cpu", "offline": True},
+        "model": {
+            "model": "x/y", "revision": "r", "clip": "z", "tiny_decoder": "t", "precision": "bf16", "backend": "openvino", "attention": "sdpa",
+            "engine_dir": "e", "build": False, "device": "cpu", "offline": True,
+        },
         "concepts": {
             "vocabulary": "shapes", "exclude_words": ["one", "två"], "prompt": "{}!", "inversion_steps": 1, "inversion_batch": 2,
             "inversion_lr": 1e-7, "inversion_images": 3, "top_k": 4, "eta": 0.5, "anchor_quantile": 1, "margin": -0.5, "concepts_seed": 5,
