@@ -38,7 +38,7 @@ def tiny():
 
 @pytest.fixture(scope="module")
 def plans():
-    """Networks of the embedded generator for two GPUs that are not here; all of them at true size are test_sd15's."""
+    """Networks of the embedded generator for two GPUs that are not here."""
     pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx is not installed (extra rtx)")
     words = [word for name in PLANNED for word in ("--network", name)]
     return answer(
