@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from dogfast.engines.cache import CACHE_VARIABLE, Cache, check_private, default_folder
+from dogfast.engines.cache import CACHE_VARIABLE, Cache, bytes_of, check_private, default_folder
 from dogfast.engines.choice import ONNXRUNTIME, OPENVINO, choose_arithmetic, choose_backend
 from dogfast.environment import choose_device, processor_count, processor_name
 from dogfast.errors import EnvironmentFault
@@ -89,7 +89,7 @@ def _engines() -> Finding:
     except EnvironmentFault as error:
         return Finding("engines", "fail", str(folder), str(error), f"chmod 700 {folder}, or set ${CACHE_VARIABLE}")
     entries = list(Cache(folder).entries())
-    size = sum(path.stat().st_size for entry in entries for path in entry.rglob("*") if path.is_file())
+    size = sum(map(bytes_of, entries))
     return Finding("engines", "ok", f"{len(entries)} entries, {size / 2**30:.1f} GiB", f"in {folder}")
 
 

@@ -28,7 +28,7 @@ from dogfast.engines.choice import (
 )
 from dogfast.engines.export import OPSET, export_graph
 from dogfast.engines.parity import MAX_RELATIVE, NOT_RUN, OK, Parity, measure_parity
-from dogfast.engines.table import GRAPH_OPEN, Engine, Network, Shape
+from dogfast.engines.table import GRAPH_OPEN, Engine, Network, Shape, sizes_of
 from dogfast.environment import processor_name
 from dogfast.errors import DogfastError, EnvironmentFault
 from dogfast.events import Events
@@ -126,7 +126,7 @@ class Workshop:
         self.cache.keep_timings(measured, added)
 
     def _graph(self, network: Network, shapes: tuple[Shape, ...]) -> Entry:
-        sizes = _sizes(network, shapes)
+        sizes = sizes_of(network, shapes)
         fields = self._graph_fields(network, sizes)
 
         def make(folder: Path) -> dict[str, Any]:
@@ -222,7 +222,7 @@ class Workshop:
             "kind": "engine",
             "format": FORMAT,
             "network": network.name,
-            "graph": self._graph_fields(network, _sizes(network, shapes)),
+            "graph": self._graph_fields(network, sizes_of(network, shapes)),
             "shapes": {port.name: list(shape) for port, shape in zip(network.inputs, shapes)},
             "precision": precision_of(network, backend, self.platform.precision),
             "backend": backend,
@@ -255,10 +255,6 @@ def is_current(fields: Fields) -> bool:
 
 def _exporters() -> dict[str, str]:
     return {package: version(package) for package in EXPORTERS}
-
-
-def _sizes(network: Network, shapes: tuple[Shape, ...]) -> dict[str, int]:
-    return {axis: size for port, shape in zip(network.inputs, shapes) for axis, size in zip(port.axes, shape)}
 
 
 def _machine(device: str) -> dict[str, Any]:

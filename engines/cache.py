@@ -119,7 +119,7 @@ class Cache:
                 key = folder.name.removeprefix(PARTIAL)[:KEY_LENGTH]
                 with self._locked(key, None) as held:
                     if held and not (folder.name == key and _is_kept(folder, is_current)):
-                        freed += _bytes_of(folder)
+                        freed += bytes_of(folder)
                         removed += 1
                         _remove(folder)
         except OSError as error:
@@ -276,7 +276,7 @@ def _described(path: Path) -> dict[str, Any]:
     return {"sha256": found, "bytes": path.stat().st_size}
 
 
-def _bytes_of(path: Path) -> int:
+def bytes_of(path: Path) -> int:
     """Bytes of regular files at or below ``path``; links count for nothing."""
     below = path.rglob("*") if path.is_dir() and not path.is_symlink() else ()
     return sum(file.lstat().st_size for file in (path, *below) if stat.S_ISREG(file.lstat().st_mode))

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
+from dogfast.config.model import BACKENDS
 from dogfast.engines.backends.tensorrt import MODULES, TARGETS, load_module
 from dogfast.engines.table import Network
 from dogfast.environment import Choice, choose_precision, processor_has_bf16
 from dogfast.errors import EnvironmentFault, UsageError
 
-TORCH, OPENVINO, ONNXRUNTIME, ORT_TENSORRT = "torch", "openvino", "onnxruntime", "onnxruntime-tensorrt"
-TENSORRT, TENSORRT_RTX = "tensorrt", "tensorrt-rtx"
+TORCH, OPENVINO, ONNXRUNTIME, ORT_TENSORRT, TENSORRT, TENSORRT_RTX = BACKENDS
 CPU_PRECISIONS = {TORCH: ("fp32", "bf16", "fp16"), OPENVINO: ("fp32", "bf16"), ONNXRUNTIME: ("fp32",)}
 GPU_PRECISIONS = {
     TORCH: ("fp32", "bf16", "fp16"),

@@ -127,6 +127,11 @@ def engine_shapes(pipeline: Pipeline, network: Network, side_px: int, rows: int)
     return [input_shapes(network, sizes, each) for each in ((rows, 2 * rows) if network.name == "unet" else (rows,))]
 
 
+def sizes_of(network: Network, shapes: tuple[Shape, ...]) -> dict[str, int]:
+    """Size of every axis of inputs of these ``shapes``, rows included."""
+    return {axis: size for port, shape in zip(network.inputs, shapes) for axis, size in zip(port.axes, shape)}
+
+
 def vae_rows(side_px: int) -> int:
     """Rows of the VAE encoder's engine for images of ``side_px``."""
     return max(1, min(ENCODER_ROWS, PIXELS_AT_ONCE // side_px**2))

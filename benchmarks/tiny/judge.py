@@ -85,7 +85,7 @@ def paint_samples(pipeline: Pipeline, networks: Networks) -> tuple[torch.Tensor,
     """`PER_WORD` samples of every word as `generate --classes shapes` paints them, uint8 (n, 3, H, W), and the seconds they took."""
     config = preset("shapes")
     texts = [PROMPT.format(word) for word in WORDS]
-    side = side_in_latents(config, pipeline)
+    side = side_in_latents(config.synthesis.resolution, pipeline)
     brush = brush_for(pipeline, networks, resolve_recipe(config.synthesis), texts, side, shapes.SIZE_PX, 128)
     conditions = [row for row in range(len(WORDS)) for _ in range(PER_WORD)]
     started = time.monotonic()

@@ -65,7 +65,7 @@ def generate(config: RunConfig, run: Run, events: Events) -> dict[str, object]:
     conditions = read_conditions(run.conditions, source)
     recipe = resolve_recipe(config.synthesis)
     pipeline = Pipeline(config.model, choose_model(config.model.model, config.data.classes).value)
-    side_in_latents(config, pipeline)
+    side_in_latents(config.synthesis.resolution, pipeline)
     painted = has_shards(folder)
     run.claim(f"synthesis/{source}", synthesis_identity(config, recipe, pipeline, conditions), has_results=painted)
     if not painted:
@@ -125,9 +125,9 @@ def model_name(pipeline: Pipeline) -> str:
     return Path(pipeline.place).resolve().name if Path(pipeline.place).is_dir() else pipeline.name
 
 
-def side_in_latents(config: RunConfig, pipeline: Pipeline) -> int:
+def side_in_latents(wanted: int | None, pipeline: Pipeline) -> int:
     """Side of the latents that are painted; :class:`UsageError` for a --resolution the decoder cannot give."""
-    wanted, unit = config.synthesis.resolution, pipeline.downscale
+    unit = pipeline.downscale
     require(wanted is None or wanted % unit == 0, f"--resolution {wanted} must be a multiple of {unit}, this model's unit")
     return (wanted or pipeline.native_px) // unit
 
@@ -178,7 +178,7 @@ def _committed(future: Future, events: Events) -> dict[str, Any]:
 def _open_brush(job: Job, events: Events) -> Brush:
     config, pipeline = job.config, job.pipeline
     networks = open_networks(pipeline, config.model, events)
-    side = side_in_latents(config, pipeline)
+    side = side_in_latents(config.synthesis.resolution, pipeline)
     rows = choose_rows(config.synthesis.rows, networks.device, side * side)
     events.say(f"{rows.value} rows: {rows.reason}")
     texts = [condition["text"][0][0] for condition in job.conditions]

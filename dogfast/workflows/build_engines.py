@@ -18,7 +18,7 @@ from dogfast.engines.opening import choose_platform, engine_cache, workshop_of
 from dogfast.engines.table import NETWORKS, Network, Shape, engine_shapes
 from dogfast.errors import EnvironmentFault, UsageError
 from dogfast.events import Events
-from dogfast.synthesis.stage import choose_rows
+from dogfast.synthesis.stage import choose_rows, side_in_latents
 
 NOTHING_TO_BUILD = "the torch backend runs the networks as they are; there is nothing to build"
 
@@ -96,16 +96,15 @@ def _pipeline(config: ModelConfig, request: Request, events: Events) -> Pipeline
 
 def _wanted(workshop: Workshop, request: Request) -> Iterator[tuple[Network, tuple[Shape, ...]]]:
     pipeline, platform = workshop.pipeline, workshop.platform
-    side_px, unit = request.resolution or pipeline.native_px, pipeline.downscale
-    require(side_px % unit == 0, f"--resolution {side_px} must be a multiple of {unit}, this model's unit")
-    rows = choose_rows(request.rows, "cuda" if platform.target else platform.device, (side_px // unit) ** 2).value
+    side = side_in_latents(request.resolution or None, pipeline)
+    rows = choose_rows(request.rows, "cuda" if platform.target else platform.device, side * side).value
     for network in NETWORKS.values():
         if request.networks and network.name not in request.networks:
             continue
         if network.part == TINY_DECODER and (fault := _lacks_tiny_decoder(pipeline)):
             workshop.events.say(f"{network.name} is left out: {fault}")
             continue
-        for shapes in engine_shapes(pipeline, network, side_px, rows):
+        for shapes in engine_shapes(pipeline, network, side * pipeline.downscale, rows):
             yield network, shapes
 
 

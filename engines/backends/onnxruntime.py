@@ -9,7 +9,7 @@ import torch
 
 from dogfast.engines.backends.host import host_arrays
 from dogfast.engines.export import GRAPH_FILE
-from dogfast.engines.table import Engine, Network, Shape
+from dogfast.engines.table import Engine, Network, Shape, sizes_of
 from dogfast.environment import processor_count
 from dogfast.errors import EnvironmentFault
 
@@ -37,7 +37,7 @@ def open_engine(backend: str, graph: Path, network: Network, shapes: tuple[Shape
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = processor_count()
     options.log_severity_level = 3
-    sizes = {axis: size for port, shape in zip(network.inputs, shapes) for axis, size in zip(port.axes, shape)}
+    sizes = sizes_of(network, shapes)
     for axis, size in sizes.items():
         options.add_free_dimension_override_by_name(axis, size)
     providers = _providers(backend, device)
