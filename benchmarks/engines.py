@@ -60,14 +60,16 @@ def measure(pipeline: RandomPipeline, network: Network, events: Events) -> dict[
             name = f"{platform.backend} {entry.fields['precision']}"
             parity[name] = entry.facts["parity"]
             contenders[name] = _call(workshop.open(network, shapes), inputs)
-    gemms = products(GEMM_SIDES, torch.bfloat16, "cpu")
-    seconds = interleaved(contenders | {name: call for name, (call, _) in gemms.items()}, ROUNDS)
-    tflop, gemm = flops(module, inputs) / ROWS / 1e12, gemm_rate(seconds, gemms)
+    gemms = {dtype: products(GEMM_SIDES, dtype, "cpu") for dtype in (torch.bfloat16, torch.float32)}
+    calls = {name: call for each in gemms.values() for name, (call, _) in each.items()}
+    seconds = interleaved(contenders | calls, ROUNDS)
+    tflop = flops(module, inputs) / ROWS / 1e12
+    gemm, gemm_fp32 = (gemm_rate(seconds, each) for each in gemms.values())
     rows = {name: summary(seconds[name], ROWS, tflop, gemm) for name in contenders}
     for name, row in rows.items():
         row |= {f"faster_than_{base}": rows[base]["seconds_a_row"] / row["seconds_a_row"] for base in (FP32, BF16)}
         row |= {"parity": parity.get(name)}
-    return {"tflop_a_row": tflop, "gemm_tflops": gemm, "contenders": rows}
+    return {"tflop_a_row": tflop, "gemm_tflops": gemm, "gemm_fp32_tflops": gemm_fp32, "contenders": rows}
 
 
 def _call(engine: Callable[..., object], inputs: tuple[torch.Tensor, ...]) -> Contender:

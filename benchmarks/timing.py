@@ -34,7 +34,7 @@ def timed(call: Contender) -> float:
 
 def products(sides: tuple[int, ...], dtype: torch.dtype, device: str) -> dict[str, tuple[Contender, float]]:
     """Matrix products of each side with their TFLOP, by name: the machine's GEMM rate is the best of them."""
-    return {f"gemm {side}": (_product(side, dtype, device), 2 * side**3 / 1e12) for side in sides}
+    return {f"gemm {side} {dtype}": (_product(side, dtype, device), 2 * side**3 / 1e12) for side in sides}
 
 
 def gemm_rate(seconds: dict[str, list[float]], gemms: dict[str, tuple[Contender, float]]) -> float:

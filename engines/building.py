@@ -34,8 +34,8 @@ from dogfast.errors import DogfastError, EnvironmentFault
 from dogfast.events import Events
 from dogfast.text import first_line
 
-FORMAT = 1
-"""Raised when a wrapper, an input, or the way a graph is made changes."""
+FORMAT = 2
+"""Raised when a wrapper, an input, the way a graph is made, or the way a backend opens it changes."""
 EXPORTERS = ("torch", "diffusers", "transformers", "onnx", "onnx-ir", "onnxscript")
 """Packages that decide what a graph holds."""
 PLANNED = (TENSORRT, TENSORRT_RTX)

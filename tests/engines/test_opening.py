@@ -10,9 +10,11 @@ from dogfast.diffusion.prompts import tokenize
 from dogfast.engines import opening
 from dogfast.engines.opening import open_networks
 from dogfast.engines.table import ENCODER_ROWS
+from dogfast.environment import processor_has_bf16
 from dogfast.events import Events
 
 BACKENDS = ("openvino", "onnxruntime")
+needs_bf16 = pytest.mark.skipif(not processor_has_bf16(), reason="this processor has no bf16")
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +63,7 @@ def test_every_backend_answers_as_torch_does(pipeline, inputs, backend):
     assert all(torch.equal(before[name], value) for name, value in inputs.items())
 
 
+@needs_bf16
 def test_bf16_by_a_hint_stays_close_and_spares_the_towers(pipeline, inputs):
     expected = outputs(opened(pipeline, "torch"), inputs)
     found = outputs(opened(pipeline, "openvino", "bf16"), inputs)
@@ -69,6 +72,14 @@ def test_bf16_by_a_hint_stays_close_and_spares_the_towers(pipeline, inputs):
         assert cosine >= 0.999, name
     for name in ("states", "projected", "pictures", "latents"):
         torch.testing.assert_close(found[name], expected[name], rtol=1e-3, atol=1e-3)
+
+
+@needs_bf16
+def test_timesteps_that_bf16_cannot_tell_apart_are_told_apart(pipeline, inputs):
+    networks, latents = opened(pipeline, "openvino", "bf16"), inputs["latents"][:1]
+    states, _ = networks.encode_text(inputs["ids"][:1])
+    one, other = (networks.denoise(latents, torch.tensor([timestep]), states) for timestep in (998.5, 1001.5))
+    assert torch.tensor(998.5).bfloat16() == torch.tensor(1001.5).bfloat16() and not torch.equal(one, other)
 
 
 @pytest.mark.parametrize("rows", [1, ENCODER_ROWS, ENCODER_ROWS + 1])
