@@ -11,6 +11,15 @@ from dogfast.data import shapes
 from tests.environment import ENVIRONMENT
 
 SCORES = ("msp", "energy", "ash-s")
+BARE = {"m": 50, "generate": "", "train": "", "evaluate": "", "ood_images": preset("shapes").detection.ood_images}
+BRIEF = {
+    "m": 12,
+    "generate": " --inversion-steps 10",
+    "train": " --pretrain-epochs 12 --epochs 1 --id-synthetic 0.05",
+    "evaluate": " --ood-images 100",
+    "ood_images": 100,
+}
+"""The same with little to do: a minute instead of three."""
 
 
 def typed(command, cwd):
@@ -22,38 +31,38 @@ def typed(command, cwd):
     return (json.loads(done.stdout.splitlines()[-1]) if "--json" in words else done.stdout), done.stderr
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """An empty folder in which the four commands were typed; their answers are kept beside it."""
-    place = tmp_path_factory.mktemp("empty")
+@pytest.fixture(scope="module", params=[pytest.param(BARE, marks=pytest.mark.slow, id="bare"), pytest.param(BRIEF, id="brief")])
+def session(request, tmp_path_factory):
+    """An empty folder in which the four commands were typed, their answers, and what was typed."""
+    place, words = tmp_path_factory.mktemp("empty"), request.param
     answers = {
-        "generate": typed("dogfast generate --classes shapes --m 50 --json", place),
-        "train": typed("dogfast train --json", place),
-        "evaluate": typed("dogfast evaluate --json", place),
+        "generate": typed(f"dogfast generate --classes shapes --m {words['m']}{words['generate']} --json", place),
+        "train": typed(f"dogfast train{words['train']} --json", place),
+        "evaluate": typed(f"dogfast evaluate{words['evaluate']} --json", place),
         "report": typed("dogfast report", place),
     }
-    return place, answers
+    return place, answers, words
 
 
-def test_generate_paints_m_outliers_of_every_class(folder):
-    place, answers = folder
+def test_generate_paints_m_outliers_of_every_class(session):
+    place, answers, words = session
     answer, said = answers["generate"]
-    assert answer["outliers"] == 50 * len(shapes.ID_WORDS) and answer["failed"] == 0
+    assert answer["outliers"] == words["m"] * len(shapes.ID_WORDS) and answer["failed"] == 0
     assert answer["run"] == "runs/shapes" and answer["source"] == "dog" and answer["img_per_s"] > 0
     assert "no anchors yet: finding them first" in said
     records = sorted((place / "runs/shapes/outliers/dog/records").iterdir())
     assert len(records) == answer["shards"]
 
 
-def test_anchors_are_known_words_that_are_no_class(folder):
-    place, _ = folder
+def test_anchors_are_known_words_that_are_no_class(session):
+    place, _, _ = session
     anchors = [json.loads(line) for line in (place / "runs/shapes/concepts/anchors.jsonl").read_text().splitlines()]
     assert {anchor["word"] for anchor in anchors} <= set(shapes.VOCABULARY)
     assert {anchor["owner"] for anchor in anchors} == set(range(len(shapes.ID_WORDS)))
 
 
-def test_train_takes_the_newest_run_and_trains_the_start_first(folder):
-    place, answers = folder
+def test_train_takes_the_newest_run_and_trains_the_start_first(session):
+    place, answers, _ = session
     answer, said = answers["train"]
     assert answer["name"] == "dog" and "runs/shapes (the newest under runs/)" in said
     assert "no starting classifier yet: training ce first" in said
@@ -62,8 +71,8 @@ def test_train_takes_the_newest_run_and_trains_the_start_first(folder):
     assert (place / answer["model"]).exists()
 
 
-def test_evaluate_measures_every_score_on_every_set(folder):
-    place, answers = folder
+def test_evaluate_measures_every_score_on_every_set(session):
+    place, answers, words = session
     answer, _ = answers["evaluate"]
     sets = {row["dataset"] for row in answer["rows"]}
     assert sets == {"held-out-shapes", "glyphs", "stripes", "checkers", "noise"}
@@ -73,30 +82,43 @@ def test_evaluate_measures_every_score_on_every_set(folder):
     for row in answer["rows"]:
         assert row.keys() == fields
         assert all(0 <= row[name] <= 1 for name in ("fpr95", "fpr95_ood", "auroc", "aupr_in", "aupr_out"))
-        assert row["n_ood"] == preset("shapes").detection.ood_images and row["n_id"] == 2000
+        assert row["n_ood"] == words["ood_images"] and row["n_id"] == 2000
     assert json.loads((place / "runs/shapes/evaluation/dog/metrics.json").read_text())["rows"] == answer["rows"]
 
 
-def test_report_is_one_page(folder):
-    place, answers = folder
+def test_report_is_one_page(session):
+    place, answers, _ = session
     path, _ = answers["report"]
     page = (place / path.strip()).read_text()
     assert "FPR95" in page and "circle" in page and "<script" not in page
 
 
-def test_a_second_typing_changes_nothing(folder):
-    place, _ = folder
+def test_a_second_typing_changes_nothing(session):
+    place, _, words = session
     shards = place / "runs/shapes/outliers/dog"
     before = {path.name: path.read_bytes() for path in shards.glob("*.tar")}
-    answer, _ = typed("dogfast generate --classes shapes --m 50 --json", place)
+    answer, _ = typed(f"dogfast generate --classes shapes --m {words['m']} --json", place)
     assert answer["resumed_shards"] == answer["shards"] and answer["seconds"] < 5
     assert {path.name: path.read_bytes() for path in shards.glob("*.tar")} == before
     assert typed("dogfast train --json", place)[0]["resumed"] is True
 
 
-def test_another_configuration_is_refused_with_its_fields(folder):
-    place, _ = folder
-    command = [sys.executable, "-m", "dogfast", "generate", "--classes", "shapes", "--m", "50", "--seed", "7", "--steps", "9"]
+def test_another_configuration_is_refused_with_its_fields(session):
+    place, _, words = session
+    command = [
+        sys.executable,
+        "-m",
+        "dogfast",
+        "generate",
+        "--classes",
+        "shapes",
+        "--m",
+        str(words["m"]),
+        "--seed",
+        "7",
+        "--steps",
+        "9",
+    ]
     done = subprocess.run(command, cwd=place, env=ENVIRONMENT, capture_output=True, text=True)
     assert done.returncode == 6
     assert "seed: was 0, now 7" in done.stderr and f"steps: was {preset('shapes').synthesis.steps}, now 9" in done.stderr
