@@ -32,7 +32,7 @@ def main() -> None:
     config, events = preset("shapes"), Events(plain_lines(sys.stderr))
     data, pipeline = load_id(config.data), Pipeline(config.model, "tiny")
     networks, prompt, top_k = open_networks(pipeline, config.model, events), config.concepts.prompt, config.concepts.top_k
-    vocabulary = embed_words(pipeline, networks, load_vocabulary("shapes", data.class_names, ()), prompt)
+    vocabulary = embed_words(pipeline, networks, load_vocabulary("shapes", data.class_names, config).words, prompt)
     unseen = torch.cat([networks.encode_image(chunk).cpu() for chunk in data.test.images.split(IMAGES_AT_ONCE)])
     names = embed_words(pipeline, networks, data.class_names, prompt)
     misnamed = replace(data.train, class_names=data.class_names[1:] + data.class_names[:1])

@@ -57,7 +57,8 @@ def find_anchors(config: RunConfig, run: Run, events: Events) -> dict[str, objec
         return {"run": str(run.root), "anchors": _count(run), "resumed": True}
     events.say(f"generator {model.value}: {model.reason}")
     events.say(f"vocabulary {vocabulary.value}: {vocabulary.reason}")
-    words = load_vocabulary(vocabulary.value, data.class_names, config.concepts.exclude_words)
+    searched = load_vocabulary(vocabulary.value, data.class_names, config)
+    words = searched.words
     networks = open_networks(pipeline, config.model, events)
 
     started = time.monotonic()
@@ -72,6 +73,7 @@ def find_anchors(config: RunConfig, run: Run, events: Events) -> dict[str, objec
         "anchors": len(anchors),
         "candidates": len(verdicts),
         "vocabulary": len(words),
+        "left_out": searched.left_out,
         "inversion": {"steps": inversion.steps, "loss_before": inversion.loss_before, "loss_after": inversion.loss_after},
         "seconds": time.monotonic() - started,
         "resumed": False,

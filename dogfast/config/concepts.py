@@ -7,8 +7,13 @@ from dogfast.config.option import option, require
 
 @dataclass(frozen=True, kw_only=True)
 class ConceptsConfig:
-    vocabulary: str = option("auto", "words to search: shapes, wordnet or a file of one word a line; auto = by class set")
+    vocabulary: str = option(
+        "auto", "words to search: shapes, wordnet, nltk (the one NLTK finds) or a file of one word a line; auto = by class set"
+    )
     exclude_words: tuple[str, ...] = option((), "words never to use; may be repeated")
+    block_list: str = option(
+        "", "file of words and WNIDs (n + 8 digits, with their kinds) never to use; default: the package's list"
+    )
     prompt: str = option("a photo of a {}", "prompt around a word, for the text encoder and for painting")
     inversion_steps: int = option(400, "textual-inversion updates, all classes together (Eq. 4)")
     inversion_batch: int = option(64, "images an update, classes mixed")

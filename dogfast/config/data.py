@@ -7,7 +7,10 @@ from dogfast.config.option import one_of, option, require
 
 @dataclass(frozen=True, kw_only=True)
 class DataConfig:
-    classes: str = option("shapes", "ID classes: shapes, cifar10, or a folder or tar of class folders")
+    classes: str = option(
+        "shapes",
+        "ID classes: shapes, cifar10, cifar100, imagenet, imagenet-100, imagenet-200, tiny-imagenet, or a folder or tar of class folders",
+    )
     data: tuple[str, ...] = option((), "where a data set lies, NAME=PATH; may be repeated", identity=False)
     image_px: int = option(32, "side to which every image is brought, pixels")
     id_images: int = option(5000, "ID training images; for file sets at most so many, drawn evenly over classes; 0 = all")

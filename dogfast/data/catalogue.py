@@ -13,16 +13,20 @@ import torch
 
 from dogfast.config.data import DataConfig
 from dogfast.data import noises, shapes
+from dogfast.data.class_sets import CLASS_SETS, frozen_classes, name_of_folder
 from dogfast.data.codec import Codec, Lossless, Sensor, codec_of, pass_through
 from dogfast.data.files import (
     SUFFIXES,
+    class_names,
     first_image_bytes,
     list_class_folders,
     read_class_folders,
     read_loose_images,
     refuse_single_images,
+    some,
 )
 from dogfast.data.images import ImageSet
+from dogfast.data.nouns import folded
 from dogfast.data.splits import is_test_key, is_validation_key
 from dogfast.errors import DataError, UsageError
 
@@ -36,23 +40,26 @@ Painter = Callable[[str, int, int], np.ndarray]
 
 @dataclass(frozen=True)
 class FileSet:
-    """A published set of image files: its class names in label order, its size and its terms."""
+    """A published set of image files: its size and its terms. Its class names are those of `class_sets`."""
 
-    class_names: tuple[str, ...]
     train_images: int
     test_images: int
     origin: str
     licence: str
 
 
+_IMAGENET = "Russakovsky et al. 2015, ImageNet Large Scale Visual Recognition Challenge"
+_IMAGENET_TERMS = "images belong to their owners; ImageNet's terms allow non-commercial research"
+_CIFAR = "Krizhevsky 2009, Learning Multiple Layers of Features from Tiny Images"
+_CIFAR_TERMS = "no licence stated by its authors; research use is customary"
+
 FILE_SETS: dict[str, FileSet] = {
-    "cifar10": FileSet(
-        ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
-        train_images=50_000,
-        test_images=10_000,
-        origin="Krizhevsky 2009, Learning Multiple Layers of Features from Tiny Images",
-        licence="no licence stated by its authors; research use is customary",
-    ),
+    "cifar10": FileSet(50_000, 10_000, _CIFAR, _CIFAR_TERMS),
+    "cifar100": FileSet(50_000, 10_000, _CIFAR, _CIFAR_TERMS),
+    "imagenet": FileSet(1_281_167, 50_000, _IMAGENET, _IMAGENET_TERMS),
+    "imagenet-100": FileSet(126_689, 5_000, f"{_IMAGENET}; classes of Tian et al. 2020 (CMC)", _IMAGENET_TERMS),
+    "imagenet-200": FileSet(258_951, 10_000, f"{_IMAGENET}; classes of Hendrycks et al. 2021 (ImageNet-R)", _IMAGENET_TERMS),
+    "tiny-imagenet": FileSet(100_000, 10_000, f"{_IMAGENET}; Stanford CS231n, 500 images a class at 64 px", _IMAGENET_TERMS),
 }
 
 
@@ -77,11 +84,8 @@ PAINTED: dict[str, Painter] = {
 NEAR = frozenset({"held-out-shapes", "validation-shapes"})
 """Sets of the ID data's own kind; all others are far."""
 
-DEFAULT_OOD: dict[str, tuple[str, ...]] = {
-    "shapes": ("held-out-shapes", "glyphs", "stripes", "checkers", "noise"),
-    "cifar10": ("gaussian", "rademacher", "blobs", "shapes"),
-}
-DEFAULT_OOD_OF_FOLDERS = ("gaussian", "rademacher", "blobs", "shapes")
+DEFAULT_OOD_OF_SHAPES = ("held-out-shapes", "glyphs", "stripes", "checkers", "noise")
+DEFAULT_OOD_OF_FILES = ("gaussian", "rademacher", "blobs", "shapes")
 
 
 @dataclass(frozen=True)
@@ -105,19 +109,28 @@ def load_id(config: DataConfig) -> IdData:
         return _shapes_id(config)
     train_path, test_path = _locate_id(config)
     splits = 3 if test_path is None else 2
-    by_folder = list_class_folders(train_path)
+    by_folder = folders_of(config.classes, train_path)
     per_class = _images_per_class(config, len(by_folder), splits)
     everything = read_class_folders(train_path, config.image_px, per_class, by_folder)
-    _check_names(config.classes, everything, train_path)
     refuse_single_images(everything, str(train_path), splits)
     if test_path is None:
         train, test = _halves(everything, is_test_key, least=2)
     else:
-        train, test = everything, read_class_folders(test_path, config.image_px)
+        train, test = everything, read_class_folders(test_path, config.image_px, 0, folders_of(config.classes, test_path))
         if test.class_names != train.class_names:
             raise DataError(f"{test_path} holds other classes than {train_path}; both need the same class folders")
     train, validation = _halves(train, is_validation_key)
     return IdData(train, validation, test, _codec(train_path, everything, config))
+
+
+def class_names_of(config: DataConfig) -> tuple[str, ...]:
+    """The names of ``--classes`` without reading an image. Raises as `load_id` does."""
+    if config.classes == "shapes":
+        return shapes.ID_WORDS
+    if config.classes in CLASS_SETS:
+        return tuple(frozen_classes(config.classes))
+    path = _locate_id(config)[0]
+    return class_names(list(list_class_folders(path)), path)
 
 
 def known_class_sets() -> tuple[str, ...]:
@@ -175,15 +188,25 @@ def _halves(images: ImageSet, belongs: Callable[[str], bool], least: int = 1) ->
     return images.rows(rest), images.rows(sorted(chosen))
 
 
-def _check_names(classes: str, images: ImageSet, path: Path) -> None:
-    known = FILE_SETS.get(classes)
-    if known is not None and images.class_names != known.class_names:
-        raise DataError(f"{path} is not {classes}: expected the class folders {', '.join(known.class_names)}")
+def folders_of(classes: str, path: Path) -> dict[str, list[str]]:
+    """Images of ``path`` by class folder; of a standard set its own folders only, in label order.
+
+    A folder of ImageNet therefore serves every set of its classes. Raises :class:`DataError` naming folders that are missing.
+    """
+    found = list_class_folders(path)
+    if classes not in CLASS_SETS:
+        return found
+    by_name = {folded(name_of_folder(folder)): folder for folder in found}
+    wanted = {name: by_name.get(folded(name)) for name in frozen_classes(classes)}
+    missing = [name for name, folder in wanted.items() if folder is None]
+    if missing:
+        raise DataError(f"{path} is not {classes}: no folder for {some(missing)} among {some(list(found))}")
+    return {folder: found[folder] for folder in wanted.values()}
 
 
 # --- out of distribution ----------------------------------------------------------------------------------------
 def default_ood(classes: str) -> tuple[str, ...]:
-    return DEFAULT_OOD.get(classes, DEFAULT_OOD_OF_FOLDERS)
+    return DEFAULT_OOD_OF_SHAPES if classes == "shapes" else DEFAULT_OOD_OF_FILES
 
 
 def group_of(name: str) -> str:

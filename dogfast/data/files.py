@@ -15,9 +15,11 @@ from itertools import islice, pairwise
 from pathlib import Path, PurePosixPath
 
 import numpy as np
+import psutil
 import torch
 from PIL import Image
 
+from dogfast.data.class_sets import name_of_folder
 from dogfast.data.images import ImageSet
 from dogfast.errors import DataError
 from dogfast.text import is_utf8
@@ -39,17 +41,16 @@ def read_class_folders(
 ) -> ImageSet:
     """Every image of ``path`` (a folder of class folders or a tar of the same), squared to ``image_px``.
 
-    Classes are sorted by folder name; ``per_class`` keeps at most so many of each, drawn by hash (0 = all).
-    ``by_folder`` is what `list_class_folders` gives, where it is known already.
+    Classes are sorted by folder name, or stand as in ``by_folder``, what `list_class_folders` gave; a folder named by a
+    WNID gets that synset's name. ``per_class`` keeps at most so many of each, drawn by hash (0 = all).
     Raises :class:`DataError` for a missing path, class folders without images, unreadable images, duplicate names.
     """
     by_folder = list_class_folders(path) if by_folder is None else by_folder
-    class_names = _class_names(list(by_folder), path)
-    _refuse_empty_folders(path, set(by_folder))
+    names = class_names(list(by_folder), path)
     label_of = {key: label for label, keys in enumerate(by_folder.values()) for key in _drawn(keys, per_class)}
     kept = sorted(label_of)
     labels = torch.tensor([label_of[key] for key in kept])
-    return ImageSet(_decoded(path, kept, image_px), labels, tuple(kept), class_names)
+    return ImageSet(_decoded(path, kept, image_px), labels, tuple(kept), names)
 
 
 def read_loose_images(path: Path, image_px: int, limit: int = 0) -> ImageSet:
@@ -74,7 +75,7 @@ def refuse_single_images(images: ImageSet, path: str, least: int = 2) -> None:
     poor = [name for name, n in zip(images.class_names, counts.tolist()) if n < least]
     if poor:
         number = {2: "two", 3: "three"}.get(least, str(least))
-        raise DataError(f"{path}: classes with fewer than {number} images: {_some(poor)}; add images or remove the class")
+        raise DataError(f"{path}: classes with fewer than {number} images: {some(poor)}; add images or remove the class")
 
 
 # --- listing ----------------------------------------------------------------------------------------------------
@@ -87,6 +88,7 @@ def list_class_folders(path: Path) -> dict[str, list[str]]:
             by_folder.setdefault(parts[-2], []).append(key)
     if not by_folder:
         raise DataError(f"{path} holds no images in class folders; expected CLASS/IMAGE with {', '.join(sorted(SUFFIXES))}")
+    _refuse_empty_folders(path, set(by_folder))
     return dict(sorted(by_folder.items()))
 
 
@@ -155,10 +157,10 @@ def _refuse_bad_names(keys: list[str], path: Path) -> None:
     """Names become keys of splits and records: each must be text and stand once."""
     undecodable = [key for key in keys if not is_utf8(key)]
     if undecodable:
-        raise DataError(f"{path}: file names that are not UTF-8: {_some(list(map(ascii, undecodable)))}; rename the files")
+        raise DataError(f"{path}: file names that are not UTF-8: {some(list(map(ascii, undecodable)))}; rename the files")
     twice = sorted({a for a, b in pairwise(keys) if a == b})
     if twice:
-        raise DataError(f"{path}: the same name twice: {_some(twice)}; pack the tar again")
+        raise DataError(f"{path}: the same name twice: {some(twice)}; pack the tar again")
 
 
 def _drawn(keys: list[str], limit: int) -> list[str]:
@@ -167,8 +169,9 @@ def _drawn(keys: list[str], limit: int) -> list[str]:
     return sorted(keys, key=lambda key: hashlib.sha256(key.encode()).digest())[:limit]
 
 
-def _class_names(folders: list[str], path: Path) -> tuple[str, ...]:
-    names = [" ".join(unicodedata.normalize("NFC", folder).replace("_", " ").split()) for folder in folders]
+def class_names(folders: list[str], path: Path) -> tuple[str, ...]:
+    """What class folders are called; :class:`DataError` where one gives no name, or two the same."""
+    names = [" ".join(unicodedata.normalize("NFC", name_of_folder(f)).replace("_", " ").split()) for f in folders]
     if "" in names:
         raise DataError(f"{path}: the class folder {folders[names.index('')]!r} gives no class name; rename it")
     first: dict[str, str] = {}
@@ -183,7 +186,7 @@ def _refuse_empty_folders(path: Path, filled: set[str]) -> None:
     if path.is_dir():
         empty = sorted(p.name for p in path.iterdir() if p.is_dir() and not p.name.startswith(".") and p.name not in filled)
         if empty:
-            raise DataError(f"{path}: class folders without images: {_some(empty)}; add images or remove the folder")
+            raise DataError(f"{path}: class folders without images: {some(empty)}; add images or remove the folder")
 
 
 # --- decoding ---------------------------------------------------------------------------------------------------
@@ -214,6 +217,7 @@ def _refuse_large(size_bytes: int, path: Path, key: str) -> None:
 
 def _decoded(path: Path, keys: list[str], image_px: int) -> torch.Tensor:
     row_of = {key: row for row, key in enumerate(keys)}
+    _refuse_too_many(path, len(keys), image_px)
     images = torch.empty((len(keys), 3, image_px, image_px), dtype=torch.uint8)
     unreadable = []
 
@@ -229,8 +233,18 @@ def _decoded(path: Path, keys: list[str], image_px: int) -> torch.Tensor:
         while together := list(islice(encoded, DECODED_TOGETHER)):
             list(pool.map(place, together))
     if unreadable:
-        raise DataError(f"{path}: {len(unreadable)} unreadable images: {_some(sorted(unreadable))}; replace or remove them")
+        raise DataError(f"{path}: {len(unreadable)} unreadable images: {some(sorted(unreadable))}; replace or remove them")
     return images
+
+
+def _refuse_too_many(path: Path, count: int, image_px: int) -> None:
+    """Images are held in memory: said before the machine is brought to its knees."""
+    needed, free = count * 3 * image_px**2, psutil.virtual_memory().available
+    if needed > free:
+        raise DataError(
+            f"{path}: {count:,} images of {image_px} px need {needed / 2**30:.0f} GiB of memory, {free / 2**30:.0f} are free; "
+            "choose fewer with --id-images, or a smaller --image-px"
+        )
 
 
 def decode_square(encoded: bytes, side_px: int) -> np.ndarray:
@@ -268,6 +282,7 @@ def squared(image: Image.Image, side_px: int) -> Image.Image:
     return image.resize((side_px, side_px), Image.Resampling.BICUBIC, box=box)
 
 
-def _some(names: list[str]) -> str:
+def some(names: list[str]) -> str:
+    """The first of ``names`` for an error message, and how many more there are."""
     shown = ", ".join(map(repr, names[:NAMED_IN_ERRORS]))
     return shown + (f" and {len(names) - NAMED_IN_ERRORS} more" if len(names) > NAMED_IN_ERRORS else "")

@@ -37,7 +37,7 @@ def plan_anchors(config: RunConfig, run: Run, events: Events) -> dict[str, Any]:
         "backend": platform.backend,
         "device": platform.device,
         "precision": platform.precision,
-        "vocabulary": f"{vocabulary.value}, {len(load_vocabulary(vocabulary.value, data.class_names, config.concepts.exclude_words))} words",
+        "vocabulary": f"{vocabulary.value}, {len(load_vocabulary(vocabulary.value, data.class_names, config).words)} words",
         "inversion_rows": config.concepts.inversion_steps * config.concepts.inversion_batch,
         "anchors_found": run.conditions.exists(),
     }

@@ -17,7 +17,7 @@ MODEL = {
 }  # fmt: skip
 ENGINES = {"--classes", "--target", "--rows", "--resolution", "--network", "--random-weights", "--prune"}
 CONCEPTS = {
-    "--vocabulary", "--exclude-words", "--prompt", "--inversion-steps", "--inversion-batch", "--inversion-lr",
+    "--vocabulary", "--exclude-words", "--block-list", "--prompt", "--inversion-steps", "--inversion-batch", "--inversion-lr",
     "--inversion-images", "--top-k", "--eta", "--anchor-quantile", "--margin", "--concepts-seed",
 }  # fmt: skip
 SYNTHESIS = {
@@ -33,7 +33,7 @@ DETECTION = {"--scores", "--ood", "--ood-images", "--ash-percentile"}
 COMMANDS = {
     "doctor": {"--json", "--help"},
     "build-engines": SHARED | MODEL | ENGINES,
-    "anchors": SHARED | DATA | MODEL | CONCEPTS | {"--output"},
+    "anchors": SHARED | DATA | MODEL | CONCEPTS | {"--output", "--explain"},
     "generate": SHARED | DATA | MODEL | CONCEPTS | SYNTHESIS | {"--output"},
     "train": SHARED | DATA | MODEL | TRAINING,
     "evaluate": SHARED | DATA | MODEL | TRAINING | DETECTION,
@@ -161,3 +161,10 @@ def test_help_answers_in_under_three_tenths_of_a_second(tmp_path):
         assert dogfast("--help", cwd=tmp_path).returncode == 0
         seconds.append(time.perf_counter() - started)
     assert min(seconds) < 0.3
+
+
+def test_a_word_is_explained_without_a_run(tmp_path):
+    done = dogfast("anchors", "--classes", "cifar10", "--explain", "wolf", "--explain", "tabby", cwd=tmp_path)
+    assert done.returncode == 0 and not list(tmp_path.iterdir())
+    assert "wolf: searched\n  n02114100 animal: wolf (a kind of canine)" in done.stdout
+    assert "tabby: left out: a kind of a class" in done.stdout and "no candidates yet" in done.stdout

@@ -12,8 +12,6 @@ from PIL import Image
 from dogfast.config.data import DataConfig
 from dogfast.data import catalogue, shapes
 from dogfast.data.catalogue import (
-    DEFAULT_OOD,
-    FILE_SETS,
     PAINTED,
     default_ood,
     group_of,
@@ -24,11 +22,12 @@ from dogfast.data.catalogue import (
     paint,
     parse_ood,
 )
+from dogfast.data.class_sets import CLASS_SETS, frozen_classes
 from dogfast.data.codec import Jpeg, Lossless, Sensor
 from dogfast.data.splits import is_test_key, is_validation_key
 from dogfast.errors import DataError, UsageError
 
-CIFAR10 = FILE_SETS["cifar10"].class_names
+CIFAR10 = tuple(frozen_classes("cifar10"))
 REAL_DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 
 
@@ -287,7 +286,7 @@ def test_unknown_classes_are_a_usage_error():
         UsageError, match=r"--classes 'cfar10' is neither a known set .*shapes, cifar10.* nor an existing folder"
     ) as e:
         load_id(config("cfar10"))
-    assert e.value.exit_code == 2 and known_class_sets() == ("shapes", "cifar10")
+    assert e.value.exit_code == 2 and known_class_sets() == ("shapes", *CLASS_SETS)
 
 
 def test_missing_data_says_where_to_put_it():
@@ -303,8 +302,35 @@ def test_a_place_that_is_not_there(tmp_path):
 
 def test_other_classes_are_not_cifar10(tmp_path):
     root = folder(tmp_path, class_names=("cat", "dog"))
-    with pytest.raises(DataError, match="is not cifar10: expected the class folders airplane, automobile"):
+    with pytest.raises(
+        DataError, match=r"is not cifar10: no folder for 'airplane', 'automobile'.* and 3 more among 'cat', 'dog'"
+    ):
         load_id(config(data=(f"cifar10={root}",)))
+
+
+def test_imagenets_folders_serve_every_set_of_its_classes(tmp_path):
+    wanted = frozen_classes("imagenet-100")
+    for part, n in (("train", 2), ("val", 1)):
+        folder(tmp_path / part, class_names=(*wanted.values(), "n01443537", "n02110341"), n=n)
+    data = load_id(config("imagenet-100", data=(f"imagenet-100={tmp_path}",)))
+    assert data.class_names == tuple(wanted) and {key.split("/")[0] for key in data.test.keys} == set(wanted.values())
+    assert sizes(data) == [100, 100, 100]
+
+
+def test_folders_named_by_wnid_bear_their_names(tmp_path):
+    data = load_id(config(str(folder(tmp_path, class_names=("n02012849", "n03126707", "mine")))))
+    by_id = {wnid: name for name, wnid in frozen_classes("imagenet").items()}
+    assert data.class_names == ("mine", by_id["n02012849"], by_id["n03126707"])
+
+
+def test_more_images_than_memory_are_refused_before_decoding(tmp_path, monkeypatch):
+    from collections import namedtuple
+
+    from dogfast.data import files
+
+    monkeypatch.setattr(files.psutil, "virtual_memory", lambda: namedtuple("Free", "available")(100))
+    with pytest.raises(DataError, match=r"6 images of 8 px need .* choose fewer with --id-images"):
+        load_id(config(str(folder(tmp_path, class_names=("a", "b")))))
 
 
 def test_test_images_of_other_classes(tmp_path):
@@ -348,7 +374,7 @@ def test_without_a_limit_painted_sets_have_their_size(monkeypatch):
 @pytest.mark.parametrize("classes", ["shapes", "cifar10", "some/folder"])
 def test_default_sets_need_no_files(classes):
     names = default_ood(classes)
-    assert names and set(names) <= set(PAINTED) and set(DEFAULT_OOD) == set(known_class_sets())
+    assert names and set(names) <= set(PAINTED)
     assert "validation-shapes" not in names, "validation sets are never tested on"
 
 
