@@ -12,8 +12,9 @@ from pathlib import Path
 import torch
 from torch.nn import functional as F
 
-from dogfast.concepts.candidates import choose_candidates, text_cosines
-from dogfast.concepts.stage import embed_pseudo_words, embed_words, invert_classes
+from dogfast.concepts.candidates import nearest_words
+from dogfast.concepts.embeddings import Embedder, embed_pseudo_words
+from dogfast.concepts.pseudo_words import Checkpoint, invert_classes
 from dogfast.config.presets import preset
 from dogfast.data.catalogue import load_id
 from dogfast.data.vocabulary import load_vocabulary
@@ -25,21 +26,21 @@ from dogfast.run import publish, to_json, versions
 
 RESULT = Path(__file__).parent / "results" / "misnamed-classes.json"
 SEEDS = (0, 1, 2)
-IMAGES_AT_ONCE = 256
+CHECKPOINT = Path("build") / "misnamed-classes.safetensors"
 
 
 def main() -> None:
     config, events = preset("shapes"), Events(plain_lines(sys.stderr))
     data, pipeline = load_id(config.data), Pipeline(config.model, "tiny")
-    networks, prompt, top_k = open_networks(pipeline, config.model, events), config.concepts.prompt, config.concepts.top_k
-    vocabulary = embed_words(pipeline, networks, load_vocabulary("shapes", data.class_names, config).words, prompt)
-    unseen = torch.cat([networks.encode_image(chunk).cpu() for chunk in data.test.images.split(IMAGES_AT_ONCE)])
-    names = embed_words(pipeline, networks, data.class_names, prompt)
+    networks, top_k = open_networks(pipeline, config.model, events), config.concepts.top_k
+    embedder = Embedder(pipeline, networks, config.concepts.prompt, events)
+    vocabulary = embedder.words(load_vocabulary("shapes", data.class_names, config).words)
+    unseen, names = embedder.images(data.test), embedder.words(data.class_names)
     misnamed = replace(data.train, class_names=data.class_names[1:] + data.class_names[:1])
-    true = choose_candidates(text_cosines(names, vocabulary), top_k)
+    true = _members(names, vocabulary, top_k)
 
     def judge(words: torch.Tensor) -> dict[str, float]:
-        shared = (choose_candidates(text_cosines(words, vocabulary), top_k) & true).sum(1) / top_k
+        shared = (_members(words, vocabulary, top_k) & true).sum(1) / top_k
         return {
             "candidates_shared": float(shared.mean()),
             "cosine_to_own_pictures": _closeness(words, unseen, data.test.labels),
@@ -48,12 +49,12 @@ def main() -> None:
     learned = []
     for seed in SEEDS:
         seeded = config.with_values({"concepts": {"concepts_seed": seed}}, "benchmark")
-        found = invert_classes(seeded, misnamed, pipeline, networks, events)
+        found = invert_classes(seeded, misnamed, pipeline, networks, events, Checkpoint(CHECKPOINT, f"seed {seed}"))
         losses = {"seed": seed, "loss_before": found.loss_before, "loss_after": found.loss_after}
         learned.append(losses | judge(embed_pseudo_words(seeded, pipeline, found.rows)))
     result = {
         "true_names": judge(names),
-        "wrong_names": judge(embed_words(pipeline, networks, misnamed.class_names, prompt)),
+        "wrong_names": judge(embedder.words(misnamed.class_names)),
         "learned_from_wrong_names": learned,
         "steps": config.concepts.inversion_steps,
         "top_k": top_k,
@@ -63,6 +64,12 @@ def main() -> None:
         "versions": versions(),
     }
     publish(RESULT, to_json(result))
+
+
+def _members(queries: torch.Tensor, vocabulary: torch.Tensor, top_k: int) -> torch.Tensor:
+    """Which words are candidates of each class: bool (C, W)."""
+    members = torch.zeros(len(queries), len(vocabulary), dtype=torch.bool)
+    return members.scatter_(1, nearest_words(queries, vocabulary, top_k).words, True)
 
 
 def _closeness(words: torch.Tensor, pictures: torch.Tensor, labels: torch.Tensor) -> float:

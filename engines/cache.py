@@ -50,8 +50,12 @@ class Entry:
 
 def default_folder() -> Path:
     """`$DOGFAST_ENGINES`, else `dogfast/engines` in the user's cache."""
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return Path(os.environ.get(CACHE_VARIABLE) or home / "dogfast" / "engines")
+    return Path(os.environ.get(CACHE_VARIABLE) or cache_home() / "engines")
+
+
+def cache_home() -> Path:
+    """`dogfast` in the user's cache."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dogfast"
 
 
 def key_of(fields: Fields) -> str:
@@ -59,17 +63,17 @@ def key_of(fields: Fields) -> str:
 
 
 class Cache:
-    """The entries under ``root``, which is made when the first is built."""
+    """The entries under ``root``, which is made when the first is built; ``flag`` says in errors where it comes from."""
 
-    def __init__(self, root: Path):
-        self.root = root
+    def __init__(self, root: Path, flag: str = "--engine-dir"):
+        self.root, self.flag = root, flag
 
     def find(self, fields: Fields) -> Entry | None:
         """The entry of ``fields``, every byte checked; None where there is none. Raises :class:`Untrusted`."""
         folder = self.root / key_of(fields)
         if not os.path.lexists(folder):
             return None
-        check_private(self.root)
+        check_private(self.root, self.flag)
         return _checked(folder, fields)
 
     def build(self, fields: Fields, make: Callable[[Path], dict[str, Any]], wait: Callable[[], None]) -> Entry:
@@ -113,7 +117,7 @@ class Cache:
         removed = freed = 0
         if not self.root.exists():
             return 0, 0
-        check_private(self.root)
+        check_private(self.root, self.flag)
         try:
             for folder in (*self.entries(), *sorted(self.root.glob(f"{PARTIAL}*"))):
                 key = folder.name.removeprefix(PARTIAL)[:KEY_LENGTH]
@@ -131,7 +135,7 @@ class Cache:
         """What builders measured for ``fields`` (a GPU and a version), nothing where it is absent or not this user's."""
         path = self.root / TIMINGS / key_of(fields)
         try:
-            check_private(self.root)
+            check_private(self.root, self.flag)
             _check_own(path, stat.S_ISREG, "regular file")
             return path.read_bytes()
         except (Untrusted, OSError):
@@ -178,7 +182,7 @@ class Cache:
         """Hold the lock of one key; where ``wait`` is None it is not waited for, and may not be held."""
         try:
             self.root.mkdir(mode=PRIVATE, parents=True, exist_ok=True)
-            check_private(self.root)
+            check_private(self.root, self.flag)
             (self.root / LOCKS).mkdir(mode=PRIVATE, exist_ok=True)
             lock = FileLock(self.root / LOCKS / f"{key}.lock")
             try:
@@ -196,20 +200,20 @@ class Cache:
 
     def _unwritable(self, error: OSError) -> EnvironmentFault:
         return EnvironmentFault(
-            f"cannot write engines in {self.root} ({error.strerror or error}); free space, or choose another --engine-dir"
+            f"cannot write {self.root} ({error.strerror or error}); free space, or choose another {self.flag}"
         )
 
 
 # --- trust ------------------------------------------------------------------------------------------------------
-def check_private(root: Path) -> None:
+def check_private(root: Path, flag: str = "--engine-dir") -> None:
     """Raise :class:`EnvironmentFault` unless ``root`` is a folder of this user's that no other can write to or read."""
     found = os.lstat(root)
     if not stat.S_ISDIR(found.st_mode):
-        raise EnvironmentFault(f"--engine-dir {root} is not a folder (links are not followed); name a folder of your own")
+        raise EnvironmentFault(f"{flag} {root} is not a folder (links are not followed); name a folder of your own")
     if found.st_uid != os.getuid():
-        raise EnvironmentFault(f"--engine-dir {root} belongs to another user, who could put code there; choose another")
+        raise EnvironmentFault(f"{flag} {root} belongs to another user, who could put code there; choose another")
     if stat.S_IMODE(found.st_mode) & 0o077:
-        raise EnvironmentFault(f"--engine-dir {root} is open to other users, who could put code there; chmod 700 {root}")
+        raise EnvironmentFault(f"{flag} {root} is open to other users, who could put code there; chmod 700 {root}")
 
 
 def _checked(folder: Path, fields: Fields) -> Entry:

@@ -82,14 +82,18 @@ COMPONENTS = {
     "safety_checker": (None, None),
 }
 
+CACHES = ("DOGFAST_ENGINES", "DOGFAST_EMBEDDINGS")
+
 
 def pytest_configure():
-    """No test reads or writes the user's engines; the commands that tests start share those of the session."""
-    os.environ["DOGFAST_ENGINES"] = tempfile.mkdtemp(prefix="dogfast-engines-")
+    """No test reads or writes the user's engines and embeddings; the commands that tests start share those of the session."""
+    for variable in CACHES:
+        os.environ[variable] = tempfile.mkdtemp(prefix="dogfast-")
 
 
 def pytest_unconfigure():
-    shutil.rmtree(os.environ.pop("DOGFAST_ENGINES"), ignore_errors=True)
+    for variable in CACHES:
+        shutil.rmtree(os.environ.pop(variable), ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

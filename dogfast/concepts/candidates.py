@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch.nn import functional as F
 
-
-def text_cosines(pseudo_words: torch.Tensor, words: torch.Tensor) -> torch.Tensor:
-    """cos(T(prompt(s_y)), T(prompt(w))): (C, W) from projected embeddings (C, P) and (W, P)."""
-    return F.normalize(pseudo_words, dim=1) @ F.normalize(words, dim=1).T
+COSINES_AT_ONCE = 2**26
 
 
-def nearest_words(cosines: torch.Tensor, top_k: int) -> torch.Tensor:
-    """Indices of the ``top_k`` largest cosines of each row of (C, W), largest first: (C, K), K at most W."""
-    return cosines.topk(min(top_k, cosines.shape[1]), dim=1).indices
+@dataclass(frozen=True)
+class Candidates:
+    """C_y of every class: indices of its words (C, K), the nearest first, and their cosines (C, K)."""
+
+    words: torch.Tensor
+    cosines: torch.Tensor
 
 
-def choose_candidates(cosines: torch.Tensor, top_k: int) -> torch.Tensor:
-    """C_y of Eq. 5 for every class: bool (C, W), true for the ``top_k`` largest cosines of a row (all where W is smaller)."""
-    chosen = torch.zeros_like(cosines, dtype=torch.bool)
-    return chosen.scatter_(1, nearest_words(cosines, top_k), True)
+def nearest_words(queries: torch.Tensor, words: torch.Tensor, top_k: int) -> Candidates:
+    """The ``top_k`` words (W, P) of largest cosine to each of ``queries`` (C, P); all words where W is smaller.
+
+    Go by chunks of classes: at most `COSINES_AT_ONCE` cosines are held at once, beside the words.
+    """
+    words, top_k = F.normalize(words, dim=1), min(top_k, len(words))
+    chunks = F.normalize(queries, dim=1).split(max(1, COSINES_AT_ONCE // len(words)))
+    found = [(chunk @ words.T).topk(top_k, dim=1) for chunk in chunks]
+    return Candidates(torch.cat([each.indices for each in found]), torch.cat([each.values for each in found]))

@@ -5,10 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-
-from dogfast.concepts.candidates import nearest_words
-
 Condition = dict[str, Any]
 
 
@@ -19,9 +15,8 @@ class Findings:
     class_names: tuple[str, ...]
     words: tuple[str, ...]
     anchors: list[dict[str, Any]]
-    name_cosines: torch.Tensor
-    """cos(T(prompt(class name)), T(prompt(word))): (classes, words)."""
-    top_k: int
+    near_names: list[list[int]]
+    """Of every class the words nearest to its *name* in the text space, K of them, the nearest first."""
     prompt: str
 
 
@@ -31,10 +26,10 @@ def dog(findings: Findings) -> list[Condition]:
 
 
 def textual_near_ood(findings: Findings) -> list[Condition]:
-    """DOG's rival (e): the ``top_k`` words nearest to the class *name* in the text space, without Eq. 6."""
+    """DOG's rival (e): the words nearest to the class *name* in the text space, without Eq. 6."""
     return [
         _condition("textual-near-ood", findings, cls, findings.words[word])
-        for cls, words in enumerate(nearest_words(findings.name_cosines, findings.top_k).tolist())
+        for cls, words in enumerate(findings.near_names)
         for word in words
     ]
 

@@ -7,12 +7,14 @@ shared and nothing else.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 
 from dogfast.diffusion.noise import derive_seed, gaussian_noise
+from dogfast.errors import EnvironmentFault
 
 EVALUATE_EVERY = 50
 FIXED_ROWS = 128
@@ -33,6 +35,10 @@ class Inversion:
     steps: int
 
 
+State = dict[str, torch.Tensor]
+"""All that learning goes on from: rows, Adam's state, the best rows, the generator, and numbers as float64 scalars."""
+
+
 def invert(
     loss: Loss,
     start: torch.Tensor,
@@ -44,33 +50,64 @@ def invert(
     lr: float,
     seed: int,
     advance: Callable[[int], None] = lambda n: None,
+    longest: float = math.inf,
+    kept: State | None = None,
+    keep: Callable[[State], None] = lambda state: None,
 ) -> Inversion:
     """Learn a row a class from ``start`` (C, D) on scaled latents (n, 4, h, w) with labels (n,).
 
     The best rows on a fixed set of images, noises and timesteps are kept; learning stops early when `PATIENCE` looks in a
-    row bring nothing better. ``advance`` is told the images of every update.
+    row bring nothing better. Rows are never longer than ``longest``: over-long ones would rule every prompt they stand in.
+    ``advance`` is told the images of every update; ``keep`` is given the state at every look, and from such a ``kept`` state
+    learning goes on exactly. Raises :class:`EnvironmentFault` when the loss is not finite.
     """
     generator = torch.Generator().manual_seed(seed)
     fixed = _draw(latents, labels, timesteps, min(FIXED_ROWS, 8 * len(start)), generator)
     rows = start.clone().float()
     adam = RowAdam(rows, lr)
-    before = best_loss = _evaluate(loss, rows, fixed, batch)
-    best, waited, step = rows.clone(), 0, 0
-    for step in range(1, steps + 1):
+    if kept is None:
+        before = best_loss = _finite(_evaluate(loss, rows, fixed, batch), 0)
+        best, waited, step = rows.clone(), 0, 0
+    else:
+        rows, best, adam.mean, adam.square, adam.seen = (kept[name].clone() for name in TENSORS)
+        before, best_loss, waited, step = (float(kept[name]) for name in NUMBERS)
+        generator.set_state(kept["generator"])
+        advance(int(step) * batch)
+    while step < steps and waited < PATIENCE:
+        step += 1
         rows.requires_grad_(True)
         drawn = _draw(latents, labels, timesteps, batch, generator)
-        (gradient,) = torch.autograd.grad(loss(rows, *drawn), rows)
+        value = loss(rows, *drawn)
+        _finite(float(value.detach()), step)
+        (gradient,) = torch.autograd.grad(value, rows)
         rows = rows.detach()
         adam.step(rows, gradient, drawn[0].unique())
+        rows *= (longest / rows.norm(dim=1, keepdim=True)).clamp(max=1.0)
         advance(batch)
         if step % EVALUATE_EVERY == 0 or step == steps:
-            now = _evaluate(loss, rows, fixed, batch)
+            now = _finite(_evaluate(loss, rows, fixed, batch), step)
             waited = 0 if now < best_loss else waited + 1
             if now < best_loss:
                 best, best_loss = rows.clone(), now
-            if waited >= PATIENCE:
-                break
-    return Inversion(best, before, best_loss, step)
+            tensors = zip(TENSORS, (rows, best, adam.mean, adam.square, adam.seen))
+            numbers = zip(NUMBERS, (before, best_loss, waited, step))
+            keep(
+                {**dict(tensors), **{name: torch.tensor(float(n), dtype=torch.float64) for name, n in numbers}}
+                | {"generator": generator.get_state()}
+            )
+    return Inversion(best, before, best_loss, int(step))
+
+
+TENSORS = ("rows", "best", "mean", "square", "seen")
+NUMBERS = ("before", "best_loss", "waited", "step")
+
+
+def _finite(value: float, step: int) -> float:
+    if not math.isfinite(value):
+        raise EnvironmentFault(
+            f"textual inversion: the loss is not finite at step {step:.0f}; lower --inversion-lr, or use --precision fp32"
+        )
+    return value
 
 
 class RowAdam:

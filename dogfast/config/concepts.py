@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass
 
-from dogfast.config.option import option, require
+from dogfast.config.option import one_of, option, require
+
+ANCHOR_SOURCES = ("textual-inversion", "clip-mean", "class-name")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,6 +17,11 @@ class ConceptsConfig:
         "", "file of words and WNIDs (n + 8 digits, with their kinds) never to use; default: the package's list"
     )
     prompt: str = option("a photo of a {}", "prompt around a word, for the text encoder and for painting")
+    anchors: str = option("", "edited anchors.jsonl to paint from; nothing is searched then")
+    anchor_source: str = option(
+        "textual-inversion", "what stands for a class in Eq. 5: textual-inversion, clip-mean or class-name"
+    )
+    anchor_side: str = option("near", "which distances Eq. 6 keeps: near (bound to lambda), band (two quantiles) or far")
     inversion_steps: int = option(400, "textual-inversion updates, all classes together (Eq. 4)")
     inversion_batch: int = option(64, "images an update, classes mixed")
     inversion_lr: float = option(5e-3, "learning rate of the pseudo-words")
@@ -22,6 +29,8 @@ class ConceptsConfig:
     top_k: int = option(1000, "candidates a class, K of Eq. 5; at most the vocabulary")
     eta: float = option(0.05, "quantile of the image distances of a class, Eq. 6")
     anchor_quantile: float = option(0.5, "lambda of Eq. 6 as a quantile of the distances within a class")
+    anchor_lambda: float | None = option(None, "lambda of Eq. 6 as a distance, 0 to 2; default: --anchor-quantile")
+    anchor_band: tuple[float, ...] = option((0.25, 0.75), "--anchor-side band: two quantiles of what lies above the bound")
     margin: float = option(0.0, "how much farther than the class's own name an anchor must be")
     concepts_seed: int = option(0, "seed of the inversion")
 
@@ -38,4 +47,12 @@ class ConceptsConfig:
             0 < self.anchor_quantile <= 1,
             f"--anchor-quantile {self.anchor_quantile} is out of range; choose above 0, at most 1",
         )
+        one_of(self.anchor_source, ANCHOR_SOURCES, "--anchor-source")
+        one_of(self.anchor_side, ("near", "band", "far"), "--anchor-side")
+        require(
+            self.anchor_lambda is None or 0 < self.anchor_lambda <= 2,
+            f"--anchor-lambda {self.anchor_lambda} is no cosine distance; choose above 0, at most 2",
+        )
+        band = self.anchor_band
+        require(len(band) == 2 and 0 <= band[0] < band[1] <= 1, "--anchor-band needs two quantiles, the lower first")
         require(0 <= self.concepts_seed < 2**53, "--concepts-seed must lie between 0 and 2^53")

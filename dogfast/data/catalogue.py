@@ -20,6 +20,7 @@ from dogfast.data.files import (
     class_names,
     first_image_bytes,
     list_class_folders,
+    list_images,
     read_class_folders,
     read_loose_images,
     refuse_single_images,
@@ -221,6 +222,17 @@ def load_ood(entry: str, config: DataConfig, limit: int, codec: Codec, split: st
     else:
         images = read_loose_images(path, config.image_px, limit)
     return _with_images(images, pass_through(codec, images.images, tuple(f"{name}/{key}" for key in images.keys)))
+
+
+def names_in_ood(entry: str, config: DataConfig) -> tuple[str, ...]:
+    """What the classes of the OOD set ``entry`` are called, where that is known."""
+    name, path = parse_ood(entry, config)
+    if name in CLASS_SETS:
+        return tuple(frozen_classes(name))
+    if path is not None:
+        parts = {Path(key).parent.name for key in list_images(path)}
+        return tuple(sorted(name_of_folder(part) for part in parts if part))
+    return {"held-out-shapes": shapes.TEST_WORDS, "shapes": tuple(shapes.FIGURES)}.get(name, ())
 
 
 def parse_ood(entry: str, config: DataConfig) -> tuple[str, Path | None]:

@@ -18,7 +18,8 @@ MODEL = {
 ENGINES = {"--classes", "--target", "--rows", "--resolution", "--network", "--random-weights", "--prune"}
 CONCEPTS = {
     "--vocabulary", "--exclude-words", "--block-list", "--prompt", "--inversion-steps", "--inversion-batch", "--inversion-lr",
-    "--inversion-images", "--top-k", "--eta", "--anchor-quantile", "--margin", "--concepts-seed",
+    "--inversion-images", "--top-k", "--eta", "--anchor-quantile", "--anchor-lambda", "--anchor-band", "--anchor-side",
+    "--anchor-source", "--anchors", "--margin", "--concepts-seed",
 }  # fmt: skip
 SYNTHESIS = {
     "--m", "--strategy", "--recipe", "--steps", "--guidance-scale", "--guidance-start", "--guidance-stop", "--resolution",

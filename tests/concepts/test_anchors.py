@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 
 import dogfast.concepts.anchors as module
 from dogfast.concepts.anchors import FEWEST_ANCHORS, choose_anchors, near_distances
+from dogfast.concepts.candidates import Candidates
+from dogfast.config.concepts import ConceptsConfig
 
 INF = math.inf
 
@@ -72,10 +74,21 @@ def test_no_more_distances_are_held_than_said(monkeypatch):
 
 
 # --- a small case by hand ---------------------------------------------------------------------------------------
-def decide(distances, candidates, own, quantile=0.5, margin=0.0):
-    return choose_anchors(
-        torch.tensor(distances), torch.tensor(candidates, dtype=torch.bool), torch.tensor(own), quantile, margin
-    )
+def decide(distances, candidates, own, quantile=0.5, margin=0.0, **fields):
+    """Distances (C, W) and a mask of candidates (C, W), rows filled up with a word of infinite distance."""
+    distances, mask = torch.tensor(distances, dtype=torch.float64), torch.tensor(candidates, dtype=torch.bool)
+    return chosen(distances, mask, torch.tensor(own), quantile, margin, **fields)
+
+
+def chosen(distances, mask, own, quantile=0.5, margin=0.0, **fields):
+    width = int(mask.sum(1).max())
+    words = torch.full((len(mask), width), distances.shape[1])
+    given = torch.full((len(mask), width), INF, dtype=distances.dtype)
+    for y, row in enumerate(mask):
+        mine = row.nonzero()[:, 0]
+        words[y, : len(mine)], given[y, : len(mine)] = mine, distances[y, mine]
+    settings = ConceptsConfig(anchor_quantile=quantile, margin=margin, **fields)
+    return choose_anchors(Candidates(words, torch.rand(words.shape)), given, own, settings)
 
 
 def test_two_classes_by_hand():
@@ -97,7 +110,7 @@ def test_two_classes_by_hand():
         (0, 3): ("", True),
         (0, 5): ("", True),
         (0, 4): ("", True),
-        (0, 6): ("farther than lambda", False),
+        (0, 6): ("farther than what is kept", False),
         # Class 1 owns 4 and 7 (7 although class 0 is nearer: it is no candidate there). 4 is under its bound, 7 above its
         # median 0.425; 7, 5 and 6 are all its candidates above the bound.
         (1, 4): (near, False),
@@ -114,7 +127,7 @@ def test_lambda_is_the_quantile_within_the_owner():
     q = [0.1 * (i + 1) for i in range(12)]
     verdicts = decide([q], [[1] * 12], own=[0.0], quantile=0.5)
     assert [v.word for v in verdicts if not v.reason] == list(range(6))
-    assert {v.reason for v in verdicts[6:]} == {"farther than lambda"}
+    assert {v.reason for v in verdicts[6:]} == {"farther than what is kept"}
     assert verdicts[0].limit == pytest.approx(0.65)
     assert not any(v.reason for v in decide([q], [[1] * 12], own=[0.0], quantile=1.0))
 
@@ -151,6 +164,37 @@ def test_the_owner_is_the_nearest_among_the_classes_that_have_the_word_as_candid
     assert owners == {0: 1, 1: 2}
 
 
+# --- sides ------------------------------------------------------------------------------------------------------
+TWELVE = [0.1 * (i + 1) for i in range(12)]
+
+
+def test_a_value_of_lambda_stands_for_the_quantile():
+    verdicts = decide([TWELVE], [[1] * 12], own=[0.0], anchor_lambda=0.85)
+    assert [v.word for v in verdicts if not v.reason] == list(range(8)) and {v.limit for v in verdicts} == {0.85}
+
+
+def test_the_far_side_is_what_lies_above_lambda():
+    verdicts = decide([TWELVE], [[1] * 12], own=[0.25], anchor_side="far", anchor_lambda=TWELVE[5])
+    assert [v.word for v in verdicts if not v.reason] == list(range(6, 12)), "lambda itself is near"
+    assert [v.reason for v in verdicts[:3]] == ["nearer than the class's own name"] * 2 + ["nearer than what is kept"]
+
+
+def test_few_far_anchors_are_topped_up_from_the_far_end():
+    verdicts = decide([TWELVE], [[1] * 12], own=[0.25], anchor_side="far", anchor_lambda=1.05)
+    assert [v.word for v in verdicts if not v.reason] == [7, 8, 9, 10, 11]
+    assert [v.topped_up for v in verdicts if not v.reason] == [True] * 3 + [False] * 2
+
+
+def test_the_band_lies_between_two_quantiles_of_what_is_above_the_bound():
+    verdicts = decide([TWELVE], [[1] * 12], own=[0.15], anchor_side="band", anchor_band=(0.2, 0.8))
+    kept = [v.distance for v in verdicts if not v.reason]
+    low, high = np.quantile(TWELVE[1:], [0.2, 0.8])
+    assert kept == [d for d in TWELVE if low <= d <= high] and len(kept) == 7
+    reasons = [v.reason for v in verdicts]
+    assert reasons[:2] == ["nearer than the class's own name", "nearer than what is kept"]
+    assert reasons[-1] == "farther than what is kept"
+
+
 # --- what always holds ------------------------------------------------------------------------------------------
 @settings(max_examples=80, deadline=None)
 @given(
@@ -165,7 +209,7 @@ def test_every_verdict_follows_from_its_own_numbers(classes, words, quantile, ma
     distances = torch.rand(classes, words, generator=generator)
     candidates = torch.rand(classes, words, generator=generator) < 0.6
     own = torch.rand(classes, generator=generator) * 0.6
-    verdicts = choose_anchors(distances, candidates, own, quantile, margin)
+    verdicts = chosen(distances, candidates, own, quantile, margin)
 
     assert {v.word for v in verdicts} == set(candidates.any(0).nonzero()[:, 0].tolist())
     of_class = defaultdict(list)

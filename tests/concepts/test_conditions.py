@@ -2,8 +2,6 @@
 
 import copy
 
-import torch
-
 from dogfast.concepts.conditions import STRATEGIES, Findings
 from dogfast.config.synthesis import STRATEGIES as NAMES
 from dogfast.synthesis.conditions import read_conditions
@@ -14,8 +12,8 @@ ANCHORS = [{"word": "lynx", "owner": 3}, {"word": "oil rig", "owner": 0}]
 
 
 def findings(prompt="a photo of a {}", top_k=2, anchors=ANCHORS):
-    cosines = torch.tensor([[0.1, 0.9, 0.2], [0.3, 0.2, 0.1], [0.0, 0.1, 0.8], [0.9, 0.0, 0.5]])
-    return Findings(NAMES_OF_CLASSES, WORDS, anchors, cosines, top_k, prompt)
+    near_names = [[1, 2, 0], [0, 1, 2], [2, 1, 0], [0, 2, 1]]
+    return Findings(NAMES_OF_CLASSES, WORDS, anchors, [row[:top_k] for row in near_names], prompt)
 
 
 def test_dog_makes_one_condition_of_every_anchor_in_order():
@@ -36,7 +34,6 @@ def test_textual_near_ood_takes_the_words_nearest_to_each_name():
         (0, "oil rig"), (0, "newt"), (1, "lynx"), (1, "oil rig"), (2, "newt"), (2, "oil rig"), (3, "lynx"), (3, "newt")
     ], "nearest first: m smaller than K paints the nearest"  # fmt: skip
     assert {c["strategy"] for c in found} == {"textual-near-ood"}
-    assert len(STRATEGIES["textual-near-ood"](findings(top_k=99))) == 12, "at most the vocabulary"
 
 
 def test_id_control_paints_the_classes_themselves():

@@ -5,6 +5,7 @@ import torch
 
 import dogfast.concepts.inversion as module
 from dogfast.concepts.inversion import RowAdam, _draw, invert
+from dogfast.errors import EnvironmentFault
 
 CLASSES, WIDTH, IMAGES = 3, 5, 60
 LATENTS = torch.randn(IMAGES, 4, 2, 2, generator=torch.Generator().manual_seed(0))
@@ -79,10 +80,31 @@ def test_the_last_steps_are_looked_at_too():
     assert run(steps=module.EVALUATE_EVERY // 2).loss_after < run(steps=0).loss_after
 
 
-def test_a_loss_that_is_no_number_leaves_the_start():
-    start = torch.randn(CLASSES, WIDTH)
-    found = run(lambda rows, *drawn: bowl(rows, *drawn) * float("nan"), steps=60, start=start)
-    assert torch.equal(found.rows, start)
+@pytest.mark.parametrize("first", [0, 7, 60])
+def test_a_loss_that_is_no_number_ends_it_with_the_step(first):
+    calls = []
+
+    def broken(rows, *drawn):
+        calls.append(rows.requires_grad)
+        return bowl(rows, *drawn) * (float("nan") if sum(calls) >= first else 1.0)
+
+    with pytest.raises(EnvironmentFault, match=rf"not finite at step {first};.*--inversion-lr"):
+        run(broken, steps=100)
+
+
+def test_rows_are_never_longer_than_said():
+    found = run(steps=200, longest=0.7)
+    assert found.rows.norm(dim=1).max() <= 0.7 + 1e-6 and run(steps=200).rows.norm(dim=1).min() > 0.9
+
+
+@pytest.mark.parametrize("look", [1, 2, 3])
+def test_a_killed_inversion_goes_on_exactly(look):
+    steps, states, told = module.EVALUATE_EVERY * 3 + 5, [], []
+    whole = run(steps=steps, lr=0.01, keep=lambda state: states.append({k: v.clone() for k, v in state.items()}))
+    again = run(steps=steps, lr=0.01, kept=states[look - 1], advance=told.append)
+    assert torch.equal(whole.rows, again.rows)
+    assert (whole.loss_before, whole.loss_after, whole.steps) == (again.loss_before, again.loss_after, again.steps)
+    assert sum(told) == 8 * steps and told[0] == 8 * look * module.EVALUATE_EVERY
 
 
 def test_the_look_is_the_mean_over_all_fixed_rows_whatever_the_batch(monkeypatch):

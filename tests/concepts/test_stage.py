@@ -7,9 +7,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+import dogfast.concepts.inversion as inversion
+import dogfast.concepts.pseudo_words as pseudo_words
 import dogfast.concepts.stage as stage
 import dogfast.engines.table as table
 from dogfast.concepts.anchors import FEWEST_ANCHORS
+from dogfast.concepts.embeddings import Embedder, without_padding
 from dogfast.concepts.inversion import invert
 from dogfast.concepts.stage import find_anchors
 from dogfast.config import RunConfig
@@ -74,7 +77,7 @@ def batch(count=6, classes=4, seed=0):
 
 
 def eq4(pipeline, classes=4, precision="fp32"):
-    return stage._noise_loss(RunConfig(), pipeline, "cpu", precision, classes)
+    return pseudo_words._noise_loss(RunConfig(), pipeline, "cpu", precision, classes)
 
 
 def some_rows(pipeline, classes=4):
@@ -124,7 +127,7 @@ def test_recomputing_activations_changes_no_gradient(pipeline, monkeypatch):
     recomputed = []
     original = torch.utils.checkpoint.checkpoint
     monkeypatch.setattr(torch.utils.checkpoint, "checkpoint", lambda *a, **k: recomputed.append(1) or original(*a, **k))
-    monkeypatch.setattr(stage, "RECOMPUTE_FROM", 8)
+    monkeypatch.setattr(pseudo_words, "RECOMPUTE_FROM", 8)
     torch.testing.assert_close(torch.autograd.grad(eq4(pipeline)(rows, *batch()), rows)[0], plain, rtol=1e-3, atol=1e-8)
     assert recomputed
     assert not pipeline.unet.is_gradient_checkpointing
@@ -132,8 +135,10 @@ def test_recomputing_activations_changes_no_gradient(pipeline, monkeypatch):
 
 def test_only_the_classes_of_a_batch_are_encoded(pipeline, monkeypatch):
     encoded = []
-    original = stage.encode_prompts
-    monkeypatch.setattr(stage, "encode_prompts", lambda e, p, ids, end: encoded.append(len(ids)) or original(e, p, ids, end))
+    original = pseudo_words.encode_prompts
+    monkeypatch.setattr(
+        pseudo_words, "encode_prompts", lambda e, p, ids, end: encoded.append(len(ids)) or original(e, p, ids, end)
+    )
     with torch.no_grad():
         eq4(pipeline)(some_rows(pipeline), *batch())
     assert encoded == [3]
@@ -155,33 +160,33 @@ def test_learning_lowers_the_loss_in_real_networks(pipeline):
 
 def test_latents_do_not_depend_on_how_many_are_encoded_together(pipeline, monkeypatch):
     images = torch.randint(0, 256, (5, 3, 32, 32), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
-    whole = stage._latents(pipeline, torch_networks(pipeline), images)
+    whole = pseudo_words._latents(pipeline, torch_networks(pipeline), images)
     assert whole.shape == (5, 4, 8, 8) and not whole.requires_grad
     for pixels in (1, 2 * 32 * 32):
         monkeypatch.setattr(table, "PIXELS_AT_ONCE", pixels)
-        found = stage._latents(pipeline, torch_networks(pipeline), images)
+        found = pseudo_words._latents(pipeline, torch_networks(pipeline), images)
         torch.testing.assert_close(found, whole, rtol=1e-4, atol=1e-5)
 
 
 def test_words_are_embedded_as_their_full_prompts(pipeline):
     words = ("star", "zebra crossing", "a word that is much too long for sixteen tokens of any text encoder")
-    networks = torch_networks(pipeline)
+    embedder = Embedder(pipeline, torch_networks(pipeline), "a photo of a {}", QUIET)
     ids = tokenize(pipeline.tokenizer, [f"a photo of a {word}" for word in words])
     with torch.no_grad():
         expected = encode_prompts(pipeline.text_encoder, pipeline.text_projection, ids, pipeline.tokenizer.eos_token_id)[1]
-    found = stage.embed_words(pipeline, networks, words, "a photo of a {}")
+    found = embedder.words(words)
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
-    alone = torch.cat([stage.embed_words(pipeline, networks, (word,), "a photo of a {}") for word in words])
+    alone = torch.cat([embedder.words((word,)) for word in words])
     torch.testing.assert_close(alone, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_padding_is_left_away_and_nothing_else(pipeline):
     ids = tokenize(pipeline.tokenizer, ["star", "a photo of a star"])
     end = pipeline.tokenizer.eos_token_id
-    cut = stage._without_padding(ids, end)
+    cut = without_padding(ids, end)
     assert cut.shape == (2, 7) and torch.equal(cut, ids[:, :7]) and (cut == end).any(1).all()
     full = tokenize(pipeline.tokenizer, ["star " * 40])
-    assert torch.equal(stage._without_padding(full, end), full)
+    assert torch.equal(without_padding(full, end), full)
 
 
 # --- the whole stage --------------------------------------------------------------------------------------------
@@ -281,7 +286,7 @@ def test_a_second_call_resumes_and_does_no_work(config, tmp_path, monkeypatch):
     def worked(*args, **kwargs):
         raise AssertionError("work was repeated")
 
-    for name in ("invert", "_search", "load_vocabulary", "open_networks"):
+    for name in ("invert_classes", "_search", "load_vocabulary", "open_networks"):
         monkeypatch.setattr(stage, name, worked)
     _, again = anchors_of(config, tmp_path / "run")
     assert again == {"run": str(run.root), "anchors": first["anchors"], "resumed": True}
@@ -374,3 +379,73 @@ def test_a_lost_anchor_file_is_a_data_error(config, tmp_path):
     run.anchors.unlink()
     with pytest.raises(DataError, match=r"anchors\.jsonl"):
         anchors_of(config, tmp_path / "run")
+
+
+# --- other ways to anchors --------------------------------------------------------------------------------------
+@pytest.mark.parametrize("source", ["clip-mean", "class-name"])
+def test_without_inversion_nothing_is_learned(config, tmp_path, source, monkeypatch):
+    monkeypatch.setattr(stage, "invert_classes", None)
+    run, result = anchors_of(changed(config, anchor_source=source), tmp_path / "run")
+    assert "inversion" not in result and not run.pseudo_words.exists() and result["anchors"] >= CLASSES
+
+
+def test_class_names_choose_the_words_nearest_to_them(config, tmp_path):
+    run, _ = anchors_of(changed(config, anchor_source="class-name"), tmp_path / "run")
+    nearest = {(c["cls"], c["anchor"]) for c in read_jsonl(run.conditions) if c["strategy"] == "textual-near-ood"}
+    assert {(row["owner"], row["word"]) for row in read_jsonl(run.candidates)} <= nearest
+
+
+def test_edited_anchors_are_painted_and_nothing_is_searched(config, tmp_path, monkeypatch):
+    run, _ = anchors_of(config, tmp_path / "first")
+    kept = [row for row in read_jsonl(run.anchors) if row["word"] != "wave"][::2]
+    missing = [name for name in shapes.ID_WORDS if name not in {row["class_name"] for row in kept}]
+    edited = tmp_path / "edited.jsonl"
+    rows = kept + [{"class_name": name, "word": "zebra crossing"} for name in missing]
+    edited.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    monkeypatch.setattr(stage, "_search", None)
+    run, result = anchors_of(changed(config, anchors=str(edited)), tmp_path / "second")
+    painted = [(c["class_name"], c["anchor"]) for c in read_jsonl(run.conditions) if c["strategy"] == "dog"]
+    assert sorted(painted) == sorted((row["class_name"], row["word"]) for row in rows)
+    assert result["anchors"] == len(rows)
+    edited.write_text(edited.read_text().replace("zebra crossing", "cobweb").replace(kept[0]["word"], "anvil"))
+    with pytest.raises(RunMismatch, match="anchors_file"):
+        anchors_of(changed(config, anchors=str(edited)), tmp_path / "second")
+
+
+def test_a_killed_inversion_is_gone_on_with(config, tmp_path, monkeypatch):
+    monkeypatch.setattr(inversion, "EVALUATE_EVERY", 2)
+    config = changed(config, inversion_steps=6)
+    whole, _ = anchors_of(config, tmp_path / "whole")
+    real, left = pseudo_words.Checkpoint.keep, []
+
+    def dying(self, state):
+        real(self, state)
+        left.append(float(state["step"]))
+        if len(left) == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(pseudo_words.Checkpoint, "keep", dying)
+    with pytest.raises(KeyboardInterrupt):
+        anchors_of(config, tmp_path / "killed")
+    assert (tmp_path / "killed" / "concepts" / "inversion.safetensors").exists()
+    said = []
+    events = Events(lambda event, fields: said.append(fields["text"]) if event == "note" else None)
+    run, _ = anchors_of(config, tmp_path / "killed", events)
+    assert "inversion goes on at update 4" in said and left == [2, 4, 6]
+    for path in whole.concepts.iterdir():
+        assert path.read_bytes() == (run.concepts / path.name).read_bytes(), path.name
+    assert {path.name for path in run.concepts.iterdir()} == {path.name for path in whole.concepts.iterdir()}
+
+
+def test_a_state_of_other_settings_is_not_gone_on_from(config, tmp_path, monkeypatch):
+    monkeypatch.setattr(inversion, "EVALUATE_EVERY", 2)
+    monkeypatch.setattr(stage, "embed_pseudo_words", None)
+    with pytest.raises(TypeError):
+        anchors_of(changed(config, inversion_steps=2), tmp_path / "run")
+    path = tmp_path / "run" / "concepts" / "inversion.safetensors"
+    checkpoint = pseudo_words.Checkpoint(path, "one")
+    checkpoint.keep({"rows": torch.ones(2)})
+    assert checkpoint.kept()["rows"].tolist() == [1, 1]
+    assert pseudo_words.Checkpoint(path, "other").kept() is None
+    path.write_bytes(path.read_bytes()[:-3])
+    assert checkpoint.kept() is None
