@@ -10,11 +10,14 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
 from dogfast.errors import DataError, DogfastError, EnvironmentFault, RunMismatch
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 RUN_FILE = "run.json"
 RUNS = Path("runs")
@@ -100,6 +103,20 @@ def read_jsonl(path: Path) -> list[dict]:
     return rows
 
 
+def read_table(path: Path) -> Tensor:
+    """The tensor `rows` (n, D) of ``path``; :class:`DataError` where it is missing or no such table."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        rows = load_file(path)["rows"]
+    except (SafetensorError, OSError, KeyError) as error:
+        raise DataError(f"{path} is missing or no table of rows ({error}); run `dogfast anchors` again") from error
+    if rows.ndim != 2 or not rows.isfinite().all():
+        raise DataError(f"{path} is no table of finite rows; run `dogfast anchors` again")
+    return rows
+
+
 def digest(*parts: Any) -> str:
     """SHA-256 of the canonical JSON of ``parts`` (bytes are hashed as they are), in hexadecimal."""
     total = hashlib.sha256()
@@ -127,6 +144,9 @@ class Run:
         self.anchors = self.concepts / "anchors.jsonl"
         self.conditions = self.concepts / "conditions.jsonl"
         self.report = root / "report" / "index.html"
+
+    def table(self, name: str) -> Path:
+        return self.concepts / "tables" / f"{name}.safetensors"
 
     def plan(self, source: str) -> Path:
         return self.root / "plan" / source

@@ -35,6 +35,7 @@ from dogfast.events import Events, plain_lines
 from dogfast.run import publish, to_json, versions
 from dogfast.synthesis.painter import paint
 from dogfast.synthesis.recipes import resolve_recipe
+from dogfast.synthesis.resolver import Sources
 from dogfast.synthesis.stage import brush_for, side_in_latents
 from dogfast.training.loop import fit
 
@@ -84,12 +85,13 @@ def main() -> None:
 def paint_samples(pipeline: Pipeline, networks: Networks) -> tuple[torch.Tensor, float]:
     """`PER_WORD` samples of every word as `generate --classes shapes` paints them, uint8 (n, 3, H, W), and the seconds they took."""
     config = preset("shapes")
-    texts = [PROMPT.format(word) for word in WORDS]
+    conditions = [{"text": [[PROMPT.format(word), 1.0]]} for word in WORDS]
     side = side_in_latents(config.synthesis.resolution, pipeline)
-    brush = brush_for(pipeline, networks, resolve_recipe(config.synthesis), texts, side, shapes.SIZE_PX, 128)
-    conditions = [row for row in range(len(WORDS)) for _ in range(PER_WORD)]
+    recipe, sources = resolve_recipe(config.synthesis), Sources(PROMPT, {}, lambda: None)
+    brush = brush_for(pipeline, networks, recipe, conditions, sources, side, shapes.SIZE_PX, 128)
+    rows = [row for row in range(len(WORDS)) for _ in range(PER_WORD)]
     started = time.monotonic()
-    painted = paint(brush, conditions, lambda place, attempt: derive_seed("judge", place, attempt))
+    painted = paint(brush, rows, lambda place, attempt: derive_seed("judge", place, attempt))
     seconds = time.monotonic() - started
     return torch.stack([each.image for each in painted]).permute(0, 3, 1, 2).contiguous(), seconds
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import asdict
+from itertools import accumulate, pairwise
 from pathlib import Path
 
 import torch
@@ -12,18 +13,21 @@ from torch.nn import functional as F
 
 from dogfast.concepts.anchors import FEWEST_ANCHORS, Verdict, choose_anchors, near_distances
 from dogfast.concepts.candidates import nearest_words
-from dogfast.concepts.conditions import STRATEGIES, Findings
 from dogfast.concepts.domain import check_domain
 from dogfast.concepts.edited import read_edited
 from dogfast.concepts.embeddings import Embedder, embed_pseudo_words
 from dogfast.concepts.overlap import tell_of_overlap
 from dogfast.concepts.pseudo_words import Checkpoint, invert_classes, tell_of_inversion
+from dogfast.concepts.strategies import STRATEGIES, Findings
+from dogfast.concepts.strategies.boundary import TABLE, boundary_points, word_rows
 from dogfast.config import RunConfig
 from dogfast.config.option import identity
 from dogfast.data.catalogue import IdData, load_id
 from dogfast.data.images import ImageSet
 from dogfast.data.vocabulary import choose_vocabulary, load_vocabulary
 from dogfast.diffusion.load import Pipeline, choose_model
+from dogfast.diffusion.noise import derive_seed
+from dogfast.diffusion.prompts import initial_rows, token_table
 from dogfast.engines.opening import open_networks
 from dogfast.errors import DataError
 from dogfast.events import Events
@@ -46,7 +50,7 @@ def find_anchors(config: RunConfig, run: Run, events: Events) -> dict[str, objec
     if config.concepts.anchors:
         anchors = read_edited(Path(config.concepts.anchors), data.class_names)
         write_jsonl(run.anchors, anchors)
-        findings, told = Findings(data.class_names, (), anchors, [], config.concepts.prompt), {}
+        findings, told = Findings(data.class_names, anchors, config.concepts.prompt), {}
     else:
         events.say(f"generator {model.value}: {model.reason}")
         events.say(f"vocabulary {vocabulary.value}: {vocabulary.reason}")
@@ -107,7 +111,15 @@ def _search(
     verdicts = choose_anchors(candidates, distances, bounds, settings)
     anchors = _write_anchors(run, data.class_names, words, verdicts, events)
     nearest = nearest_words(names, vocabulary, settings.top_k).words
-    findings = Findings(data.class_names, words, anchors, nearest.tolist(), settings.prompt)
+    findings = Findings(
+        data.class_names,
+        anchors,
+        settings.prompt,
+        near_names=[[words[word] for word in row] for row in nearest.tolist()],
+        image_keys=[[images.keys[row] for row in rows.tolist()] for rows in by_class],
+        boundary_rows=_write_boundary(config, run, pipeline, words, vocabulary, [pictures[rows] for rows in by_class]),
+        seed=settings.concepts_seed,
+    )
     return findings, {"candidates": len(verdicts), "zero_shot_accuracy": known, **learned}
 
 
@@ -127,6 +139,23 @@ def _stand_ins(
     checkpoint.remove()
     queries = embed_pseudo_words(config, pipeline, inversion.rows)
     return queries, {"inversion": tell_of_inversion(inversion, queries, names, images.class_names, events)}
+
+
+def _write_boundary(
+    config: RunConfig,
+    run: Run,
+    pipeline: Pipeline,
+    words: tuple[str, ...],
+    vocabulary: torch.Tensor,
+    pictures: list[torch.Tensor],
+) -> list[list[int]]:
+    """Write the table of boundary words; its rows by class."""
+    points = [boundary_points(own, derive_seed("boundary", config.concepts.concepts_seed, y)) for y, own in enumerate(pictures)]
+    mean = F.normalize(torch.cat(pictures), dim=1).mean(0)
+    tokens = initial_rows(pipeline.tokenizer, token_table(pipeline.text_encoder), words)
+    publish(run.table(TABLE), save({"rows": word_rows(torch.cat(points), mean, vocabulary, tokens)}))
+    ends = list(accumulate(map(len, points), initial=0))
+    return [list(range(start, end)) for start, end in pairwise(ends)]
 
 
 def mean_embeddings(names: torch.Tensor, pictures: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:

@@ -4,13 +4,22 @@ from dataclasses import dataclass
 
 from dogfast.config.option import one_of, option, require
 
-STRATEGIES = ("dog", "textual-near-ood", "id-control")
+STRATEGIES = (
+    "dog",
+    "visual-reconstruction",
+    "textual-perturbation",
+    "visual-interpolation",
+    "textual-interpolation",
+    "textual-near-ood",
+    "boundary",
+    "id-control",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
 class SynthesisConfig:
     m: int = option(1000, "outliers per ID class, spread evenly over the class's anchors", identity=False)
-    strategy: str = option("dog", "how conditions are chosen: dog, textual-near-ood, or id-control (the ID classes themselves)")
+    strategy: str = option("dog", f"how conditions are chosen: {', '.join(STRATEGIES)} (the ID classes themselves)")
     recipe: str = option("quality", "solver, steps and guidance as one name: quality")
     steps: int | None = option(None, "solver steps; default: the recipe's")
     guidance_scale: float | None = option(None, "classifier-free guidance; default: the recipe's")

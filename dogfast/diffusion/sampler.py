@@ -49,13 +49,14 @@ def guided(denoise: Denoise, text: torch.Tensor, empty: torch.Tensor, guidance: 
 
 
 def dpm_solver_pp_2m(
-    predict: Predict, noise: torch.Tensor, schedule: Schedule, callback: Callable[[int], None] = lambda step: None
+    predict: Predict, start: torch.Tensor, schedule: Schedule, callback: Callable[[int], None] = lambda step: None
 ) -> torch.Tensor:
     """DPM-Solver++ (2M), Lu et al. 2022, Algorithm 2: second-order multistep in the clean-image prediction.
 
-    ``noise`` is standard normal; the first and the last step are of first order. Returns clean latents.
+    ``start``: standard normal noise, or latents noised to the schedule's first timestep; the first and the last step are of
+    first order. Returns clean latents.
     """
-    latents, former = noise, noise
+    latents, former = start, start
     log_snr = [math.log(a / s) if s > 0 else math.inf for a, s in zip(schedule.alpha, schedule.sigma)]
     last = len(schedule.timesteps) - 1
     for step, timestep in enumerate(schedule.timesteps):

@@ -44,9 +44,12 @@ class Schedule:
     sigma: tuple[float, ...]
 
 
-def trailing(signal_variance: torch.Tensor, steps: int) -> Schedule:
-    """``steps`` timesteps from the noisiest down at equal distances ("trailing" in Lin et al. 2024), then the clean image."""
-    count = len(signal_variance)
+def trailing(signal_variance: torch.Tensor, steps: int, start_t: int | None = None) -> Schedule:
+    """``steps`` timesteps from the noisiest down at equal distances ("trailing" in Lin et al. 2024), then the clean image.
+
+    With ``start_t`` from that timestep down.
+    """
+    count = len(signal_variance) if start_t is None else start_t + 1
     timesteps = [round(count - i * count / steps) - 1 for i in range(steps)]
     variance = [float(signal_variance[t]) for t in timesteps]
     alpha = (*(v**0.5 for v in variance), 1.0)

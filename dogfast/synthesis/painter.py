@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from dogfast.diffusion.autoencoder import to_bytes
-from dogfast.diffusion.noise import derive_seed, gaussian_noise
+from dogfast.diffusion.noise import derive_seed
 from dogfast.diffusion.sampler import SOLVERS, guided
 from dogfast.diffusion.schedule import Schedule
 from dogfast.engines.networks import Networks
@@ -18,19 +18,23 @@ from dogfast.synthesis.recipes import Recipe
 
 MAX_ATTEMPTS = 3
 
+Resolve = Callable[[list[int], list[int]], torch.Tensor]
+"""(conditions, seeds) of a batch's rows to their tensor."""
+
 
 @dataclass(frozen=True)
 class Brush:
-    """All that painting needs: networks, recipe, schedule, latent shape, target side, and rows in a batch."""
+    """All that painting needs: networks, recipe, schedule, target side, rows in a batch, and what conditions mean."""
 
     networks: Networks
     recipe: Recipe
     schedule: Schedule
-    latent_shape: tuple[int, int, int]
     image_px: int
     rows: int
-    texts: torch.Tensor
-    """Token states of every condition (conditions, L, D)."""
+    texts: Resolve
+    """Token states (R, L, D) of conditions, given with the images' seeds."""
+    starts: Resolve
+    """Latents (R, C, h, w) at the schedule's first timestep, of the same."""
     empty: torch.Tensor
     """Token states of the empty prompt (1, L, D)."""
 
@@ -75,9 +79,9 @@ def paint(
     return [painted[place] for place in range(len(conditions))]
 
 
-def image_seed(run_seed: int, class_name: str, prompt: str, index: int, attempt: int) -> int:
+def image_seed(run_seed: int, class_name: str, painted_from: str, index: int, attempt: int) -> int:
     """The seed of one image: a hash of what it is, so that no batch, worker or order can change it."""
-    return derive_seed("outlier", run_seed, class_name, prompt, index, attempt)
+    return derive_seed("outlier", run_seed, class_name, painted_from, index, attempt)
 
 
 def _batch(brush: Brush, conditions: list[int], seeds: list[int]) -> tuple[list[torch.Tensor], list[str]]:
@@ -86,10 +90,14 @@ def _batch(brush: Brush, conditions: list[int], seeds: list[int]) -> tuple[list[
     rows, keys = conditions + conditions[-1:] * padding, seeds + seeds[-1:] * padding
     device = brush.networks.device
     predict = guided(
-        brush.networks.denoise, brush.texts[rows].to(device), brush.empty.to(device), brush.recipe.guidance, brush.recipe.steps
+        brush.networks.denoise,
+        brush.texts(rows, keys).to(device),
+        brush.empty.to(device),
+        brush.recipe.guidance,
+        brush.recipe.steps,
     )
-    noise = gaussian_noise(keys, brush.latent_shape).to(device)
-    decoded = brush.networks.decode(SOLVERS[brush.recipe.solver](predict, noise, brush.schedule))[: len(seeds)]
+    start = brush.starts(rows, keys).to(device)
+    decoded = brush.networks.decode(SOLVERS[brush.recipe.solver](predict, start, brush.schedule))[: len(seeds)]
     images = to_bytes(decoded, brush.image_px)
     found = faults(decoded, images)
     return list(images.permute(0, 2, 3, 1).contiguous().cpu()), found

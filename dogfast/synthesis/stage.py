@@ -8,7 +8,8 @@ import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ import torch
 
 from dogfast.config import RunConfig
 from dogfast.config.option import identity, require
+from dogfast.config.synthesis import SynthesisConfig
+from dogfast.data.catalogue import load_id
 from dogfast.diffusion.load import Pipeline, choose_model
 from dogfast.diffusion.prompts import tokenize
 from dogfast.diffusion.schedule import trailing
@@ -25,7 +28,7 @@ from dogfast.engines.opening import open_networks
 from dogfast.environment import Choice
 from dogfast.errors import DataError
 from dogfast.events import Events
-from dogfast.run import Run, digest, publish, sweep_partial, versions
+from dogfast.run import Run, digest, publish, read_table, sweep_partial, versions
 from dogfast.shards.card import card
 from dogfast.shards.format import Facts, Sample, sample_key
 from dogfast.shards.reader import has_shards, read_records
@@ -34,9 +37,9 @@ from dogfast.synthesis.conditions import read_conditions
 from dogfast.synthesis.painter import Brush, Painted, image_seed, paint
 from dogfast.synthesis.plan import Item, Segment, append_segment, items, read_segments, spread
 from dogfast.synthesis.recipes import Recipe, resolve_recipe
+from dogfast.synthesis.resolver import Resolver, Sources, painted_from, prompt_of
 
 SHARDS_IN_FLIGHT = 2
-TEXT_ROWS = 256
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,7 @@ class Job:
     conditions: list[dict[str, Any]]
     recipe: Recipe
     pipeline: Pipeline
+    run: Run
 
     @property
     def resize(self) -> str:
@@ -63,8 +67,8 @@ def generate(config: RunConfig, run: Run, events: Events) -> dict[str, object]:
     source = config.synthesis.strategy
     folder = run.outliers(source)
     conditions = read_conditions(run.conditions, source)
-    recipe = resolve_recipe(config.synthesis)
     pipeline = Pipeline(config.model, choose_model(config.model.model, config.data.classes).value)
+    recipe = recipe_for(config.synthesis, conditions, len(pipeline.alphas_cumprod))
     side_in_latents(config.synthesis.resolution, pipeline)
     painted = has_shards(folder)
     run.claim(f"synthesis/{source}", synthesis_identity(config, recipe, pipeline, conditions), has_results=painted)
@@ -75,10 +79,19 @@ def generate(config: RunConfig, run: Run, events: Events) -> dict[str, object]:
     records = read_records(folder)
     left = _left(segments, conditions, {record["shard"] for record in records})
     started = time.monotonic()
-    new = _paint_shards(Job(config, conditions, recipe, pipeline), run, left, events) if left else []
+    new = _paint_shards(Job(config, conditions, recipe, pipeline, run), left, events) if left else []
     named = Path(config.data.classes).name or config.data.classes
     publish(folder / "README.md", card(named, source, model_name(pipeline), pipeline.revision, records + new))
     return _summary(run, source, recipe, records, new, time.monotonic() - started)
+
+
+def recipe_for(config: SynthesisConfig, conditions: list[dict[str, Any]], timesteps: int) -> Recipe:
+    """The recipe of ``config`` as the conditions' strategy bends it: its guidance, unless a flag names another, and the share
+    of the steps that is left where painting starts at ID images."""
+    recipe, own, start_t = resolve_recipe(config), conditions[0].get("guidance_scale"), conditions[0].get("start_t")
+    if own is not None and config.guidance_scale is None:
+        recipe = replace(recipe, guidance=replace(recipe.guidance, scale=float(own)))
+    return recipe if start_t is None else replace(recipe, steps=max(1, round(recipe.steps * (start_t + 1) / timesteps)))
 
 
 def synthesis_identity(
@@ -150,10 +163,10 @@ def _left(segments: list[Segment], conditions: list[dict[str, Any]], done: set[i
     return [shard for shard in shards if shard[0].shard not in done]
 
 
-def _paint_shards(job: Job, run: Run, left: list[list[Item]], events: Events) -> list[dict[str, Any]]:
+def _paint_shards(job: Job, left: list[list[Item]], events: Events) -> list[dict[str, Any]]:
     """Paint shard after shard; encoding, hashing and writing of one run behind the painting of the next."""
     brush = _open_brush(job, events)
-    folder = run.outliers(job.config.synthesis.strategy)
+    folder = job.run.outliers(job.config.synthesis.strategy)
     records, in_flight = [], deque()
     with events.progress("generate", sum(map(len, left))) as advance, ThreadPoolExecutor(1) as committer:
         for shard in left:
@@ -181,35 +194,44 @@ def _open_brush(job: Job, events: Events) -> Brush:
     side = side_in_latents(config.synthesis.resolution, pipeline)
     rows = choose_rows(config.synthesis.rows, networks.device, side * side)
     events.say(f"{rows.value} rows: {rows.reason}")
-    texts = [condition["text"][0][0] for condition in job.conditions]
-    return brush_for(pipeline, networks, job.recipe, texts, side, config.data.image_px, rows.value)
+    sources = Sources(config.concepts.prompt, _tables(job.run, job.conditions), cache(lambda: load_id(config.data).train))
+    return brush_for(pipeline, networks, job.recipe, job.conditions, sources, side, config.data.image_px, rows.value)
 
 
 def brush_for(
-    pipeline: Pipeline, networks: Networks, recipe: Recipe, texts: list[str], side: int, image_px: int, rows: int
+    pipeline: Pipeline,
+    networks: Networks,
+    recipe: Recipe,
+    conditions: list[dict[str, Any]],
+    sources: Sources,
+    side: int,
+    image_px: int,
+    rows: int,
 ) -> Brush:
-    """The brush for ``texts``, a condition each: latents of ``side``, images of ``image_px``, ``rows`` at once."""
-    return Brush(
-        networks,
-        recipe,
-        trailing(pipeline.alphas_cumprod, recipe.steps),
-        (pipeline.latent_channels, side, side),
-        image_px,
-        rows,
-        _states(pipeline, networks, texts),
-        _states(pipeline, networks, [""]),
-    )
+    """The brush for ``conditions``: latents of ``side``, images of ``image_px``, ``rows`` at once."""
+    start_t = conditions[0].get("start_t")
+    schedule = trailing(pipeline.alphas_cumprod, recipe.steps, start_t)
+    signal = 0.0 if start_t is None else float(pipeline.alphas_cumprod[start_t])
+    resolver = Resolver(conditions, pipeline, networks, (pipeline.latent_channels, side, side), signal, sources)
+    empty = networks.encode_text(tokenize(pipeline.tokenizer, [""]))[0].cpu()
+    return Brush(networks, recipe, schedule, image_px, rows, resolver.texts, resolver.starts, empty)
 
 
-def _states(pipeline: Pipeline, networks: Networks, prompts: list[str]) -> torch.Tensor:
-    return torch.cat([networks.encode_text(ids)[0].cpu() for ids in tokenize(pipeline.tokenizer, prompts).split(TEXT_ROWS)])
+def _tables(run: Run, conditions: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
+    """The tables that conditions refer to. Raises :class:`DataError` for one that is not there or too short."""
+    refs = [ref for condition in conditions for ref, _ in condition["text"] if not isinstance(ref, str)]
+    tables = {name: read_table(run.table(name)) for name in {ref["table"] for ref in refs}}
+    short = [ref for ref in refs if ref["row"] >= len(tables[ref["table"]])]
+    if short:
+        raise DataError(f"{run.table(short[0]['table'])} has no row {short[0]['row']}, which a condition names")
+    return tables
 
 
 def _seeds(job: Job, shard: list[Item]) -> Callable[[int, int], int]:
     def seed_of(place: int, attempt: int) -> int:
         item = shard[place]
         condition = job.conditions[item.condition]
-        return image_seed(job.config.synthesis.seed, condition["class_name"], condition["text"][0][0], item.index, attempt)
+        return image_seed(job.config.synthesis.seed, condition["class_name"], painted_from(condition), item.index, attempt)
 
     return seed_of
 
@@ -238,7 +260,7 @@ def _encoded(job: Job, item: Item, result: Painted, image) -> Sample:
         strategy=condition["strategy"],
         anchor=condition["anchor"],
         synset="",
-        prompt=condition["text"][0][0],
+        prompt=prompt_of(condition),
         condition=item.condition,
         seed=result.seed,
         status="resampled" if result.attempt else "ok",

@@ -2,7 +2,7 @@
 
 import copy
 
-from dogfast.concepts.conditions import STRATEGIES, Findings
+from dogfast.concepts.strategies import STRATEGIES, Findings
 from dogfast.config.synthesis import STRATEGIES as NAMES
 from dogfast.synthesis.conditions import read_conditions
 
@@ -12,8 +12,9 @@ ANCHORS = [{"word": "lynx", "owner": 3}, {"word": "oil rig", "owner": 0}]
 
 
 def findings(prompt="a photo of a {}", top_k=2, anchors=ANCHORS):
-    near_names = [[1, 2, 0], [0, 1, 2], [2, 1, 0], [0, 2, 1]]
-    return Findings(NAMES_OF_CLASSES, WORDS, anchors, [row[:top_k] for row in near_names], prompt)
+    near_names = [[WORDS[word] for word in row[:top_k]] for row in ([1, 2, 0], [0, 1, 2], [2, 1, 0], [0, 2, 1])]
+    keys = [[f"{name}/{n}" for n in range(6)] for name in NAMES_OF_CLASSES]
+    return Findings(NAMES_OF_CLASSES, anchors, prompt, near_names, keys, [[0, 1], [2], [], [3]])
 
 
 def test_dog_makes_one_condition_of_every_anchor_in_order():
@@ -40,6 +41,56 @@ def test_id_control_paints_the_classes_themselves():
     found = STRATEGIES["id-control"](findings("a {}"))
     assert [(c["cls"], c["anchor"], c["text"][0][0]) for c in found][:2] == [(0, "ship {}", "a ship {}"), (1, "bird", "a bird")]
     assert len(found) == 4
+
+
+def test_a_class_is_painted_over_its_own_images():
+    found = STRATEGIES["visual-reconstruction"](findings())
+    assert len(found) == 24 and {(c["start_t"], c["guidance_scale"]) for c in found} == {(500, 1.0)}
+    for c in found:
+        assert c["start"] == [[c["anchor"], 1.0]] and c["anchor"].startswith(c["class_name"])
+        assert c["text"] == [[f"a photo of a {c['class_name']}", 1.0]]
+
+
+def test_only_a_share_of_very_many_images_is_begun_at(monkeypatch):
+    from dogfast.concepts.strategies import findings as module
+
+    monkeypatch.setattr(module, "STARTS_AT_MOST", 8)
+    for name in ("visual-reconstruction", "visual-interpolation"):
+        found = STRATEGIES[name](findings())
+        assert [c["cls"] for c in found] == [0, 0, 1, 1, 2, 2, 3, 3] and found == STRATEGIES[name](findings())
+
+
+def test_images_are_mixed_with_those_of_other_classes():
+    found = STRATEGIES["visual-interpolation"](findings())
+    assert len(found) == 24 and {c["text"][0][0] for c in found} == {""}
+    for c in found:
+        (one, share), (other, rest) = c["start"]
+        assert one.startswith(c["class_name"]) and not other.startswith(c["class_name"])
+        assert share in (0.3, 0.4, 0.5, 0.6, 0.7) and share + rest == 1
+    assert len({c["start"][0][1] for c in found}) > 1
+
+
+def test_names_are_mixed_at_five_shares():
+    found = STRATEGIES["textual-interpolation"](findings("a {}"))
+    assert len(found) == 4 * 3 * 5
+    assert found[0]["text"] == [["a ship {}", 0.3], ["a bird", 0.7]]
+    assert all(c["text"][0][0] == f"a {c['class_name']}" and sum(w for _, w in c["text"]) == 1 for c in found)
+
+
+def test_a_names_states_are_perturbed():
+    found = STRATEGIES["textual-perturbation"](findings("a {}"))
+    assert [(c["text"], c["text_noise"]) for c in found][1] == ([["a bird", 1.0]], 0.3) and len(found) == 4
+
+
+def test_boundary_words_are_rows_of_their_table():
+    found = STRATEGIES["boundary"](findings())
+    assert [(c["cls"], c["text"][0][0]["row"]) for c in found] == [(0, 0), (0, 1), (1, 2), (3, 3)]
+
+
+def test_edited_anchors_leave_dog_and_what_names_alone_can_say():
+    bare = Findings(NAMES_OF_CLASSES, ANCHORS, "a {}")
+    empty = {name for name, choose in STRATEGIES.items() if not choose(bare)}
+    assert empty == {"visual-reconstruction", "visual-interpolation", "textual-near-ood", "boundary"}
 
 
 def test_only_the_slot_is_replaced():

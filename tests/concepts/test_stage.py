@@ -15,6 +15,7 @@ from dogfast.concepts.anchors import FEWEST_ANCHORS
 from dogfast.concepts.embeddings import Embedder, without_padding
 from dogfast.concepts.inversion import invert
 from dogfast.concepts.stage import find_anchors
+from dogfast.concepts.strategies import STRATEGIES
 from dogfast.config import RunConfig
 from dogfast.config.model import ModelConfig
 from dogfast.data import shapes
@@ -57,6 +58,10 @@ def torch_networks(pipeline):
 
 def changed(config, **fields):
     return config.with_values({"concepts": fields}, "test")
+
+
+def contents(folder):
+    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def anchors_of(config, root, events=QUIET):
@@ -220,7 +225,8 @@ def test_the_stage_writes_four_files_that_agree(config, tmp_path):
     assert [(c["cls"], c["class_name"], c["anchor"]) for c in painted] == [
         (a["owner"], a["class_name"], a["word"]) for a in anchors
     ]
-    assert {c["strategy"] for c in conditions} == {"dog", "textual-near-ood", "id-control"}
+    assert [c["strategy"] for c in conditions] == sorted((c["strategy"] for c in conditions), key=list(STRATEGIES).index)
+    assert {c["strategy"] for c in conditions} == set(STRATEGIES)
     assert [c["text"] for c in painted] == [[[f"a photo of a {a['word']}", 1.0]] for a in anchors]
     assert any(sentence.startswith("generator ") for sentence in said)
     assert any("plain minimum" in sentence for sentence in said)
@@ -281,7 +287,7 @@ def test_owners_and_distances_are_those_of_plain_loops(config, tmp_path, random_
 
 def test_a_second_call_resumes_and_does_no_work(config, tmp_path, monkeypatch):
     run, first = anchors_of(config, tmp_path / "run")
-    before = {path: path.read_bytes() for path in run.concepts.iterdir()}
+    before = contents(run.concepts)
 
     def worked(*args, **kwargs):
         raise AssertionError("work was repeated")
@@ -290,13 +296,12 @@ def test_a_second_call_resumes_and_does_no_work(config, tmp_path, monkeypatch):
         monkeypatch.setattr(stage, name, worked)
     _, again = anchors_of(config, tmp_path / "run")
     assert again == {"run": str(run.root), "anchors": first["anchors"], "resumed": True}
-    assert before == {path: path.read_bytes() for path in run.concepts.iterdir()}
+    assert before == contents(run.concepts)
 
 
 def test_the_same_configuration_gives_the_same_bytes(config, tmp_path):
     one, two = (anchors_of(config, tmp_path / name)[0] for name in ("one", "two"))
-    for path in one.concepts.iterdir():
-        assert path.read_bytes() == (two.concepts / path.name).read_bytes(), path.name
+    assert contents(one.concepts) == contents(two.concepts)
 
 
 @pytest.mark.parametrize(
@@ -432,9 +437,7 @@ def test_a_killed_inversion_is_gone_on_with(config, tmp_path, monkeypatch):
     events = Events(lambda event, fields: said.append(fields["text"]) if event == "note" else None)
     run, _ = anchors_of(config, tmp_path / "killed", events)
     assert "inversion goes on at update 4" in said and left == [2, 4, 6]
-    for path in whole.concepts.iterdir():
-        assert path.read_bytes() == (run.concepts / path.name).read_bytes(), path.name
-    assert {path.name for path in run.concepts.iterdir()} == {path.name for path in whole.concepts.iterdir()}
+    assert contents(whole.concepts) == contents(run.concepts)
 
 
 def test_a_state_of_other_settings_is_not_gone_on_from(config, tmp_path, monkeypatch):

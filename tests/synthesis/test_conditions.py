@@ -36,7 +36,20 @@ def test_what_the_anchors_wrote_is_read(tmp_path):
         ({"text": "a photo of an oval"}, "text"),
         ({"text": []}, "text"),
         ({"text": [["a"], ["b"]]}, "text"),
-        ({"text": [["a", 1.0], ["b", 1.0]]}, "text"),
+        ({"text": [["a", 1.0], ["b"]]}, "text"),
+        ({"text": [["a", float("inf")]]}, "text"),
+        ({"text": [[{"table": "../x", "row": 0}, 1.0]]}, "text"),
+        ({"text": [[{"table": "boundary", "row": -1}, 1.0]]}, "text"),
+        ({"text": [[{"table": "boundary"}, 1.0]]}, "text"),
+        ({"text_noise": -0.1}, "text_noise"),
+        ({"text_noise": "0.3"}, "text_noise"),
+        ({"start": [], "start_t": 500}, "start"),
+        ({"start": [["key"]], "start_t": 500}, "start"),
+        ({"start": [["key", 1.0]]}, "start_t"),
+        ({"start_t": 500}, "start_t"),
+        ({"start": [["key", 1.0]], "start_t": 1000}, "start_t"),
+        ({"start": [["key", 1.0]], "start_t": 0.5}, "start_t"),
+        ({"guidance_scale": None}, "guidance_scale"),
         ({"text": [[3, 1.0]]}, "text"),
         ({"text": [["\ud800", 1.0]]}, "text"),
         ({"text": {"a": 1}}, "text"),
@@ -92,3 +105,20 @@ def test_line_numbers_are_those_of_the_file(tmp_path):
     rows[3] = rows[3] | {"cls": None}
     with pytest.raises(DataError, match="line 4"):
         read_conditions(write(tmp_path / "c.jsonl", rows), "dog")
+
+
+@pytest.mark.parametrize("field, values", [("guidance_scale", (1.0, 2.0)), ("start_t", (400, 500))])
+def test_what_a_batch_shares_is_the_same_for_all(tmp_path, field, values):
+    rows = fakes.conditions()
+    for row, value in zip(rows, values * len(rows)):
+        row |= {"start": [["k", 1.0]], "start_t": 500} | {field: value}
+    with pytest.raises(DataError, match=f"conditions of dog differ in '{field}'"):
+        read_conditions(write(tmp_path / "c.jsonl", rows), "dog")
+
+
+def test_one_class_may_begin_at_many_images_under_one_prompt(tmp_path):
+    base = fakes.conditions()[0] | {"start_t": 500}
+    rows = [base | {"start": [[key, 1.0]]} for key in ("a", "b")]
+    assert read_conditions(write(tmp_path / "c.jsonl", rows), "dog") == rows
+    with pytest.raises(DataError, match="line 3: the same class and text as line 1"):
+        read_conditions(write(tmp_path / "c.jsonl", [*rows, rows[0]]), "dog")

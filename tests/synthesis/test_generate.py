@@ -13,6 +13,7 @@ import yaml
 
 import dogfast.run
 import dogfast.synthesis.painter as painter
+import dogfast.synthesis.resolver as resolver
 import dogfast.synthesis.stage as stage
 from dogfast.errors import DataError, RunMismatch, UsageError
 from dogfast.events import Events
@@ -346,7 +347,7 @@ def numbered(monkeypatch):
     place = {(c["class_name"], c["text"][0][0]): n for n, c in enumerate(fakes.conditions(), 1)}
     seed = lambda run, name, prompt, index, attempt: 1000 * place[name, prompt] + 10 * index + attempt  # noqa: E731
     monkeypatch.setattr(stage, "image_seed", seed)
-    monkeypatch.setattr(painter, "gaussian_noise", fakes.marked_noise)
+    monkeypatch.setattr(resolver, "gaussian_noise", fakes.marked_noise)
 
 
 def test_unusable_images_are_counted_and_never_stored(tmp_path, numbered):

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-import dogfast.synthesis.painter as painter
+import dogfast.synthesis.resolver as resolver
 from dogfast.diffusion.sampler import Guidance
 from dogfast.diffusion.schedule import trailing
 from dogfast.synthesis.painter import MAX_ATTEMPTS, Brush, image_seed, paint
@@ -21,7 +21,16 @@ def brush(rows=4, guidance=None, texts=5, **options):
     recipe = Recipe("test", "dpm++2m", STEPS, guidance or Guidance(4.0, 0.0, 0.5))
     states = torch.arange(texts, dtype=torch.float32)[:, None, None].expand(-1, 4, 2)
     schedule = trailing(fakes.FakePipeline.alphas_cumprod, STEPS)
-    return Brush(fakes.networks(**options), recipe, schedule, (4, 8, 8), fakes.SIDE, rows, states, torch.zeros(1, 4, 2))
+    return Brush(
+        fakes.networks(**options),
+        recipe,
+        schedule,
+        fakes.SIDE,
+        rows,
+        texts=lambda conditions, seeds: states[conditions],
+        starts=lambda conditions, seeds: resolver.gaussian_noise(seeds, (4, 8, 8)),
+        empty=torch.zeros(1, 4, 2),
+    )
 
 
 def seed_of(place, attempt):
@@ -31,7 +40,7 @@ def seed_of(place, attempt):
 @pytest.fixture
 def marked(monkeypatch):
     """Noise that tells its seed to `fakes.networks(spoil=…)`; prompts have no strength then."""
-    monkeypatch.setattr(painter, "gaussian_noise", fakes.marked_noise)
+    monkeypatch.setattr(resolver, "gaussian_noise", fakes.marked_noise)
 
 
 def same(one, two):

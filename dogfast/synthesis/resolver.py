@@ -1,0 +1,135 @@
+"""What a condition means to the painter: token states, and the latents that painting starts from."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from dogfast.data.images import ImageSet
+from dogfast.diffusion.autoencoder import to_signed
+from dogfast.diffusion.load import Pipeline
+from dogfast.diffusion.noise import derive_seed, gaussian_noise
+from dogfast.diffusion.prompts import encode_prompts, pseudo_words_in, token_table, tokenize, tokenize_pseudo_words
+from dogfast.engines.networks import Networks
+
+TEXT_ROWS = 256
+KEPT = 4096
+"""Token states, and latents of ID images, that are held at once."""
+
+Condition = dict[str, Any]
+Tables = dict[str, torch.Tensor]
+
+
+def painted_from(condition: Condition) -> str:
+    """What a condition is painted from, as text: its prompt where it is one prompt and nothing else."""
+    ((ref, weight), *more) = condition["text"]
+    if isinstance(ref, str) and weight == 1.0 and not more and "start" not in condition and "text_noise" not in condition:
+        return ref
+    return json.dumps({key: condition[key] for key in ("text", "text_noise", "start") if key in condition}, sort_keys=True)
+
+
+def prompt_of(condition: Condition) -> str:
+    """The prompt as people read it; a row of a table is named by its place."""
+    return " + ".join(
+        (ref if isinstance(ref, str) else f"{ref['table']}#{ref['row']}") + ("" if weight == 1.0 else f" x {weight:g}")
+        for ref, weight in condition["text"]
+    )
+
+
+@dataclass(frozen=True)
+class Sources:
+    """What conditions refer to: the prompt around table rows, the tables, and the ID images."""
+
+    prompt: str
+    tables: Tables
+    images: Callable[[], ImageSet]
+
+
+class Resolver:
+    """Token states and starting latents for rows of a batch; what rows share is computed once."""
+
+    def __init__(
+        self,
+        conditions: list[Condition],
+        pipeline: Pipeline,
+        networks: Networks,
+        latent_shape: tuple[int, int, int],
+        signal: float,
+        sources: Sources,
+    ):
+        """``signal``: the share of the variance that is picture where painting starts (0: pure noise)."""
+        self.conditions, self.pipeline, self.networks = conditions, pipeline, networks
+        self.latent_shape, self.signal, self.sources = latent_shape, signal, sources
+        self._states: dict[str, torch.Tensor] = {}
+        self._latents: dict[str, torch.Tensor] = {}
+
+    def texts(self, rows: list[int], seeds: list[int]) -> torch.Tensor:
+        """Token states (R, L, D) of the conditions ``rows``; ``seeds`` decide the noise of noisy ones."""
+        chosen = [self.conditions[row] for row in rows]
+        self._encode([ref for condition in chosen for ref, _ in condition["text"]])
+        states = torch.stack([_weighted(condition["text"], self._states) for condition in chosen])
+        noisy = [place for place, condition in enumerate(chosen) if condition.get("text_noise")]
+        if noisy:
+            noise = gaussian_noise([derive_seed("text-noise", seeds[place]) for place in noisy], tuple(states.shape[1:]))
+            deviation = torch.tensor([chosen[place]["text_noise"] for place in noisy])[:, None, None]
+            states[noisy] += deviation * noise.view(len(noisy), *states.shape[1:])
+        return states
+
+    def starts(self, rows: list[int], seeds: list[int]) -> torch.Tensor:
+        """Latents (R, C, h, w) at the first timestep: noise by ``seeds``, over the latents of ID images where there are any."""
+        noise = gaussian_noise(seeds, self.latent_shape)
+        chosen = [self.conditions[row] for row in rows]
+        if "start" not in chosen[0]:
+            return noise
+        self._load([key for condition in chosen for key, _ in condition["start"]])
+        pictures = torch.stack([_weighted(condition["start"], self._latents) for condition in chosen])
+        return self.signal**0.5 * pictures + (1 - self.signal) ** 0.5 * noise
+
+    def _encode(self, refs: list[Any]) -> None:
+        wanted = _wanted(self._states, {_name(ref): ref for ref in refs})
+        prompts = [ref for ref in wanted if isinstance(ref, str)]
+        for start in range(0, len(prompts), TEXT_ROWS):
+            together = prompts[start : start + TEXT_ROWS]
+            states = self.networks.encode_text(tokenize(self.pipeline.tokenizer, together))[0].cpu()
+            self._states |= {_name(ref): each for ref, each in zip(together, states)}
+        for table in sorted({ref["table"] for ref in wanted if not isinstance(ref, str)}):
+            mine = [ref for ref in wanted if not isinstance(ref, str) and ref["table"] == table]
+            states = self._table_states(self.sources.tables[table][[ref["row"] for ref in mine]])
+            self._states |= {_name(ref): each for ref, each in zip(mine, states)}
+
+    @torch.no_grad()
+    def _table_states(self, rows: torch.Tensor) -> torch.Tensor:
+        encoder, pipeline = self.pipeline.text_encoder, self.pipeline
+        ids = tokenize_pseudo_words(pipeline.tokenizer, self.sources.prompt, len(rows), len(token_table(encoder)))
+        with pseudo_words_in(encoder, rows):
+            return encode_prompts(encoder, pipeline.text_projection, ids, pipeline.end_id)[0]
+
+    def _load(self, keys: list[str]) -> None:
+        wanted = _wanted(self._latents, {key: key for key in keys})
+        if not wanted:
+            return
+        images, place = self.sources.images(), {}
+        place = {key: row for row, key in enumerate(images.keys)}
+        side_px = self.latent_shape[-1] * self.pipeline.downscale
+        pixels = images.images[[place[key] for key in wanted]]
+        latents = self.networks.encode(to_signed(pixels.to(self.networks.device), side_px)).float().cpu()
+        self._latents |= dict(zip(wanted, latents))
+
+
+def _name(ref: Any) -> str:
+    return ref if isinstance(ref, str) else json.dumps(ref, sort_keys=True)
+
+
+def _wanted(kept: dict[str, torch.Tensor], named: dict[str, Any]) -> list[Any]:
+    """What of ``named`` is not in ``kept``, which is emptied where it would grow beyond `KEPT`."""
+    if len(kept) + len(named) > KEPT:
+        kept.clear()
+    return [ref for name, ref in named.items() if name not in kept]
+
+
+def _weighted(parts: list[list[Any]], kept: dict[str, torch.Tensor]) -> torch.Tensor:
+    return sum(weight * kept[_name(ref)] for ref, weight in parts)
