@@ -143,6 +143,7 @@ class Run:
         self.candidates = self.concepts / "candidates.jsonl"
         self.anchors = self.concepts / "anchors.jsonl"
         self.conditions = self.concepts / "conditions.jsonl"
+        self.text_map = self.concepts / "map.jsonl"
         self.report = root / "report" / "index.html"
 
     def table(self, name: str) -> Path:

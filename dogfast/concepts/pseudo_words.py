@@ -61,12 +61,6 @@ def invert_classes(
     """Pseudo-words of all classes (Eq. 4). Gradients are needed, so UNet and text encoder are torch's on any backend."""
     settings, device = config.concepts, networks.device
     precision = choose_precision(config.model.precision, device).value
-    rows = [
-        r
-        for y in range(len(images.class_names))
-        for r in (images.labels == y).nonzero()[:, 0].tolist()[: settings.inversion_images]
-    ]
-    chosen = images.rows(rows)
     table = token_table(pipeline.text_encoder)
     start = initial_rows(pipeline.tokenizer, table, images.class_names)
     kept = checkpoint.kept()
@@ -74,10 +68,9 @@ def invert_classes(
         events.say(f"inversion goes on at update {float(kept['step']):.0f}")
     with events.progress("invert", settings.inversion_steps * settings.inversion_batch) as advance:
         return invert(
-            _noise_loss(config, pipeline, device, precision, len(start)),
+            noise_loss(config, pipeline, device, precision, len(start)),
             start,
-            _latents(pipeline, networks, chosen.images),
-            chosen.labels,
+            *class_latents(config, images, pipeline, networks),
             len(pipeline.alphas_cumprod),
             settings.inversion_steps,
             settings.inversion_batch,
@@ -105,12 +98,21 @@ def tell_of_inversion(
     return {"steps": inversion.steps, **losses, "cosine_to_name": min(cosines)}
 
 
-def _latents(pipeline: Pipeline, networks: Networks, images: torch.Tensor) -> torch.Tensor:
-    device, side_px = networks.device, pipeline.native_px
-    return torch.cat([networks.encode(to_signed(chunk.to(device), side_px)).cpu() for chunk in images.split(ENCODER_ROWS)])
+def class_latents(
+    config: RunConfig, images: ImageSet, pipeline: Pipeline, networks: Networks
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Latents (n, 4, h, w) and labels (n,) of at most --inversion-images of every class: encoded once, not at every update."""
+    rows = [
+        row
+        for y in range(len(images.class_names))
+        for row in (images.labels == y).nonzero()[:, 0].tolist()[: config.concepts.inversion_images]
+    ]
+    chosen, device, side_px = images.rows(rows), networks.device, pipeline.native_px
+    chunks = chosen.images.split(ENCODER_ROWS)
+    return torch.cat([networks.encode(to_signed(each.to(device), side_px)).cpu() for each in chunks]), chosen.labels
 
 
-def _noise_loss(config: RunConfig, pipeline: Pipeline, device: str, precision: str, classes: int) -> Loss:
+def noise_loss(config: RunConfig, pipeline: Pipeline, device: str, precision: str, classes: int) -> Loss:
     """Eq. 4's error as a function of the pseudo-words; the UNet runs in ``precision``, the text encoder in fp32.
 
     In fp16 the gradients of a mean over so many latents vanish, so the UNet then runs in fp32.

@@ -20,6 +20,7 @@ from dogfast.concepts.overlap import tell_of_overlap
 from dogfast.concepts.pseudo_words import Checkpoint, invert_classes, tell_of_inversion
 from dogfast.concepts.strategies import STRATEGIES, Findings
 from dogfast.concepts.strategies.boundary import TABLE, boundary_points, word_rows
+from dogfast.concepts.textmap import text_map
 from dogfast.config import RunConfig
 from dogfast.config.option import identity
 from dogfast.data.catalogue import IdData, load_id
@@ -110,6 +111,7 @@ def _search(
     bounds = torch.stack([near_distances(names[y : y + 1], pictures[rows], settings.eta)[0] for y, rows in enumerate(by_class)])
     verdicts = choose_anchors(candidates, distances, bounds, settings)
     anchors = _write_anchors(run, data.class_names, words, verdicts, events)
+    write_jsonl(run.text_map, text_map(data.class_names, names, queries, words, vocabulary, verdicts))
     nearest = nearest_words(names, vocabulary, settings.top_k).words
     findings = Findings(
         data.class_names,

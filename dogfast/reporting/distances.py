@@ -81,6 +81,7 @@ def read_anchor_distances(run: Run) -> dict[tuple[str, str], float]:
     return {
         (text_of(row, "class_name", run.anchors), text_of(row, "word", run.anchors)): number_of(row, "distance", run.anchors)
         for row in read_jsonl(run.anchors)
+        if "distance" in row  # a word that a person added has none
     }
 
 

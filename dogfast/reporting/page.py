@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import re
 import time
 from collections.abc import Callable
+from importlib.resources import files
 from typing import Any
 
 import numpy as np
@@ -18,11 +21,16 @@ from dogfast.reporting.gallery import build_gallery, painted_sources
 from dogfast.reporting.histograms import Chart, build_charts
 from dogfast.reporting.inputs import read_evaluations, read_trainings
 from dogfast.reporting.table import build_table
+from dogfast.reporting.textmap import NAMED, read_map
 from dogfast.reporting.verdict import judge
-from dogfast.run import RUN_FILE, Run, publish
+from dogfast.run import RUN_FILE, Run, publish, read_jsonl
 
 CONFIG_CHARACTERS = 40_000
+VETOABLE = 5000
+"""Anchors that the page can give back edited; of more the file is edited by hand."""
 NAME_LETTERS = 100
+VETO = files("dogfast.reporting").joinpath("veto.js").read_text(encoding="utf-8")
+"""The page's only script; its digest stands in the page's policy, so that no other runs."""
 
 
 def write_report(run: Run, id_examples: dict[str, np.ndarray], events: Events) -> dict[str, Any]:
@@ -53,6 +61,11 @@ def write_report(run: Run, id_examples: dict[str, np.ndarray], events: Events) -
         gallery=gallery,
         lines=lines[:CLASSES_AT_MOST],
         n_lines=len(lines),
+        points=read_map(run),
+        named_points=NAMED,
+        vetoable=_vetoable(run),
+        veto=VETO,
+        veto_digest=base64.b64encode(hashlib.sha256(VETO.encode()).digest()).decode(),
         config=_config(run),
         record=_record(run),
     )
@@ -97,6 +110,12 @@ def short(text: str) -> str:
 
 
 FILTERS: dict[str, Callable] = {"code": code_marked, "count": count, "short": short, "sparkline": sparkline}
+
+
+def _vetoable(run: Run) -> str:
+    """The anchors as JSON that may stand inside a page; empty where there are none or too many."""
+    anchors = read_jsonl(run.anchors) if run.anchors.is_file() else []
+    return json.dumps(anchors).replace("<", "\\u003c") if 0 < len(anchors) <= VETOABLE else ""
 
 
 def _config(run: Run) -> str:

@@ -20,6 +20,7 @@ from dogfast.config import RunConfig
 from dogfast.config.model import ModelConfig
 from dogfast.data import shapes
 from dogfast.data.catalogue import load_id
+from dogfast.data.images import ImageSet
 from dogfast.diffusion.load import Pipeline
 from dogfast.diffusion.prompts import encode_prompts, initial_rows, token_table, tokenize
 from dogfast.engines.opening import open_networks
@@ -82,7 +83,7 @@ def batch(count=6, classes=4, seed=0):
 
 
 def eq4(pipeline, classes=4, precision="fp32"):
-    return pseudo_words._noise_loss(RunConfig(), pipeline, "cpu", precision, classes)
+    return pseudo_words.noise_loss(RunConfig(), pipeline, "cpu", precision, classes)
 
 
 def some_rows(pipeline, classes=4):
@@ -164,13 +165,18 @@ def test_learning_lowers_the_loss_in_real_networks(pipeline):
 
 
 def test_latents_do_not_depend_on_how_many_are_encoded_together(pipeline, monkeypatch):
-    images = torch.randint(0, 256, (5, 3, 32, 32), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
-    whole = pseudo_words._latents(pipeline, torch_networks(pipeline), images)
-    assert whole.shape == (5, 4, 8, 8) and not whole.requires_grad
-    for pixels in (1, 2 * 32 * 32):
-        monkeypatch.setattr(table, "PIXELS_AT_ONCE", pixels)
-        found = pseudo_words._latents(pipeline, torch_networks(pipeline), images)
-        torch.testing.assert_close(found, whole, rtol=1e-4, atol=1e-5)
+    pixels = torch.randint(0, 256, (5, 3, 32, 32), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
+    images = ImageSet(pixels, torch.tensor([0, 1, 0, 1, 0]), tuple("abcde"), ("one", "two"))
+    config = RunConfig().with_values({"concepts": {"inversion_images": 2}}, "test")
+
+    def encoded():
+        return pseudo_words.class_latents(config, images, pipeline, torch_networks(pipeline))
+
+    whole, labels = encoded()
+    assert whole.shape == (4, 4, 8, 8) and not whole.requires_grad and labels.tolist() == [0, 0, 1, 1]
+    for at_once in (1, 2 * 32 * 32):
+        monkeypatch.setattr(table, "PIXELS_AT_ONCE", at_once)
+        torch.testing.assert_close(encoded()[0], whole, rtol=1e-4, atol=1e-5)
 
 
 def test_words_are_embedded_as_their_full_prompts(pipeline):

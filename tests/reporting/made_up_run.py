@@ -58,6 +58,11 @@ def add_anchors(run: Run, classes=CLASSES) -> None:
         dropped.append(shared | {"word": "synonym", "distance": None, "kept": False, "reason": "names an ID class"})
     write_jsonl(run.anchors, anchors)
     write_jsonl(run.candidates, anchors + dropped)
+    points = [("class", name, name) for name in classes] + [("pseudo-word", name, name) for name in classes]
+    points += [("anchor" if row["kept"] else "candidate", row["word"], row["class_name"]) for row in anchors + dropped]
+    spread = [{"x": round(np.cos(n), 4), "y": round(np.sin(3 * n), 4)} for n in range(len(points))]
+    named = [{"kind": kind, "name": name, "class_name": owner} for kind, name, owner in points]
+    write_jsonl(run.text_map, [label | place for label, place in zip(named, spread)])
 
 
 def png(seed: int = 0, side: int = 32) -> bytes:

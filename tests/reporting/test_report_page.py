@@ -1,5 +1,7 @@
 """The whole page: what it shows, what it announces, and that nothing in it can run or call out."""
 
+import base64
+import hashlib
 import json
 import re
 from html.parser import HTMLParser
@@ -9,7 +11,7 @@ import pytest
 
 from dogfast.errors import DataError
 from dogfast.reporting.page import write_report
-from dogfast.run import publish
+from dogfast.run import publish, read_jsonl, write_jsonl
 from tests.reporting.made_up_run import CLASSES, HOSTILE, add_anchors, add_evaluation, add_shard, png, samples, twins
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -69,10 +71,13 @@ def test_page_is_well_formed_and_self_contained(full_run, said):
     balance = Balance()
     balance.feed(page)
     assert balance.open == []
-    assert not {"script", "link", "iframe", "object", "form", "base"} & set(balance.tags)
+    assert not {"link", "iframe", "object", "form", "base"} & set(balance.tags)
+    (script,) = re.findall(r"<script>(.*?)</script>", page, re.S)
+    policy = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert "default-src 'none'" in page and f"script-src 'sha256-{policy}'" in page, "no script but this one may run"
+    assert balance.tags.count("script") == 2, "that, and the anchors as data"
     assert not re.search(r"https?://|//[a-z]+\.|url\((?!#)|@import", page)
     assert not re.search(r'(?:src|href)="(?!data:image/|#)', page)
-    assert "default-src 'none'" in page
     ids = re.findall(r'\bid="([^"]+)"', page)
     assert len(ids) == len(set(ids))
 
@@ -186,3 +191,41 @@ def test_written_again_after_more_work(run, said):
 def test_class_without_outliers_still_shows_its_images(run, said):
     add_shard(run, "dog", 0, samples(classes=CLASSES[:1], per_anchor=1))
     assert "none sampled for this class" in page_of(run, said)
+
+
+# --- the map and the vetoes -------------------------------------------------------------------------------------
+@page_only
+def test_every_point_of_the_map_can_be_read(full_run, said):
+    page = page_of(full_run, said)
+    assert page.count('class="m-pseudo"') == len(CLASSES) == page.count('class="m-class"')
+    assert page.count('class="m-anchor"') == 5 * len(CLASSES) and page.count('class="m-candidate"') == 3 * len(CLASSES)
+    assert "<title>word0, anchor of " in page and "&lt;i&gt;far&lt;/i&gt;, candidate of" in page
+
+
+@page_only
+def test_the_page_holds_the_anchors_as_they_are(full_run, said):
+    page = page_of(full_run, said)
+    (held,) = re.findall(r'<script type="application/json" id="anchors-json">(.*?)</script>', page, re.S)
+    assert json.loads(held) == read_jsonl(full_run.anchors) and "<" not in held
+    assert page.count('<input type="checkbox" checked data-class=') == 5 * len(CLASSES)
+
+
+@page_only
+def test_of_very_many_anchors_none_are_held(full_run, said, monkeypatch):
+    monkeypatch.setattr("dogfast.reporting.page.VETOABLE", 3)
+    page = page_of(full_run, said)
+    assert "<script" not in page and "script-src" not in page and 'data-word="' not in page
+
+
+@page_only
+def test_words_that_a_person_added_have_no_distance(full_run, said):
+    added = {"class_name": CLASSES[0], "owner": 0, "word": "mine", "kept": True}
+    write_jsonl(full_run.anchors, [*read_jsonl(full_run.anchors), added])
+    assert '"mine"' in page_of(full_run, said)
+
+
+@page_only
+def test_a_broken_map_is_named(full_run, said):
+    full_run.text_map.write_text('{"kind": "class", "name": "a", "class_name": "a", "x": "far"}\n')
+    with pytest.raises(DataError, match=r"map\.jsonl"):
+        page_of(full_run, said)
