@@ -139,6 +139,23 @@ def engines_block(result: dict) -> str:
     )
 
 
+def concepts_block(result: dict) -> str:
+    """What benchmarks/concepts.py measured: towers on a sample, the matrix part whole."""
+    towers = (
+        f"On {result['backend']}, {result['rows']} rows: {result['words_a_s']:.0f} words a second ({result['tokens']} tokens), "
+        f"{result['images_a_s']:.1f} images a second (ViT-L/14), on a sample."
+    )
+    matrix = (
+        f"The matrix part whole, {result['words']:,} words and {result['images']:,} images of {result['classes']} classes: "
+        f"Eq. 5 {result['eq5_s']:.1f} s, Eq. 6 over the candidates {result['eq6_s']:.1f} s and its verdicts "
+        f"{result['choice_s']:.1f} s, with {result['memory_beyond_inputs_gib']:.2f} GiB beyond the embeddings "
+        f"({result['inputs_gib']:.2f} GiB); over every word, {result['matrix_tflop']:.1f} TFLOP, "
+        f"{result['eq6_of_every_word_s']:.0f} s. Distances equal those of float64 brute force on a subset within "
+        f"{result['largest_difference_to_brute_force']:.0e}."
+    )
+    return f"{towers} {matrix} Random weights, on {result['hardware']}."
+
+
 def gpu_block(result: dict) -> str:
     """What benchmarks/gpu.py measured: the UNet on a GPU."""
     lines = [
@@ -200,6 +217,7 @@ BLOCKS = {
     "ingredients": ("demo-seeds", ingredients_block),
     "misnamed-classes": ("misnamed-classes", misnamed_block),
     "engines": ("engines", engines_block),
+    "concepts": ("concepts", concepts_block),
     "gpu": ("gpu", gpu_block),
     "tiny": ("tiny", tiny_block),
 }
