@@ -24,7 +24,7 @@ OTHER = RunConfig().with_values(
         },
         "concepts": {
             "vocabulary": "shapes", "exclude_words": ["one", "två"], "prompt": "{}!", "inversion_steps": 1, "inversion_batch": 2,
-            "inversion_lr": 1e-7, "inversion_images": 3, "top_k": 4, "eta": 0.5, "anchor_quantile": 1, "margin": -0.5, "concepts_seed": 5,
+            "inversion_lr": 1e-7, "inversion_images": 3, "top_k": 4, "block_list": "b.txt", "anchors": "a b.jsonl", "anchor_source": "clip-mean", "anchor_side": "far", "anchor_lambda": 0.5, "anchor_band": [0.1, 1.0], "eta": 0.5, "anchor_quantile": 1, "margin": -0.5, "concepts_seed": 5,
         },
         "synthesis": {
             "m": 1, "strategy": "id-control", "steps": 9, "guidance_scale": 7.5, "guidance_start": 0, "guidance_stop": 0.75, "resolution": 64,

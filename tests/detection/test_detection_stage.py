@@ -117,7 +117,7 @@ def test_progress_counts_every_image(run):
 
 def test_the_default_sets_are_those_of_the_classes(run):
     result = call(run, ood=[], scores=["msp"])
-    assert [row["dataset"] for row in result["rows"]] == list(catalogue.DEFAULT_OOD["shapes"])
+    assert [row["dataset"] for row in result["rows"]] == list(catalogue.DEFAULT_OOD_OF_SHAPES)
 
 
 def test_files_of_a_user_are_a_set(run, animals):
