@@ -9,6 +9,8 @@ from shutil import copytree
 
 import pytest
 
+from tests.caches import CACHES
+
 ASSETS = Path(__file__).parent.parent / "dogfast" / "assets" / "tiny"
 
 TEXT = dict(
@@ -81,8 +83,6 @@ COMPONENTS = {
     "feature_extractor": (None, None),
     "safety_checker": (None, None),
 }
-
-CACHES = ("DOGFAST_ENGINES", "DOGFAST_EMBEDDINGS")
 
 
 def pytest_configure():

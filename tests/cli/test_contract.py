@@ -1,12 +1,18 @@
 """The command line's frozen surface: flags, exit codes, JSON lines, and how fast it answers."""
 
+import io
 import json
+import os
 import subprocess
 import sys
 import time
+from contextlib import chdir, redirect_stderr, redirect_stdout
+from types import SimpleNamespace
+from unittest.mock import patch
 
 import pytest
 
+from dogfast.cli.main import main
 from tests.environment import ENVIRONMENT
 
 SHARED = {"--config", "--set", "--dry-run", "--json", "--quiet", "--help"}
@@ -44,8 +50,24 @@ COMMANDS = {
 
 
 def dogfast(*words, cwd, **environment):
+    """What was typed, run in this process, which has the imports behind it; what is not handled fails the test."""
+    out, err = io.StringIO(), io.StringIO()
+    with (
+        chdir(cwd),
+        patch.dict(os.environ, ENVIRONMENT | environment, clear=True),
+        patch.object(sys, "argv", ["dogfast", *words]),
+        redirect_stdout(out),
+        redirect_stderr(err),
+        pytest.raises(SystemExit) as ended,
+    ):
+        main()
+    return SimpleNamespace(returncode=ended.value.code or 0, stdout=out.getvalue(), stderr=err.getvalue())
+
+
+def spawned(*words, cwd):
+    """The same in a process of its own."""
     command = [sys.executable, "-m", "dogfast", *words]
-    return subprocess.run(command, cwd=cwd, env=ENVIRONMENT | environment, capture_output=True, text=True, timeout=300)
+    return subprocess.run(command, cwd=cwd, env=ENVIRONMENT, capture_output=True, text=True, timeout=300)
 
 
 def flags_of(command):
@@ -110,6 +132,11 @@ def test_mistakes_get_one_sentence_the_right_code_and_leave_nothing(words, code,
     assert not list(tmp_path.rglob("*")), "a refused command left files"
 
 
+def test_codes_and_sentences_leave_the_process(tmp_path):
+    done = spawned("generate", "--m", "0", cwd=tmp_path)
+    assert done.returncode == 2 and done.stderr.startswith("error: --m 0") and done.stderr.count("\n") == 1
+
+
 def test_a_folder_that_is_no_run_is_refused_and_kept(tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("years of work")
@@ -159,7 +186,7 @@ def test_help_answers_in_under_three_tenths_of_a_second(tmp_path):
     seconds = []
     for _ in range(5):
         started = time.perf_counter()
-        assert dogfast("--help", cwd=tmp_path).returncode == 0
+        assert started("--help", cwd=tmp_path).returncode == 0
         seconds.append(time.perf_counter() - started)
     assert min(seconds) < 0.3
 
