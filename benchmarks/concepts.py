@@ -10,8 +10,10 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from statistics import median
 
 import torch
+from timing import interleaved
 
 from dogfast.concepts.anchors import choose_anchors, near_distances
 from dogfast.concepts.candidates import nearest_words
@@ -40,15 +42,15 @@ def main() -> None:
     queries, names = torch.randn(2, CLASSES, WIDTH, generator=generator)
     by_class = pictures.view(CLASSES, -1, WIDTH)
     before = peak_bytes()
-    candidates, eq5_s = timed(lambda: nearest_words(queries, texts, settings.top_k))
-    (distances, bounds), eq6_s = timed(
+    candidates, eq5_s = answered(lambda: nearest_words(queries, texts, settings.top_k))
+    (distances, bounds), eq6_s = answered(
         lambda: (
             torch.stack([near_distances(texts[candidates.words[y]], own, settings.eta) for y, own in enumerate(by_class)]),
             torch.stack([near_distances(names[y : y + 1], own, settings.eta)[0] for y, own in enumerate(by_class)]),
         )
     )
-    verdicts, choice_s = timed(lambda: choose_anchors(candidates, distances, bounds, settings))
-    whole, all_words_s = timed(lambda: torch.stack([near_distances(texts, own, settings.eta) for own in by_class]))
+    verdicts, choice_s = answered(lambda: choose_anchors(candidates, distances, bounds, settings))
+    whole, all_words_s = answered(lambda: torch.stack([near_distances(texts, own, settings.eta) for own in by_class]))
     beyond = peak_bytes() - before  # before the towers: whole networks are in memory from there on
     result = {
         "words": words,
@@ -75,18 +77,13 @@ def tower_rates(events: Events) -> dict[str, object]:
     (ids,) = example_inputs(pipeline, NETWORKS["text_encoder"], ((SAMPLE_WORDS, SHORT_TOKENS),))
     images = torch.randint(0, 256, (SAMPLE_IMAGES, 3, IMAGE_PX, IMAGE_PX), dtype=torch.uint8)
     calls = {"words": lambda: networks.encode_text(ids), "images": lambda: networks.encode_image(images)}
-    seconds: dict[str, list[float]] = {name: [] for name in calls}
-    for turn in range(ROUNDS + 1):
-        for name, call in calls.items():
-            taken = timed(call)[1]
-            seconds[name] += [taken] if turn else []
-    rates = {"words": SAMPLE_WORDS, "images": SAMPLE_IMAGES}
+    seconds = interleaved(calls, ROUNDS)
     return {
         "backend": networks.backend,
         "rows": ENCODER_ROWS,
         "tokens": SHORT_TOKENS,
-        "words_a_s": rates["words"] / sorted(seconds["words"])[ROUNDS // 2],
-        "images_a_s": rates["images"] / sorted(seconds["images"])[ROUNDS // 2],
+        "words_a_s": SAMPLE_WORDS / median(seconds["words"]),
+        "images_a_s": SAMPLE_IMAGES / median(seconds["images"]),
     }
 
 
@@ -98,7 +95,8 @@ def difference(texts: torch.Tensor, by_class: torch.Tensor, found: torch.Tensor,
     return float((exact - found[:, :CHECKED].double()).abs().max())
 
 
-def timed(call: Callable[[], object]) -> tuple[object, float]:
+def answered(call: Callable[[], object]) -> tuple[object, float]:
+    """What ``call`` gives, and the seconds it takes."""
     began = time.perf_counter()
     found = call()
     return found, time.perf_counter() - began

@@ -13,14 +13,14 @@ from pathlib import Path
 import torch
 
 from dogfast.concepts.candidates import nearest_words
-from dogfast.concepts.embeddings import Embedder, embed_pseudo_words
+from dogfast.concepts.embeddings import Embedder
 from dogfast.concepts.inversion import _draw, _evaluate, invert
 from dogfast.concepts.pseudo_words import LONGEST, class_latents, noise_loss
 from dogfast.config.presets import preset
 from dogfast.data.catalogue import load_id
 from dogfast.data.vocabulary import load_vocabulary
 from dogfast.diffusion.load import Pipeline
-from dogfast.diffusion.prompts import initial_rows, token_table
+from dogfast.diffusion.prompts import encode_pseudo_words, initial_rows, token_table
 from dogfast.engines.opening import open_networks
 from dogfast.environment import choose_precision, hardware
 from dogfast.events import Events, plain_lines
@@ -48,7 +48,8 @@ def main() -> None:
     def held_out(rows: torch.Tensor, classes: tuple[int, ...]) -> float:
         return sum(_held_out(loss, rows, *unseen, y) for y in classes) / len(classes)
 
-    ours = _ours(config, loss, start, latents, labels)
+    longest = LONGEST * float(token_table(pipeline.text_encoder).norm(dim=1).mean())
+    ours = _ours(config.concepts, loss, start, latents, labels, longest)
     peer_rows, peer_seconds = start.clone(), []
     for y in PEER_CLASSES:
         peer_rows[y], seconds = _one_class(loss, start, latents[labels == y], y)
@@ -77,16 +78,15 @@ def main() -> None:
     publish(RESULT, to_json(result | {"hardware": hardware(precision), "versions": versions()}))
 
 
-def _ours(config, loss, start, latents, labels) -> list[tuple[int, float, torch.Tensor]]:
+def _ours(settings, loss, start, latents, labels, longest) -> list[tuple[int, float, torch.Tensor]]:
     """Update, seconds of learning so far, and best rows, at every look."""
     looks, began = [], time.monotonic()
 
     def keep(state: dict[str, torch.Tensor]) -> None:
         looks.append((int(state["step"]), time.monotonic() - began, state["best"].clone()))
 
-    table = {"longest": LONGEST * float(start.norm(dim=1).mean())}
-    settings = config.concepts
-    invert(loss, start, latents, labels, 1000, STEPS, settings.inversion_batch, settings.inversion_lr, 0, keep=keep, **table)
+    batch, lr = settings.inversion_batch, settings.inversion_lr
+    invert(loss, start, latents, labels, 1000, STEPS, batch, lr, 0, longest=longest, keep=keep)
     return looks
 
 
@@ -119,7 +119,7 @@ def _candidates(config, pipeline, networks, data, names, rows, events) -> dict[s
     embedder = Embedder(pipeline, networks, config.concepts.prompt, events)
     vocabulary = embedder.words(load_vocabulary("shapes", data.class_names, config).words)
     queries = {
-        "learned": embed_pseudo_words(config, pipeline, rows),
+        "learned": encode_pseudo_words(pipeline, config.concepts.prompt, rows)[1],
         "wrong names": embedder.words(names),
         "true names": embedder.words(data.class_names),
     }

@@ -13,12 +13,13 @@ import torch
 from torch.nn import functional as F
 
 from dogfast.concepts.candidates import nearest_words
-from dogfast.concepts.embeddings import Embedder, embed_pseudo_words
+from dogfast.concepts.embeddings import Embedder
 from dogfast.concepts.pseudo_words import Checkpoint, invert_classes
 from dogfast.config.presets import preset
 from dogfast.data.catalogue import load_id
 from dogfast.data.vocabulary import load_vocabulary
 from dogfast.diffusion.load import Pipeline
+from dogfast.diffusion.prompts import encode_pseudo_words
 from dogfast.engines.opening import open_networks
 from dogfast.environment import hardware
 from dogfast.events import Events, plain_lines
@@ -51,7 +52,7 @@ def main() -> None:
         seeded = config.with_values({"concepts": {"concepts_seed": seed}}, "benchmark")
         found = invert_classes(seeded, misnamed, pipeline, networks, events, Checkpoint(CHECKPOINT, f"seed {seed}"))
         losses = {"seed": seed, "loss_before": found.loss_before, "loss_after": found.loss_after}
-        learned.append(losses | judge(embed_pseudo_words(seeded, pipeline, found.rows)))
+        learned.append(losses | judge(encode_pseudo_words(pipeline, config.concepts.prompt, found.rows)[1]))
     result = {
         "true_names": judge(names),
         "wrong_names": judge(embedder.words(misnamed.class_names)),

@@ -12,12 +12,11 @@ import math
 from dataclasses import dataclass
 
 import torch
-from torch.nn import functional as F
 
 from dogfast.concepts.candidates import Candidates
 from dogfast.config.concepts import ConceptsConfig
+from dogfast.numerics.neighbours import kth_distances
 
-DISTANCES_AT_ONCE = 2**26
 FEWEST_ANCHORS = 5
 FARTHEST = 2.0
 """The largest cosine distance."""
@@ -42,10 +41,7 @@ class Verdict:
 
 def near_distances(words: torch.Tensor, images: torch.Tensor, eta: float) -> torch.Tensor:
     """q of every word (W, P) to the images (n, P) of one class: (W,); the smallest distance where eta n <= 1."""
-    rank = max(1, math.ceil(eta * len(images) - 1e-9))
-    images = F.normalize(images, dim=1)
-    chunks = F.normalize(words, dim=1).split(max(1, DISTANCES_AT_ONCE // len(images)))
-    return torch.cat([(1 - chunk @ images.T).kthvalue(rank, dim=1).values for chunk in chunks])
+    return kth_distances(words, images, max(1, math.ceil(eta * len(images) - 1e-9)))
 
 
 def choose_anchors(

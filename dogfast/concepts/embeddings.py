@@ -10,10 +10,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from dogfast.config import RunConfig
 from dogfast.data.images import ImageSet
 from dogfast.diffusion.load import Pipeline
-from dogfast.diffusion.prompts import encode_prompts, pseudo_words_in, token_table, tokenize, tokenize_pseudo_words
+from dogfast.diffusion.prompts import tokenize
 from dogfast.engines.cache import Cache, Untrusted, cache_home
 from dogfast.engines.networks import Networks
 from dogfast.errors import EnvironmentFault
@@ -108,12 +107,3 @@ def _table(folder: Path) -> torch.Tensor:
 def without_padding(ids: torch.Tensor, end_id: int) -> torch.Tensor:
     """Ids up to the last first end token: attention is causal, so what follows changes no projected state, only costs time."""
     return ids[:, : int((ids == end_id).int().argmax(1).max()) + 1]
-
-
-@torch.no_grad()
-def embed_pseudo_words(config: RunConfig, pipeline: Pipeline, rows: torch.Tensor) -> torch.Tensor:
-    """T(prompt(s_y)) of learned ``rows`` (C, D): (C, P)."""
-    encoder = pipeline.text_encoder
-    ids = tokenize_pseudo_words(pipeline.tokenizer, config.concepts.prompt, len(rows), len(token_table(encoder)))
-    with pseudo_words_in(encoder, rows):
-        return encode_prompts(encoder, pipeline.text_projection, ids, pipeline.end_id)[1]

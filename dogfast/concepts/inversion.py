@@ -70,9 +70,10 @@ def invert(
         best, waited, step = rows.clone(), 0, 0
     else:
         rows, best, adam.mean, adam.square, adam.seen = (kept[name].clone() for name in TENSORS)
-        before, best_loss, waited, step = (float(kept[name]) for name in NUMBERS)
+        before, best_loss = float(kept["before"]), float(kept["best_loss"])
+        waited, step = int(kept["waited"]), int(kept["step"])
         generator.set_state(kept["generator"])
-        advance(int(step) * batch)
+        advance(step * batch)
     while step < steps and waited < PATIENCE:
         step += 1
         rows.requires_grad_(True)
@@ -95,7 +96,7 @@ def invert(
                 {**dict(tensors), **{name: torch.tensor(float(n), dtype=torch.float64) for name, n in numbers}}
                 | {"generator": generator.get_state()}
             )
-    return Inversion(best, before, best_loss, int(step))
+    return Inversion(best, before, best_loss, step)
 
 
 TENSORS = ("rows", "best", "mean", "square", "seen")
@@ -105,7 +106,7 @@ NUMBERS = ("before", "best_loss", "waited", "step")
 def _finite(value: float, step: int) -> float:
     if not math.isfinite(value):
         raise EnvironmentFault(
-            f"textual inversion: the loss is not finite at step {step:.0f}; lower --inversion-lr, or use --precision fp32"
+            f"textual inversion: the loss is not finite at step {step}; lower --inversion-lr, or use --precision fp32"
         )
     return value
 

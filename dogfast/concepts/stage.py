@@ -15,7 +15,7 @@ from dogfast.concepts.anchors import FEWEST_ANCHORS, Verdict, choose_anchors, ne
 from dogfast.concepts.candidates import nearest_words
 from dogfast.concepts.domain import check_domain
 from dogfast.concepts.edited import read_edited
-from dogfast.concepts.embeddings import Embedder, embed_pseudo_words
+from dogfast.concepts.embeddings import Embedder
 from dogfast.concepts.overlap import tell_of_overlap
 from dogfast.concepts.pseudo_words import Checkpoint, invert_classes, tell_of_inversion
 from dogfast.concepts.strategies import STRATEGIES, Findings
@@ -28,7 +28,7 @@ from dogfast.data.images import ImageSet
 from dogfast.data.vocabulary import choose_vocabulary, load_vocabulary
 from dogfast.diffusion.load import Pipeline, choose_model
 from dogfast.diffusion.noise import derive_seed
-from dogfast.diffusion.prompts import initial_rows, token_table
+from dogfast.diffusion.prompts import encode_pseudo_words, initial_rows, token_table
 from dogfast.engines.opening import open_networks
 from dogfast.errors import DataError
 from dogfast.events import Events
@@ -119,7 +119,7 @@ def _search(
         settings.prompt,
         near_names=[[words[word] for word in row] for row in nearest.tolist()],
         image_keys=[[images.keys[row] for row in rows.tolist()] for rows in by_class],
-        boundary_rows=_write_boundary(config, run, pipeline, words, vocabulary, [pictures[rows] for rows in by_class]),
+        boundary_rows=_write_boundary(config, run, pipeline, words, vocabulary, pictures, by_class),
         seed=settings.concepts_seed,
     )
     return findings, {"candidates": len(verdicts), "zero_shot_accuracy": known, **learned}
@@ -139,7 +139,7 @@ def _stand_ins(
     inversion = invert_classes(config, images, pipeline, embedder.networks, events, checkpoint)
     publish(run.pseudo_words, save({"rows": inversion.rows}))
     checkpoint.remove()
-    queries = embed_pseudo_words(config, pipeline, inversion.rows)
+    queries = encode_pseudo_words(pipeline, config.concepts.prompt, inversion.rows)[1]
     return queries, {"inversion": tell_of_inversion(inversion, queries, names, images.class_names, events)}
 
 
@@ -149,11 +149,13 @@ def _write_boundary(
     pipeline: Pipeline,
     words: tuple[str, ...],
     vocabulary: torch.Tensor,
-    pictures: list[torch.Tensor],
+    pictures: torch.Tensor,
+    by_class: list[torch.Tensor],
 ) -> list[list[int]]:
     """Write the table of boundary words; its rows by class."""
-    points = [boundary_points(own, derive_seed("boundary", config.concepts.concepts_seed, y)) for y, own in enumerate(pictures)]
-    mean = F.normalize(torch.cat(pictures), dim=1).mean(0)
+    seed = config.concepts.concepts_seed
+    points = [boundary_points(pictures[rows], derive_seed("boundary", seed, y)) for y, rows in enumerate(by_class)]
+    mean = sum(F.normalize(pictures[rows], dim=1).sum(0) for rows in by_class) / len(pictures)
     tokens = initial_rows(pipeline.tokenizer, token_table(pipeline.text_encoder), words)
     publish(run.table(TABLE), save({"rows": word_rows(torch.cat(points), mean, vocabulary, tokens)}))
     ends = list(accumulate(map(len, points), initial=0))

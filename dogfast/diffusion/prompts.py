@@ -8,11 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import torch
 from torch.nn import functional as F
 
 from dogfast.errors import UsageError
+
+if TYPE_CHECKING:
+    from dogfast.diffusion.load import Pipeline
 
 
 def tokenize(tokenizer, prompts: list[str]) -> torch.Tensor:
@@ -64,6 +68,15 @@ def pseudo_words_in(text_encoder: torch.nn.Module, rows: torch.Tensor) -> Iterat
         yield
     finally:
         embeddings.token_embedding = known
+
+
+@torch.no_grad()
+def encode_pseudo_words(pipeline: Pipeline, template: str, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Token states (n, L, D) and projected states (n, P) of ``template`` around each of ``rows`` (n, D), in torch."""
+    encoder = pipeline.text_encoder
+    ids = tokenize_pseudo_words(pipeline.tokenizer, template, len(rows), len(token_table(encoder)))
+    with pseudo_words_in(encoder, rows):
+        return encode_prompts(encoder, pipeline.text_projection, ids, pipeline.end_id)
 
 
 class _Injected(torch.nn.Module):

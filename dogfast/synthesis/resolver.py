@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from dogfast.data.images import ImageSet
 from dogfast.diffusion.autoencoder import to_signed
 from dogfast.diffusion.load import Pipeline
 from dogfast.diffusion.noise import derive_seed, gaussian_noise
-from dogfast.diffusion.prompts import encode_prompts, pseudo_words_in, token_table, tokenize, tokenize_pseudo_words
+from dogfast.diffusion.prompts import encode_pseudo_words, tokenize
 from dogfast.engines.networks import Networks
 
 TEXT_ROWS = 256
@@ -98,24 +99,20 @@ class Resolver:
             self._states |= {_name(ref): each for ref, each in zip(together, states)}
         for table in sorted({ref["table"] for ref in wanted if not isinstance(ref, str)}):
             mine = [ref for ref in wanted if not isinstance(ref, str) and ref["table"] == table]
-            states = self._table_states(self.sources.tables[table][[ref["row"] for ref in mine]])
+            rows = self.sources.tables[table][[ref["row"] for ref in mine]]
+            states, _ = encode_pseudo_words(self.pipeline, self.sources.prompt, rows)
             self._states |= {_name(ref): each for ref, each in zip(mine, states)}
 
-    @torch.no_grad()
-    def _table_states(self, rows: torch.Tensor) -> torch.Tensor:
-        encoder, pipeline = self.pipeline.text_encoder, self.pipeline
-        ids = tokenize_pseudo_words(pipeline.tokenizer, self.sources.prompt, len(rows), len(token_table(encoder)))
-        with pseudo_words_in(encoder, rows):
-            return encode_prompts(encoder, pipeline.text_projection, ids, pipeline.end_id)[0]
+    @cached_property
+    def _places(self) -> dict[str, int]:
+        return {key: row for row, key in enumerate(self.sources.images().keys)}
 
     def _load(self, keys: list[str]) -> None:
         wanted = _wanted(self._latents, {key: key for key in keys})
         if not wanted:
             return
-        images, place = self.sources.images(), {}
-        place = {key: row for row, key in enumerate(images.keys)}
         side_px = self.latent_shape[-1] * self.pipeline.downscale
-        pixels = images.images[[place[key] for key in wanted]]
+        pixels = self.sources.images().images[[self._places[key] for key in wanted]]
         latents = self.networks.encode(to_signed(pixels.to(self.networks.device), side_px)).float().cpu()
         self._latents |= dict(zip(wanted, latents))
 

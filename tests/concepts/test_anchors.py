@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import dogfast.concepts.anchors as module
+import dogfast.numerics.neighbours as neighbours
 from dogfast.concepts.anchors import FEWEST_ANCHORS, choose_anchors, near_distances
 from dogfast.concepts.candidates import Candidates
 from dogfast.config.concepts import ConceptsConfig
@@ -44,7 +44,7 @@ def brute(words, images, rank):
 )
 @pytest.mark.parametrize("cells", [1, 40, 350, 2**26])
 def test_q_is_the_kth_smallest_distance(n, eta, rank, cells, monkeypatch):
-    monkeypatch.setattr(module, "DISTANCES_AT_ONCE", cells)
+    monkeypatch.setattr(neighbours, "DISTANCES_AT_ONCE", cells)
     generator = torch.Generator().manual_seed(n)
     words, images = torch.randn(11, 6, generator=generator) * 3, torch.randn(n, 6, generator=generator) / 5
     found = near_distances(words, images, eta)
@@ -60,7 +60,7 @@ def test_q_ignores_the_order_of_images_and_of_words():
 
 
 def test_no_more_distances_are_held_than_said(monkeypatch):
-    monkeypatch.setattr(module, "DISTANCES_AT_ONCE", 100)
+    monkeypatch.setattr(neighbours, "DISTANCES_AT_ONCE", 100)
     widest = []
     original = torch.Tensor.kthvalue
 

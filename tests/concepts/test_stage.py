@@ -448,7 +448,7 @@ def test_a_killed_inversion_is_gone_on_with(config, tmp_path, monkeypatch):
 
 def test_a_state_of_other_settings_is_not_gone_on_from(config, tmp_path, monkeypatch):
     monkeypatch.setattr(inversion, "EVALUATE_EVERY", 2)
-    monkeypatch.setattr(stage, "embed_pseudo_words", None)
+    monkeypatch.setattr(stage, "encode_pseudo_words", None)
     with pytest.raises(TypeError):
         anchors_of(changed(config, inversion_steps=2), tmp_path / "run")
     path = tmp_path / "run" / "concepts" / "inversion.safetensors"

@@ -11,6 +11,7 @@ import torch
 from torch.nn import functional as F
 
 from dogfast.concepts.strategies.findings import Condition, Findings
+from dogfast.numerics.neighbours import kth_distances
 
 TABLE = "boundary"
 NEIGHBOUR = 300
@@ -35,18 +36,13 @@ def boundary_points(pictures: torch.Tensor, seed: int) -> torch.Tensor:
     """Unit vectors at the edge of one class's image embeddings (n, P): (at most SEEDS x KEPT, P)."""
     pictures = F.normalize(pictures, dim=1)
     k = max(1, min(NEIGHBOUR, len(pictures) // 10))
-    seeds = pictures[_far_from(pictures, pictures, k + 1).argsort(descending=True)[:SEEDS]]
+    seeds = pictures[kth_distances(pictures, pictures, min(k + 1, len(pictures))).argsort(descending=True)[:SEEDS]]
     generator = torch.Generator().manual_seed(seed)
     found = []
     for point in seeds:
         tries = F.normalize(point + DEVIATION * torch.randn(TRIES, len(point), generator=generator), dim=1)
-        found.append(tries[_far_from(tries, pictures, k).argsort(descending=True)[:KEPT]])
+        found.append(tries[kth_distances(tries, pictures, k).argsort(descending=True)[:KEPT]])
     return torch.cat(found)
-
-
-def _far_from(points: torch.Tensor, pictures: torch.Tensor, k: int) -> torch.Tensor:
-    """Distance of each point to its k-th nearest picture, by cosine."""
-    return torch.cat([(1 - chunk @ pictures.T).kthvalue(min(k, len(pictures)), dim=1).values for chunk in points.split(1024)])
 
 
 def word_rows(points: torch.Tensor, mean: torch.Tensor, texts: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
