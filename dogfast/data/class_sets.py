@@ -30,8 +30,10 @@ def name_of_folder(folder: str) -> str:
     """What the class folder ``folder`` is called: a WNID's curated ImageNet name, else its first lemma; others as they are."""
     if not WNID.fullmatch(folder):
         return folder
+    if folder in _curated():
+        return _curated()[folder]
     known = frozen_nouns().synsets.get(folder)
-    return _curated().get(folder) or (known.lemmas[0] if known else folder)
+    return known.lemmas[0] if known else folder
 
 
 @lru_cache(maxsize=1)
@@ -42,16 +44,17 @@ def _curated() -> dict[str, str]:
 def synsets_of(classes: str, names: tuple[str, ...], nouns: Nouns) -> list[tuple[str, ...]]:
     """Ids of what each class may mean: the curated synset of a standard set, else every sense a picture can show.
 
-    A folder's class that bears a curated name means that synset too. The embedded world's shapes mean none of WordNet's.
+    A folder's class that bears a curated name means that synset too. The embedded world's shapes mean none of WordNet's, and
+    in a WordNet that lacks a curated synset the name's senses stand for it.
     """
     if classes == "shapes":
         return [()] * len(names)
-    if classes in CLASS_SETS:
+    if classes in CLASS_SETS and nouns.synsets.keys() >= set(frozen_classes(classes).values()):
         return [(frozen_classes(classes)[name],) for name in names]
     by_name = {folded(name): wnid for wnid, name in _curated().items()}
-    return [_senses(by_name.get(folded(name)), nouns.senses_of(name)) for name in names]
+    return [_senses(by_name.get(folded(name), ""), nouns.senses_of(name), nouns) for name in names]
 
 
-def _senses(curated: str | None, senses: list[Synset]) -> tuple[str, ...]:
+def _senses(curated: str, senses: list[Synset], nouns: Nouns) -> tuple[str, ...]:
     shown = [sense.id for sense in senses if sense.category in DEPICTABLE and not sense.instance]
-    return tuple(dict.fromkeys(([curated] if curated else []) + shown))
+    return tuple(dict.fromkeys(([curated] if curated in nouns.synsets else []) + shown))

@@ -121,6 +121,11 @@ def test_a_wordnet_that_nltk_finds(nltk_path, tmp_path):
     }
 
 
+def test_in_another_wordnet_a_standard_sets_names_stand_for_its_synsets(nltk_path, tmp_path):
+    nltk_path.append(str(write_wordnet(tmp_path / "nltk_data")))
+    assert load_vocabulary("nltk", ("dog",), config("cifar10")).words == ("ice bear", "polar bear", "wolf")
+
+
 def test_a_wordnet_that_nltk_can_download(nltk_path, tmp_path, monkeypatch):
     import nltk
 
