@@ -69,7 +69,8 @@ def invert(
         before = best_loss = _finite(_evaluate(loss, rows, fixed, batch), 0)
         best, waited, step = rows.clone(), 0, 0
     else:
-        rows, best, adam.mean, adam.square, adam.seen = (kept[name].clone() for name in TENSORS)
+        rows, best = kept["rows"].clone(), kept["best"].clone()
+        adam.mean, adam.square, adam.seen = (kept[name].clone() for name in ("mean", "square", "seen"))
         before, best_loss = float(kept["before"]), float(kept["best_loss"])
         waited, step = int(kept["waited"]), int(kept["step"])
         generator.set_state(kept["generator"])
@@ -90,17 +91,14 @@ def invert(
             waited = 0 if now < best_loss else waited + 1
             if now < best_loss:
                 best, best_loss = rows.clone(), now
-            tensors = zip(TENSORS, (rows, best, adam.mean, adam.square, adam.seen))
-            numbers = zip(NUMBERS, (before, best_loss, waited, step))
-            keep(
-                {**dict(tensors), **{name: torch.tensor(float(n), dtype=torch.float64) for name, n in numbers}}
-                | {"generator": generator.get_state()}
-            )
+            keep(_state(rows, best, adam, generator, before=before, best_loss=best_loss, waited=waited, step=step))
     return Inversion(best, before, best_loss, step)
 
 
-TENSORS = ("rows", "best", "mean", "square", "seen")
-NUMBERS = ("before", "best_loss", "waited", "step")
+def _state(rows: torch.Tensor, best: torch.Tensor, adam: RowAdam, generator: torch.Generator, **numbers: float) -> State:
+    tensors = {"rows": rows, "best": best, "mean": adam.mean, "square": adam.square, "seen": adam.seen}
+    scalars = {name: torch.tensor(value, dtype=torch.float64) for name, value in numbers.items()}
+    return tensors | scalars | {"generator": generator.get_state()}
 
 
 def _finite(value: float, step: int) -> float:
