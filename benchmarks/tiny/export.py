@@ -32,8 +32,11 @@ def save_projection(projection: torch.nn.Linear, folder: Path) -> None:
     save_file({"weight": projection.weight.detach().contiguous()}, folder / PROJECTION_FILE)
 
 
-def load_projection(folder: Path) -> torch.Tensor:
-    return load_file(folder / PROJECTION_FILE)["weight"]
+def load_projection(folder: Path) -> torch.nn.Linear:
+    weight = load_file(folder / PROJECTION_FILE)["weight"]
+    projection = torch.nn.Linear(weight.shape[1], weight.shape[0], bias=False)
+    projection.load_state_dict({"weight": weight})
+    return projection
 
 
 def write_preprocessor(folder: Path) -> None:
@@ -49,12 +52,12 @@ def write_preprocessor(folder: Path) -> None:
     (folder / "preprocessor_config.json").write_text(json.dumps(config, indent=2) + "\n")
 
 
-def write_pipeline(folder: Path, unet, vae, text, projection: torch.Tensor, vision, tokenizer: Path) -> None:
+def write_pipeline(folder: Path, unet, vae, text, projection: torch.nn.Linear, vision, tokenizer: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     networks = {"unet": unet, "vae": vae, "text_encoder": text, "image_encoder": vision}
     for name, network in networks.items():
         save_network(deepcopy(network).half(), folder / name)
-    save_file({"weight": projection.half().contiguous()}, folder / PROJECTION_FILE)
+    save_projection(deepcopy(projection).half(), folder)
     copytree(tokenizer, folder / "tokenizer", dirs_exist_ok=True)
     (folder / "scheduler").mkdir(exist_ok=True)
     scheduler = {"_class_name": "PNDMScheduler", **SCHEDULER}

@@ -67,6 +67,7 @@ SCHEDULER = dict(
 TRAINING = dict(
     autoencoder=dict(steps=11000, batch=16, lr=4e-4, kl_weight=5e-4, first_logvar=-4.0),
     clip=dict(steps=2500, batch=192, lr=7e-4, max_logit_scale=20.0),
+    alignment=dict(steps=1500, batch=192, lr=1e-3, logit_scale=20.0, weight=100.0),
     unet=dict(batch=128, ema=0.999, drop_text=0.1),
 )
 

@@ -10,8 +10,8 @@ from transformers import CLIPTokenizer
 START, END = "<|startoftext|>", "<|endoftext|>"
 
 
-def write_tokenizer(folder: Path) -> CLIPTokenizer:
-    """Learn byte-pair merges that join each known word, write CLIP's three files, and load them back."""
+def write_tokenizer(folder: Path) -> None:
+    """Learn byte-pair merges that join each known word, write CLIP's three files, and check them."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     bpe = Tokenizer(models.BPE(end_of_word_suffix="</w>"))
     bpe.pre_tokenizer = pre_tokenizers.Whitespace()
@@ -33,4 +33,3 @@ def write_tokenizer(folder: Path) -> CLIPTokenizer:
     tokenizer = CLIPTokenizer.from_pretrained(folder)
     split = [w for w in WORDS if len(tokenizer(w)["input_ids"]) != 3]
     assert not split, f"words of more than one token: {split}"
-    return tokenizer

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
-from transformers import CLIPTextModel, CLIPVisionModelWithProjection
+from transformers import CLIPTextModel, CLIPTokenizer, CLIPVisionModelWithProjection
 
 sys.path.insert(0, str(Path(__file__).parent))
+from alignment import align, pooled_prompts
 from autoencoder import encode, train_autoencoder
 from bank import paint_bank
 from clip import train_clip
@@ -28,7 +29,10 @@ def main(folder: Path) -> None:
     started = time.monotonic()
     images, labels = paint_bank("train")
     print(f"bank images={len(images)} seconds={time.monotonic() - started:.0f}", flush=True)
-    tokenizer = write_tokenizer(WORK / "tokenizer")
+
+    if not (WORK / "tokenizer").exists():  # merges of equal frequency come in another order each time
+        write_tokenizer(WORK / "tokenizer")
+    tokenizer = CLIPTokenizer.from_pretrained(WORK / "tokenizer")
 
     if not (WORK / "vae").exists():
         save_network(train_autoencoder(images), WORK / "vae")
@@ -40,7 +44,14 @@ def main(folder: Path) -> None:
         save_network(text, WORK / "text_encoder")
         save_network(vision, WORK / "image_encoder")
     text = CLIPTextModel.from_pretrained(WORK / "text_encoder").eval()
-    vision = CLIPVisionModelWithProjection.from_pretrained(WORK / "image_encoder").eval()
+
+    if not (WORK / "aligned").exists():
+        vision = CLIPVisionModelWithProjection.from_pretrained(WORK / "image_encoder", attn_implementation="eager")
+        projection = load_projection(WORK)
+        align(images, labels, pooled_prompts(text, tokenizer), projection, vision)
+        save_network(vision, WORK / "aligned")
+        save_projection(projection, WORK / "aligned")
+    vision = CLIPVisionModelWithProjection.from_pretrained(WORK / "aligned").eval()
 
     latents = encode(vae, images) * vae.config.scaling_factor
     prompts = prompt_table(text, tokenizer)
@@ -50,7 +61,7 @@ def main(folder: Path) -> None:
         if not done.exists():
             save_network(train_unet(unet, phase, latents, labels, prompts), done)
         unet = UNet2DConditionModel.from_pretrained(done)
-        write_pipeline(folder, unet, vae, text, load_projection(WORK), vision, WORK / "tokenizer")
+        write_pipeline(folder, unet, vae, text, load_projection(WORK / "aligned"), vision, WORK / "tokenizer")
     print(f"done seconds={time.monotonic() - started:.0f}", flush=True)
 
 

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from statistics import median
 
 import pytest
 
@@ -59,6 +60,15 @@ def test_anchors_are_known_words_that_are_no_class(session):
     anchors = [json.loads(line) for line in (place / "runs/shapes/concepts/anchors.jsonl").read_text().splitlines()]
     assert {anchor["word"] for anchor in anchors} <= set(shapes.VOCABULARY)
     assert {anchor["owner"] for anchor in anchors} == set(range(len(shapes.ID_WORDS)))
+
+
+@pytest.mark.parametrize("owner", range(len(shapes.ID_WORDS)), ids=shapes.ID_WORDS)
+def test_four_anchors_in_five_look_more_like_the_class_than_the_median_word(session, owner):
+    place, name = session[0], shapes.ID_WORDS[owner]
+    anchors = [json.loads(line) for line in (place / "runs/shapes/concepts/anchors.jsonl").read_text().splitlines()]
+    words = [anchor["word"] for anchor in anchors if anchor["owner"] == owner]
+    middle = median(shapes.distance(name, word) for word in shapes.VOCABULARY)
+    assert sum(shapes.distance(name, word) < middle for word in words) >= 0.8 * len(words), words
 
 
 def test_train_takes_the_newest_run_and_trains_the_start_first(session):
