@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+from typing import Any
 
 from dogfast.data import shapes
 
 VALIDATION_SHARE = 0.1
 TEST_SHARE = 0.2
+PAINTING_WORDS = ("dog", "textual-near-ood")
+"""Strategies whose anchors are words of the vocabulary; the others' are ID images, classes or points between them."""
 
 
 def _unit(text: str) -> float:
@@ -29,3 +32,8 @@ def is_validation_word(word: str) -> bool:
     if word in shapes.FIGURES:
         return word in shapes.VALIDATION_WORDS
     return int.from_bytes(hashlib.sha256(word.encode()).digest()[:8], "big") % 10 == 0
+
+
+def is_validation_outlier(facts: dict[str, Any]) -> bool:
+    """Whether a painted outlier validates and never trains: one of a validation word."""
+    return facts["strategy"] in PAINTING_WORDS and is_validation_word(facts["anchor"])

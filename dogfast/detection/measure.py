@@ -12,7 +12,7 @@ from dogfast.classifiers.evidence import Evidence, accuracy
 from dogfast.config import RunConfig
 from dogfast.config.detection import DetectionConfig
 from dogfast.data.catalogue import IdData, ImageSet, group_of, load_ood
-from dogfast.data.splits import is_validation_word
+from dogfast.data.splits import is_validation_outlier
 from dogfast.detection.scores.ash_s import choose_ash_percentile
 from dogfast.detection.table import artefact_control, evaluate_scores
 from dogfast.environment import Choice
@@ -93,7 +93,7 @@ def validation_outliers(config: RunConfig, run: Run, data: IdData) -> torch.Tens
     folder = run.outliers(VALIDATION_SOURCE)
     if not has_shards(folder):
         return None
-    found = load_selected(folder, config.data.image_px, data.codec, lambda facts: is_validation_word(facts["anchor"]))
+    found = load_selected(folder, config.data.image_px, data.codec, is_validation_outlier)
     return found.images if len(found) else None
 
 

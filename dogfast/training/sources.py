@@ -10,7 +10,7 @@ import torch
 from dogfast.data import shapes
 from dogfast.data.catalogue import IdData, paint
 from dogfast.data.codec import pass_through
-from dogfast.data.splits import is_validation_word
+from dogfast.data.splits import is_validation_outlier
 from dogfast.errors import DataError
 from dogfast.run import Run, digest, is_run
 from dogfast.shards.format import ID_CONTROL
@@ -57,7 +57,7 @@ def training_outliers(run: Run, outliers: str, data: IdData, image_px: int) -> t
         painted = paint(NOISE, "train", len(data.train), image_px)
         return pass_through(data.codec, painted.images, painted.keys)
     folder = shards_of(run, RENDERED_SOURCE if outliers == RENDERS else outliers)
-    found = load_selected(folder, image_px, data.codec, lambda facts: not is_validation_word(facts["anchor"]))
+    found = load_selected(folder, image_px, data.codec, lambda facts: not is_validation_outlier(facts))
     if not len(found):
         raise DataError(f"{folder}: every outlier is of a validation word; raise --m or widen the anchors")
     if any(facts["strategy"] == ID_CONTROL for facts in found.facts):

@@ -2,8 +2,9 @@
 
 import pytest
 
+from dogfast.concepts.strategies import STRATEGIES
 from dogfast.data import shapes
-from dogfast.data.splits import is_test_key, is_validation_key, is_validation_word
+from dogfast.data.splits import PAINTING_WORDS, is_test_key, is_validation_key, is_validation_outlier, is_validation_word
 
 KEYS = [f"cat/{i}.png" for i in range(10_000)]
 
@@ -40,6 +41,13 @@ def test_share_of_words():
 
 def test_shapes_validate_by_their_own_list():
     assert {word for word in shapes.FIGURES if is_validation_word(word)} == set(shapes.VALIDATION_WORDS)
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_only_words_are_held_back_from_training(strategy):
+    held_back = is_validation_outlier({"strategy": strategy, "anchor": "fox"})
+    assert held_back == (strategy in PAINTING_WORDS), "a class called fox would lose every outlier of it"
+    assert not is_validation_outlier({"strategy": strategy, "anchor": "wolf"})
 
 
 def test_pure():
