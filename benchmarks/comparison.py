@@ -1,6 +1,6 @@
 """Rows of a benchmark over seeds: means, changes against a baseline with their bootstrap intervals, and verdicts.
 
-A row is a folder per seed with `measured.json` and `scores/`, as `detection.measure` found and `save_scores` wrote them.
+A row is a folder per seed with `metrics.json` and `scores/`, as `detection.measure` found and `save_scores` wrote them.
 """
 
 from pathlib import Path
@@ -23,7 +23,7 @@ def compare(
 
     ``reference`` names a row whose gain the other gains are shares of.
     """
-    measured = {name: [read_json(folder / "measured.json") for folder in of_row] for name, of_row in folders.items()}
+    measured = {name: [read_json(folder / "metrics.json") for folder in of_row] for name, of_row in folders.items()}
     scores = {name: [_scores_of(folder) for folder in of_row] for name, of_row in folders.items()}
     rows = {name: _row_result(found, judged) for name, found in measured.items()}
     for score in rows[baselines[0]]["judged"]:
@@ -53,7 +53,8 @@ def _row_result(measured: list[dict[str, Any]], judged_sets: tuple[str, ...]) ->
     judged = {}
     for score in dict.fromkeys(score for score, _ in keys):
         by_seed = [mean([of_seed[score, name]["fpr95"] for name in judged_sets]) for of_seed in found]
-        judged[score] = {"by_seed": by_seed, "mean": sum(by_seed) / len(by_seed)}
+        auroc = mean([of_seed[score, name]["auroc"] for of_seed in found for name in judged_sets])
+        judged[score] = {"by_seed": by_seed, "mean": sum(by_seed) / len(by_seed), "auroc": auroc}
     controls = [{row["score"]: row["called_ood"] for row in m["artefact_control"]} for m in measured]
     return {
         "id_accuracy": mean([m["id_accuracy"] for m in measured]),

@@ -132,7 +132,7 @@ def _begin_worker() -> None:
 
 def _stands(place: Path, name: str) -> bool:
     """Whether a row is measured, with the settings and images of today."""
-    path = place / "rows" / name / "measured.json"
+    path = place / "rows" / name / "metrics.json"
     return path.exists() and read_json(path)["identity"] == row_identity(place, name)
 
 
@@ -233,7 +233,7 @@ def _score(model: torch.nn.Module, seed: int, folder: Path) -> None:
 
     found, scores = measure(look, _images(seed)[1], settings(seed).detection)
     save_scores(folder, scores)
-    publish(folder / "measured.json", to_json(found | {"identity": row_identity(folder.parents[1], folder.name)}))
+    publish(folder / "metrics.json", to_json(found | {"identity": row_identity(folder.parents[1], folder.name)}))
 
 
 def _timed(place: Path, table: str, step: str, work: Callable[[], object]) -> None:

@@ -94,6 +94,58 @@ def ingredients_block(result: dict) -> str:
     return f"{table}\n\nSeeds {', '.join(map(str, result['ingredients']['seeds']))}. {same[:1].upper()}{same[1:]}."
 
 
+def strategies_block(result: dict) -> str:
+    """What benchmarks/strategies.py found: every strategy's outliers against `dog`'s."""
+    rows, scores = _ordered(result), result["scores"]
+    table = _table(
+        [
+            "outliers",
+            *[f"{s}: FPR95 (by seed) / AUROC" for s in scores],
+            "verdicts against `dog`",
+            "artefact control",
+            "ID acc.",
+        ],
+        [
+            [
+                "none (`ce`)" if name == "ce" else f"`{name}`",
+                *[f"{_by_seed(row['judged'][s])} / {row['judged'][s]['auroc']:.1f}" for s in scores],
+                _verdicts(name, row, scores),
+                *_control_and_accuracy(row, scores),
+            ]
+            for name, row in rows.items()
+        ],
+    )
+    return (
+        f"{table}\n\nMeans over held-out shapes and glyphs; seeds {', '.join(map(str, result['seeds']))}, {result['outliers']} "
+        f"outliers of every strategy, objective `dog`, the preset of `shapes`, on {result['hardware']}. "
+        f"Triples are under {', '.join(scores)}."
+    )
+
+
+def inversion_block(result: dict) -> str:
+    """What benchmarks/inversion.py measured: all classes in the same passes against one class at a time."""
+    peer = sum(result["peer_seconds_a_class"]) / result["peer_classes_measured"]
+    drop, wanted = (result["loss_before"] - result[key] for key in ("loss_peer", "loss_wanted"))
+    text = (
+        f"One class at a time: {result['peer_rows'] // result['classes']:,} UNet rows and {peer:.0f} s a class "
+        f"({result['peer_classes_measured']} of {result['classes']} classes measured); the loss on held-out images falls from "
+        f"{result['loss_before']:.4f} by {drop:.4f}. "
+    )
+    if result["reached"]:
+        text += (
+            f"All classes in the same passes have {100 * wanted / drop:.0f} % of that after {result['reached']['update']} updates, "
+            f"{result['rows']:,} rows and {result['reached']['seconds']:.0f} s for all classes: {result['fewer_rows']:.1f} times "
+            f"fewer rows, {result['less_time']:.1f} times less time. "
+        )
+    else:
+        text += f"All classes in the same passes did not reach {100 * wanted / drop:.0f} % of that. "
+    lines = [
+        [f"{name}: {found['k']} nearest of {found['words']:,}", *(f"{100 * found[pair]:.0f} %" for pair in SHARED_PAIRS)]
+        for name, found in result["nearest_words"].items()
+    ]
+    return f"{text}On {result['hardware']}.\n\n{_table(['Eq. 5, words in common', *SHARED_PAIRS], lines)}"
+
+
 def misnamed_block(result: dict) -> str:
     """What benchmarks/misnamed_classes.py found."""
     learned = result["learned_from_wrong_names"]
@@ -210,11 +262,15 @@ def _mean(found: list[dict], key: str) -> float:
     return sum(each[key] for each in found) / len(found)
 
 
+SHARED_PAIRS = ("learned, true names", "learned, wrong names", "wrong names, true names")
+
 BLOCKS = {
     "demo": ("demo", demo_block),
     "cifar10-ce": ("cifar10-ce", cifar_block),
     "demo-seeds": ("demo-seeds", seeds_block),
     "ingredients": ("demo-seeds", ingredients_block),
+    "strategies": ("strategies", strategies_block),
+    "inversion": ("inversion", inversion_block),
     "misnamed-classes": ("misnamed-classes", misnamed_block),
     "engines": ("engines", engines_block),
     "concepts": ("concepts", concepts_block),

@@ -27,7 +27,7 @@ def row(tmp_path):
                 "rows": [{"score": "msp", "dataset": each, "fpr95": share, "auroc": 1 - share} for each in SETS],
                 "artefact_control": [{"score": "msp", "called_ood": 0.04}],
             }
-            (folder / "measured.json").write_text(json.dumps(found))
+            (folder / "metrics.json").write_text(json.dumps(found))
             folders.append(folder)
         return folders
 
@@ -38,7 +38,11 @@ def test_rows_are_compared_with_the_better_baseline(row):
     folders = {"ce": row("ce", 0.4, 0.5), "ce+steps": row("steps", 0.3, 0.5), "dog": row("dog", 0.1, 0.2)}
     found = comparison.compare(folders, ("ce", "ce+steps"), ("near",))
     judged = found["dog"]["judged"]["msp"]
-    assert judged["baseline"] == "ce+steps" and judged["by_seed"] == pytest.approx([10, 20])
+    assert (
+        judged["baseline"] == "ce+steps"
+        and judged["by_seed"] == pytest.approx([10, 20])
+        and judged["auroc"] == pytest.approx(85)
+    )
     assert judged["change"] == pytest.approx(-25) and judged["relative_change"] == pytest.approx(-0.625)
     assert judged["interval"][0] < -25 < judged["interval"][1] < 0
     assert judged["verdict"] == "better"
