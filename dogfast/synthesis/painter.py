@@ -9,9 +9,10 @@ from dataclasses import dataclass, replace
 import torch
 
 from dogfast.diffusion.autoencoder import to_bytes
-from dogfast.diffusion.noise import derive_seed
-from dogfast.diffusion.sampler import SOLVERS, guided
+from dogfast.diffusion.guidance import guided
+from dogfast.diffusion.noise import derive_seed, gaussian_noise
 from dogfast.diffusion.schedule import Schedule
+from dogfast.diffusion.solvers import SOLVERS
 from dogfast.engines.networks import Networks
 from dogfast.synthesis.quality import faults
 from dogfast.synthesis.recipes import Recipe
@@ -97,7 +98,12 @@ def _batch(brush: Brush, conditions: list[int], seeds: list[int]) -> tuple[list[
         brush.recipe.steps,
     )
     start = brush.starts(rows, keys).to(device)
-    decoded = brush.networks.decode(SOLVERS[brush.recipe.solver](predict, start, brush.schedule))[: len(seeds)]
+
+    def noise(step: int) -> torch.Tensor:
+        return gaussian_noise([derive_seed("step", key, step) for key in keys], tuple(start.shape[1:])).to(device)
+
+    latents = SOLVERS[brush.recipe.solver].solve(predict, start, brush.schedule, noise)
+    decoded = brush.networks.decode(latents)[: len(seeds)]
     images = to_bytes(decoded, brush.image_px)
     found = faults(decoded, images)
     return list(images.permute(0, 2, 3, 1).contiguous().cpu()), found

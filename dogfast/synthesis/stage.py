@@ -22,7 +22,7 @@ from dogfast.config.synthesis import SynthesisConfig
 from dogfast.data.catalogue import load_id
 from dogfast.diffusion.load import Pipeline, choose_model
 from dogfast.diffusion.prompts import tokenize
-from dogfast.diffusion.schedule import trailing
+from dogfast.diffusion.solvers import SOLVERS
 from dogfast.engines.networks import Networks
 from dogfast.engines.opening import open_networks
 from dogfast.environment import Choice
@@ -210,7 +210,7 @@ def brush_for(
 ) -> Brush:
     """The brush for ``conditions``: latents of ``side``, images of ``image_px``, ``rows`` at once."""
     start_t = conditions[0].get("start_t")
-    schedule = trailing(pipeline.alphas_cumprod, recipe.steps, start_t)
+    schedule = SOLVERS[recipe.solver].spacing(pipeline.alphas_cumprod, recipe.steps, start_t)
     signal = 0.0 if start_t is None else float(pipeline.alphas_cumprod[start_t])
     resolver = Resolver(conditions, pipeline, networks, (pipeline.latent_channels, side, side), signal, sources)
     empty = networks.encode_text(tokenize(pipeline.tokenizer, [""]))[0].cpu()

@@ -6,10 +6,11 @@ from torch.nn import functional as F
 
 from dogfast.config.model import ModelConfig
 from dogfast.diffusion.autoencoder import decode_latents
+from dogfast.diffusion.guidance import Guidance, guided
 from dogfast.diffusion.load import Pipeline
 from dogfast.diffusion.prompts import tokenize
-from dogfast.diffusion.sampler import Guidance, dpm_solver_pp_2m, guided
 from dogfast.diffusion.schedule import trailing
+from dogfast.diffusion.solvers import SOLVERS
 from dogfast.engines.opening import open_networks
 from dogfast.engines.table import DTYPES
 from dogfast.events import Events
@@ -132,7 +133,7 @@ def test_sampling_through_the_seam(pipeline, inputs):
     text, empty = networks.encode_text(inputs["ids"][:2])[0], networks.encode_text(inputs["ids"][2:])[0]
     schedule = trailing(pipeline.alphas_cumprod, 4)
     predict = guided(networks.denoise, text, empty, Guidance(4.0, 0.0, 0.7), 4)
-    latents = dpm_solver_pp_2m(predict, inputs["latents"][:2], schedule)
+    latents = SOLVERS["dpm++2m"].solve(predict, inputs["latents"][:2], schedule, None)
     assert latents.dtype == torch.float32 and latents.isfinite().all()
     assert networks.decode(latents).shape == (2, 3, 32, 32)
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import dogfast.synthesis.resolver as resolver
-from dogfast.diffusion.sampler import Guidance
+from dogfast.diffusion.guidance import Guidance
 from dogfast.diffusion.schedule import trailing
 from dogfast.synthesis.painter import MAX_ATTEMPTS, Brush, image_seed, paint
 from dogfast.synthesis.recipes import Recipe
