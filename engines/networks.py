@@ -20,6 +20,7 @@ class Networks:
     ``encode``: images in [-1, 1], (R, 3, H, W), to scaled latents (R, 4, h, w), float32.
     ``denoise``: latents (R, 4, h, w), timesteps (R,), token states (R, L, D) to predicted noise, float32.
     ``decode``: scaled latents to images in [-1, 1], (R, 3, H, W), float32.
+    ``decode_tiny``: the same by the tiny decoder.
     """
 
     encode_text: Callable[[Tensor], tuple[Tensor, Tensor]]
@@ -27,6 +28,7 @@ class Networks:
     encode: Callable[[Tensor], Tensor]
     denoise: Callable[[Tensor, Tensor, Tensor], Tensor]
     decode: Callable[[Tensor], Tensor]
+    decode_tiny: Callable[[Tensor], Tensor]
     backend: str
     device: str
     precision: str

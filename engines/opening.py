@@ -121,7 +121,11 @@ def networks_on(pipeline: Pipeline, platform: Platform, open_at: Open) -> Networ
     def decode(latents: Tensor) -> Tensor:
         return call("vae_decoder", latents)[0]
 
-    return Networks(encode_text, encode_image, encode, denoise, decode, platform.backend, platform.device, platform.precision)
+    def decode_tiny(latents: Tensor) -> Tensor:
+        return call("tiny_decoder", latents)[0]
+
+    calls = (encode_text, encode_image, encode, denoise, decode, decode_tiny)
+    return Networks(*calls, platform.backend, platform.device, platform.precision)
 
 
 def _filled(tensor: Tensor, rows: int) -> Tensor:

@@ -20,11 +20,16 @@ STRATEGIES = (
 class SynthesisConfig:
     m: int = option(1000, "outliers per ID class, spread evenly over the class's anchors", identity=False)
     strategy: str = option("dog", f"how conditions are chosen: {', '.join(STRATEGIES)} (the ID classes themselves)")
-    recipe: str = option("quality", "solver, steps and guidance as one name: quality")
+    recipe: str = option("quality", "solver, steps, guidance and decoder as one name: paper, quality, draft")
+    solver: str | None = option(None, "dpm++2m, unipc, ddim, euler, pndm, ddpm (ancestral) or lcm; default: the recipe's")
     steps: int | None = option(None, "solver steps; default: the recipe's")
     guidance_scale: float | None = option(None, "classifier-free guidance; default: the recipe's")
     guidance_start: float | None = option(None, "part of the steps before guidance begins, 0 to 1; default: the recipe's")
     guidance_stop: float | None = option(None, "part of the steps after which guidance ends, 0 to 1; default: the recipe's")
+    decoder: str | None = option(
+        None, "vae, tiny (TAESD) or auto: tiny for images of up to 64 px, where the model has one; default: the recipe's"
+    )
+    negative_prompt: str = option("", "what guidance leads away from; default: the empty prompt")
     resolution: int | None = option(None, "painted side in pixels; default: the model's own")
     samples_per_shard: int = option(500, "outliers in one tar")
     rows: int = option(0, "images painted together; 0 = chosen for the machine", identity=False)

@@ -243,12 +243,16 @@ class Pipeline:
         return {name: value for name, value in self._options.items() if place == self.place or name != "revision"}
 
     def _unloadable(self, place: str, part: str, reason: str) -> str:
-        flag = f"--model {self.name}" if place == self.place else f"--clip {place}"
-        what = f"{flag}: cannot load {part or 'the CLIP'} from {place} ({reason.rstrip('.')})"
+        flag, whole, kind = ("--clip", "the CLIP", "a transformers folder of a CLIP")
+        if place == self.place:
+            flag, whole, kind = ("--model", "the model", "a diffusers folder of Stable Diffusion 1.x")
+        elif place == self.small:
+            flag, whole, kind = ("--tiny-decoder", "the tiny decoder", "a diffusers folder of a TAESD")
+        what = f"{flag} {self.name if place == self.place else place}: cannot load {part or whole} from {place} ({reason.rstrip('.')})"
         if Path(place).is_dir():
-            kind = "a diffusers folder of Stable Diffusion 1.x" if place == self.place else "a transformers folder of a CLIP"
             return f"{what}; it must be {kind} with safetensors weights"
-        return f"{what}; go online, fill the hub's cache, or give a local folder with {flag.split()[0]} PATH"
+        without = ", or do without it with --decoder vae" if flag == "--tiny-decoder" else ""
+        return f"{what}; go online, fill the hub's cache, or give a local folder with {flag} PATH{without}"
 
     def _fact(self, part: str, key: str) -> Any:
         """One entry of a network's configuration, without its weights."""

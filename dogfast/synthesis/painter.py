@@ -28,6 +28,8 @@ class Brush:
     """All that painting needs: networks, recipe, schedule, target side, rows in a batch, and what conditions mean."""
 
     networks: Networks
+    decode: Callable[[torch.Tensor], torch.Tensor]
+    """Scaled latents to images in [-1, 1]: by the VAE or the tiny decoder of ``networks``."""
     recipe: Recipe
     schedule: Schedule
     image_px: int
@@ -37,7 +39,7 @@ class Brush:
     starts: Resolve
     """Latents (R, C, h, w) at the schedule's first timestep, of the same."""
     empty: torch.Tensor
-    """Token states of the empty prompt (1, L, D)."""
+    """Token states of what guidance leads away from (1, L, D): the empty or a negative prompt."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +105,7 @@ def _batch(brush: Brush, conditions: list[int], seeds: list[int]) -> tuple[list[
         return gaussian_noise([derive_seed("step", key, step) for key in keys], tuple(start.shape[1:])).to(device)
 
     latents = SOLVERS[brush.recipe.solver].solve(predict, start, brush.schedule, noise)
-    decoded = brush.networks.decode(latents)[: len(seeds)]
+    decoded = brush.decode(latents)[: len(seeds)]
     images = to_bytes(decoded, brush.image_px)
     found = faults(decoded, images)
     return list(images.permute(0, 2, 3, 1).contiguous().cpu()), found

@@ -20,8 +20,9 @@ from dogfast.config import RunConfig
 from dogfast.config.option import identity, require
 from dogfast.config.synthesis import SynthesisConfig
 from dogfast.data.catalogue import load_id
-from dogfast.diffusion.load import Pipeline, choose_model
+from dogfast.diffusion.load import TINY_DECODER, Pipeline, choose_model
 from dogfast.diffusion.prompts import tokenize
+from dogfast.diffusion.schedule import Schedule
 from dogfast.diffusion.solvers import SOLVERS
 from dogfast.engines.networks import Networks
 from dogfast.engines.opening import open_networks
@@ -36,7 +37,7 @@ from dogfast.shards.writer import commit_shard, encode_sample
 from dogfast.synthesis.conditions import read_conditions
 from dogfast.synthesis.painter import Brush, Painted, image_seed, paint
 from dogfast.synthesis.plan import Item, Segment, append_segment, items, read_segments, spread
-from dogfast.synthesis.recipes import Recipe, resolve_recipe
+from dogfast.synthesis.recipes import Recipe, choose_decoder, resolve_recipe
 from dogfast.synthesis.resolver import Resolver, Sources, painted_from, prompt_of
 
 SHARDS_IN_FLIGHT = 2
@@ -69,9 +70,13 @@ def generate(config: RunConfig, run: Run, events: Events) -> dict[str, object]:
     conditions = read_conditions(run.conditions, source)
     pipeline = Pipeline(config.model, choose_model(config.model.model, config.data.classes).value)
     recipe = recipe_for(config.synthesis, conditions, len(pipeline.alphas_cumprod))
+    decoder = choose_decoder(recipe.decoder, config.data.image_px, pipeline.has_tiny_decoder)
+    recipe = replace(recipe, decoder=decoder.value)
+    schedule_of(recipe, conditions, pipeline)
     side_in_latents(config.synthesis.resolution, pipeline)
     painted = has_shards(folder)
-    run.claim(f"synthesis/{source}", synthesis_identity(config, recipe, pipeline, conditions), has_results=painted)
+    fields = synthesis_identity(config, recipe, pipeline, conditions)
+    run.claim(f"synthesis/{source}", fields, has_results=painted)
     if not painted:
         shutil.rmtree(run.plan(source), ignore_errors=True)
     segments = plan_segments(config, run, conditions, events)
@@ -79,6 +84,8 @@ def generate(config: RunConfig, run: Run, events: Events) -> dict[str, object]:
     records = read_records(folder)
     left = _left(segments, conditions, {record["shard"] for record in records})
     started = time.monotonic()
+    if left:
+        events.say(f"decoder {decoder.value}: {decoder.reason}")
     new = _paint_shards(Job(config, conditions, recipe, pipeline, run), left, events) if left else []
     named = Path(config.data.classes).name or config.data.classes
     publish(folder / "README.md", card(named, source, model_name(pipeline), pipeline.revision, records + new))
@@ -94,12 +101,20 @@ def recipe_for(config: SynthesisConfig, conditions: list[dict[str, Any]], timest
     return recipe if start_t is None else replace(recipe, steps=max(1, round(recipe.steps * (start_t + 1) / timesteps)))
 
 
+def schedule_of(recipe: Recipe, conditions: list[dict[str, Any]], pipeline: Pipeline) -> Schedule:
+    """Where the recipe's solver goes; :class:`UsageError` for more --steps than it has timesteps."""
+    return SOLVERS[recipe.solver].spacing(pipeline.alphas_cumprod, recipe.steps, conditions[0].get("start_t"))
+
+
 def synthesis_identity(
     config: RunConfig, recipe: Recipe, pipeline: Pipeline, conditions: list[dict[str, Any]]
 ) -> dict[str, object]:
     """The fields and inputs that decide every byte of the shards."""
     return {
         **identity(config.synthesis),
+        "solver": recipe.solver,
+        "decoder": recipe.decoder,
+        "tiny_decoder": pipeline.weights(TINY_DECODER) if recipe.decoder == "tiny" else "",
         "steps": recipe.steps,
         "guidance_scale": recipe.guidance.scale,
         "guidance_start": recipe.guidance.start,
@@ -210,11 +225,12 @@ def brush_for(
 ) -> Brush:
     """The brush for ``conditions``: latents of ``side``, images of ``image_px``, ``rows`` at once."""
     start_t = conditions[0].get("start_t")
-    schedule = SOLVERS[recipe.solver].spacing(pipeline.alphas_cumprod, recipe.steps, start_t)
     signal = 0.0 if start_t is None else float(pipeline.alphas_cumprod[start_t])
     resolver = Resolver(conditions, pipeline, networks, (pipeline.latent_channels, side, side), signal, sources)
-    empty = networks.encode_text(tokenize(pipeline.tokenizer, [""]))[0].cpu()
-    return Brush(networks, recipe, schedule, image_px, rows, resolver.texts, resolver.starts, empty)
+    empty = networks.encode_text(tokenize(pipeline.tokenizer, [recipe.negative_prompt]))[0].cpu()
+    decode = networks.decode_tiny if recipe.decoder == "tiny" else networks.decode
+    schedule = schedule_of(recipe, conditions, pipeline)
+    return Brush(networks, decode, recipe, schedule, image_px, rows, resolver.texts, resolver.starts, empty)
 
 
 def _tables(run: Run, conditions: list[dict[str, Any]]) -> dict[str, torch.Tensor]:

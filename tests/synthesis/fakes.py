@@ -31,13 +31,16 @@ class Tokenizer:
 class FakePipeline:
     """As much of a pipeline as synthesis asks for; the seeds' latents are half the image's side."""
 
-    revision, native_px, downscale = "r0", SIDE, 2
+    revision, native_px, downscale, has_tiny_decoder = "r0", SIDE, 2, False
     tokenizer = Tokenizer()
     latent_channels = 4
     alphas_cumprod = torch.linspace(0.99, LAST_SIGNAL, 100, dtype=torch.float64)
 
     def __init__(self, config, model):
         self.name = self.place = model
+
+    def weights(self, part):
+        return f"weights of {part}"
 
 
 def networks(calls=None, spoil=None, pause_s=0.0, text_strength=0.1):
@@ -58,15 +61,18 @@ def networks(calls=None, spoil=None, pause_s=0.0, text_strength=0.1):
         time.sleep(pause_s)
         return torch.zeros_like(latents) + text_strength * text[:, :1, :1, None]
 
-    def decode(latents):
-        calls.append(("decode", len(latents)))
+    def decode(latents, decoder="decode"):
+        calls.append((decoder, len(latents)))
         images = (latents[:, :3] / 8).clamp(-1, 1).repeat_interleave(2, 2).repeat_interleave(2, 3)
         for row, seed in enumerate((latents[:, 3, 0, 0] * LAST_SIGNAL**0.5).round().tolist()):
             if seed in spoil:
                 images[row] = _spoilt(spoil[seed], images.shape[1:])
         return images
 
-    return Networks(encode_text, lambda images: images, None, denoise, decode, "fake", "cpu", "fp32")
+    def decode_tiny(latents):
+        return decode(latents, "decode_tiny")
+
+    return Networks(encode_text, lambda images: images, None, denoise, decode, decode_tiny, "fake", "cpu", "fp32")
 
 
 def _spoilt(fault, shape):

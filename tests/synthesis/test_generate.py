@@ -136,6 +136,49 @@ def test_other_sizes_are_resized_and_said_to_be(tmp_path):
     assert (found["width"], found["resize"]) == (16, "bicubic-antialias 32->16")
 
 
+def test_a_recipe_decides_steps_rows_and_decoder(tmp_path, monkeypatch):
+    monkeypatch.setattr(fakes.FakePipeline, "has_tiny_decoder", True)
+    for recipe, denoised, decoder in (("paper", [8] * 3, "decode"), ("quality", [8, 8, 8, 4], "decode_tiny")):
+        calls, steps = [], len(denoised) - (recipe == "paper")  # PNDM takes its first step twice
+        call(tmp_path / recipe, networks={"calls": calls}, recipe=recipe, steps=steps, m=1)
+        assert calls == [*(("denoise", rows) for rows in denoised), (decoder, 4)]
+        assert facts(tmp_path / recipe)[0]["recipe"] == recipe
+
+
+def test_draft_paints_without_guidance(tmp_path):
+    calls = []
+    call(tmp_path / "run", networks={"calls": calls}, recipe="draft", steps=None, m=1)
+    assert calls == [("denoise", 4)] * 4 + [("decode", 4)] and facts(tmp_path / "run")[0]["guidance_scale"] == 1.0
+
+
+def test_the_decoder_is_announced_with_its_reason(tmp_path):
+    said = []
+    call(tmp_path / "run", said)
+    assert "decoder vae: the model has no tiny decoder" in said
+
+
+def test_guidance_leads_away_from_the_negative_prompt(tmp_path):
+    for name, words in (("plain", ""), ("negative", "blurry")):
+        call(tmp_path / name, negative_prompt=words)
+    plain, negative = (fakes.tars(tmp_path / name / "outliers" / "dog") for name in ("plain", "negative"))
+    assert plain.keys() == negative.keys() and all(plain[name] != negative[name] for name in plain)
+
+
+@pytest.mark.parametrize(
+    "field", [{"solver": "unipc"}, {"decoder": "tiny"}, {"negative_prompt": "blurry"}, {"recipe": "paper"}]
+)
+def test_another_recipe_is_refused_with_its_field(tmp_path, field):
+    call(tmp_path / "run")
+    with pytest.raises(RunMismatch, match=next(iter(field))):
+        call(tmp_path / "run", **field)
+
+
+def test_more_steps_than_the_solver_has_timesteps_are_refused_before_anything_is_planned(tmp_path):
+    with pytest.raises(UsageError, match="--steps 51"):
+        call(tmp_path / "run", recipe="draft", steps=51)
+    assert not (tmp_path / "run" / "plan").exists()
+
+
 def test_a_resolution_that_the_decoder_cannot_give_is_refused_before_anything_is_planned(tmp_path, monkeypatch):
     monkeypatch.setattr(fakes.FakePipeline, "downscale", 3)
     with pytest.raises(UsageError, match=r"--resolution 32 must be a multiple of 3"):

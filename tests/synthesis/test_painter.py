@@ -9,7 +9,7 @@ import torch
 
 import dogfast.synthesis.resolver as resolver
 from dogfast.diffusion.guidance import Guidance
-from dogfast.diffusion.schedule import trailing
+from dogfast.diffusion.solvers import SOLVERS
 from dogfast.synthesis.painter import MAX_ATTEMPTS, Brush, image_seed, paint
 from dogfast.synthesis.recipes import Recipe
 
@@ -17,12 +17,14 @@ fakes = SimpleNamespace(**runpy.run_path(str(Path(__file__).parent / "fakes.py")
 STEPS = 4
 
 
-def brush(rows=4, guidance=None, texts=5, **options):
-    recipe = Recipe("test", "dpm++2m", STEPS, guidance or Guidance(4.0, 0.0, 0.5))
+def brush(rows=4, guidance=None, texts=5, solver="dpm++2m", **options):
+    recipe = Recipe("test", solver, STEPS, guidance or Guidance(4.0, 0.0, 0.5))
     states = torch.arange(texts, dtype=torch.float32)[:, None, None].expand(-1, 4, 2)
-    schedule = trailing(fakes.FakePipeline.alphas_cumprod, STEPS)
+    schedule = SOLVERS[solver].spacing(fakes.FakePipeline.alphas_cumprod, STEPS, None)
+    networks = fakes.networks(**options)
     return Brush(
-        fakes.networks(**options),
+        networks,
+        networks.decode,
         recipe,
         schedule,
         fakes.SIDE,
@@ -58,12 +60,13 @@ def test_batches_are_always_full_and_padding_is_dropped(count, batches):
     assert sum(told) == count and max(told) <= 4
 
 
-def test_an_image_depends_on_its_own_seed_and_prompt_alone():
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_an_image_depends_on_its_own_seed_and_prompt_alone(solver):
     conditions = [n % 5 for n in range(19)]
-    alone = paint(brush(rows=1), conditions, seed_of)
+    alone = paint(brush(rows=1, solver=solver), conditions, seed_of)
     for rows in (2, 7, 16, 32):
-        assert same(alone, paint(brush(rows=rows), conditions, seed_of))
-    backwards = paint(brush(rows=7), conditions[::-1], lambda place, attempt: seed_of(18 - place, attempt))
+        assert same(alone, paint(brush(rows=rows, solver=solver), conditions, seed_of))
+    backwards = paint(brush(rows=7, solver=solver), conditions[::-1], lambda place, attempt: seed_of(18 - place, attempt))
     assert same(alone, backwards[::-1])
 
 
