@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import typer
@@ -10,6 +11,7 @@ from dogfast.cli.answer import run_stage
 from dogfast.cli.options import Invocation, add_command
 from dogfast.cli.places import output_place
 from dogfast.errors import PartialFailure
+from dogfast.events import Events, diary
 
 
 def register(app: typer.Typer) -> None:
@@ -17,12 +19,22 @@ def register(app: typer.Typer) -> None:
 
 
 def generate(invocation: Invocation) -> None:
-    """Paint m outliers per class from its anchors into WebDataset shards (DOG Eq. 7); the same command resumes."""
+    """Paint m outliers per class from its anchors into WebDataset shards (DOG Eq. 7); the same command resumes.
+
+    Started by `accelerate launch`, every process paints its part of the shards.
+    """
+    from dogfast.synthesis.crew import join_crew
+    from dogfast.synthesis.stage import assist
     from dogfast.workflows.chain import run_generate
     from dogfast.workflows.plans import plan_generate
 
+    crew = join_crew()
+    if crew.rank > 0:
+        if not invocation.dry_run:
+            assist(crew, lambda run: Events(diary(run.events(crew.rank))))
+        return
     place, config = output_place(invocation)
-    result = run_stage(invocation, place, config, run_generate, plan_generate, _text)
+    result = run_stage(invocation, place, config, partial(run_generate, crew=crew), plan_generate, _text)
     if result.get("failed"):
         raise PartialFailure(
             f"{result['failed']} outliers could not be painted and are left out (the shards' records say why); raise --m to add others"

@@ -33,10 +33,11 @@ from dogfast.engines.opening import open_networks
 from dogfast.environment import choose_precision, hardware
 from dogfast.events import Events, plain_lines
 from dogfast.run import publish, to_json, versions
+from dogfast.synthesis.job import side_in_latents
 from dogfast.synthesis.painter import paint
 from dogfast.synthesis.recipes import resolve_recipe
 from dogfast.synthesis.resolver import Sources
-from dogfast.synthesis.stage import brush_for, side_in_latents
+from dogfast.synthesis.worker import brush_for
 from dogfast.training.loop import fit
 
 RESULTS = Path(__file__).parents[1] / "results"

@@ -18,7 +18,8 @@ from dogfast.engines.opening import choose_platform, engine_cache, workshop_of
 from dogfast.engines.table import NETWORKS, Network, Shape, engine_shapes
 from dogfast.errors import EnvironmentFault, UsageError
 from dogfast.events import Events
-from dogfast.synthesis.stage import choose_rows, side_in_latents
+from dogfast.synthesis.job import side_in_latents
+from dogfast.synthesis.worker import choose_rows
 
 NOTHING_TO_BUILD = "the torch backend runs the networks as they are; there is nothing to build"
 

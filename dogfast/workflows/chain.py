@@ -22,6 +22,7 @@ from dogfast.events import Events
 from dogfast.reporting.page import write_report
 from dogfast.run import Run
 from dogfast.shards.format import ID_CONTROL
+from dogfast.synthesis.crew import ALONE, Crew
 from dogfast.synthesis.plan import read_segments
 from dogfast.synthesis.recipes import resolve_recipe
 from dogfast.synthesis.stage import generate
@@ -55,13 +56,13 @@ def check_evaluate(config: RunConfig) -> None:
         parse_ood(entry, config.data)
 
 
-def run_generate(config: RunConfig, run: Run, events: Events) -> dict[str, Any]:
+def run_generate(config: RunConfig, run: Run, events: Events, crew: Crew = ALONE) -> dict[str, Any]:
     """`generate`, with the anchors it needs found first."""
     check_generate(config)
     if not run.conditions.exists():
         events.say("no anchors yet: finding them first")
     find_anchors(config, run, events)
-    return generate(config, run, events)
+    return generate(config, run, events, crew)
 
 
 def run_train(config: RunConfig, run: Run, events: Events) -> dict[str, Any]:

@@ -84,14 +84,25 @@ def moments(run, *seconds):
     return {"ends": ends, "last": forked(lambda: paint(run))}
 
 
+class Mortal(list):
+    """Calls of the networks; the process $DIE_RANK of a crew is killed after $DIE_AFTER_BATCHES decoded batches."""
+
+    def append(self, call):
+        super().append(call)
+        decoded = sum(what == "decode" for what, _ in self)
+        if os.environ.get("RANK") == os.environ.get("DIE_RANK", "-") and decoded == int(os.environ["DIE_AFTER_BATCHES"]):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
 def cli(*arguments):
-    import dogfast.synthesis.stage as stage
+    import dogfast.synthesis.job as job
+    import dogfast.synthesis.worker as worker
     import dogfast.workflows.chain as chain
     from dogfast.cli.main import main
 
     chain.find_anchors = fakes.write_conditions
-    stage.Pipeline = fakes.FakePipeline
-    stage.open_networks = lambda pipeline, config, events: fakes.networks(pause_s=float(os.environ["PAUSE_S"]))
+    job.Pipeline = fakes.FakePipeline
+    worker.open_networks = lambda pipeline, config, events: fakes.networks(Mortal(), pause_s=float(os.environ["PAUSE_S"]))
     sys.argv = ["dogfast", "generate", *arguments]
     main()
 

@@ -112,14 +112,15 @@ def config(**synthesis):
 @contextmanager
 def installed(**options):
     """The fake generator in the place of the real one, in `generate`."""
-    import dogfast.synthesis.stage as stage
+    import dogfast.synthesis.job as job
+    import dogfast.synthesis.worker as worker
 
-    kept = stage.Pipeline, stage.open_networks
-    stage.Pipeline, stage.open_networks = FakePipeline, lambda pipeline, config, events: networks(**options)
+    kept = job.Pipeline, worker.open_networks
+    job.Pipeline, worker.open_networks = FakePipeline, lambda pipeline, config, events: networks(**options)
     try:
         yield
     finally:
-        stage.Pipeline, stage.open_networks = kept
+        job.Pipeline, worker.open_networks = kept
 
 
 def tars(folder):

@@ -15,11 +15,13 @@ import dogfast.run
 import dogfast.synthesis.painter as painter
 import dogfast.synthesis.resolver as resolver
 import dogfast.synthesis.stage as stage
+import dogfast.synthesis.worker as worker
 from dogfast.errors import DataError, RunMismatch, UsageError
 from dogfast.events import Events
 from dogfast.run import launch, write_jsonl
 from dogfast.shards.reader import read_records, read_shard
-from dogfast.synthesis.stage import choose_rows, generate
+from dogfast.synthesis.stage import generate
+from dogfast.synthesis.worker import choose_rows
 
 fakes = SimpleNamespace(**runpy.run_path(str(Path(__file__).parent / "fakes.py")))
 
@@ -376,7 +378,7 @@ def test_an_interrupt_keeps_every_shard_that_was_painted(tmp_path, monkeypatch):
         painted.append(plain(*given))
         return painted[-1]
 
-    monkeypatch.setattr(stage, "paint", paint)
+    monkeypatch.setattr(worker, "paint", paint)
     with pytest.raises(KeyboardInterrupt):
         call(tmp_path / "run", m=9)
     assert len(read_records(tmp_path / "run" / "outliers" / "dog")) == 2
@@ -389,7 +391,7 @@ def numbered(monkeypatch):
     """Seeds are 1000 · condition + 10 · index + attempt, and the noise tells them."""
     place = {(c["class_name"], c["text"][0][0]): n for n, c in enumerate(fakes.conditions(), 1)}
     seed = lambda run, name, prompt, index, attempt: 1000 * place[name, prompt] + 10 * index + attempt  # noqa: E731
-    monkeypatch.setattr(stage, "image_seed", seed)
+    monkeypatch.setattr(worker, "image_seed", seed)
     monkeypatch.setattr(resolver, "gaussian_noise", fakes.marked_noise)
 
 

@@ -1,0 +1,107 @@
+"""What every shard of one source shares: conditions, generator, recipe. A pure function of the run and its configuration."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from dogfast.config import RunConfig
+from dogfast.config.option import identity, require
+from dogfast.config.synthesis import SynthesisConfig
+from dogfast.diffusion.load import TINY_DECODER, Pipeline, choose_model
+from dogfast.diffusion.schedule import Schedule
+from dogfast.diffusion.solvers import SOLVERS
+from dogfast.environment import Choice
+from dogfast.run import Run, digest
+from dogfast.synthesis.conditions import read_conditions
+from dogfast.synthesis.recipes import Recipe, choose_decoder, resolve_recipe
+
+
+@dataclass(frozen=True)
+class Job:
+    """``decoder`` is what the recipe decodes with, and why."""
+
+    config: RunConfig
+    run: Run
+    conditions: list[dict[str, Any]]
+    pipeline: Pipeline
+    recipe: Recipe
+    decoder: Choice[str]
+
+    @property
+    def source(self) -> str:
+        return self.config.synthesis.strategy
+
+    @property
+    def folder(self) -> Path:
+        return self.run.outliers(self.source)
+
+    @property
+    def class_of(self) -> list[int]:
+        """The class of every condition."""
+        return [condition["cls"] for condition in self.conditions]
+
+    @property
+    def resize(self) -> str:
+        side = self.config.data.image_px
+        painted = self.config.synthesis.resolution or self.pipeline.native_px
+        return "none" if side == painted else f"bicubic-antialias {painted}->{side}"
+
+
+def open_job(config: RunConfig, run: Run) -> Job:
+    """Everything checked that can be before networks are loaded. Raises DataError, UsageError or EnvironmentFault."""
+    conditions = read_conditions(run.conditions, config.synthesis.strategy)
+    pipeline = Pipeline(config.model, choose_model(config.model.model, config.data.classes).value)
+    recipe = recipe_for(config.synthesis, conditions, len(pipeline.alphas_cumprod))
+    decoder = choose_decoder(recipe.decoder, config.data.image_px, pipeline.has_tiny_decoder)
+    recipe = replace(recipe, decoder=decoder.value)
+    schedule_of(recipe, conditions, pipeline)
+    side_in_latents(config.synthesis.resolution, pipeline)
+    return Job(config, run, conditions, pipeline, recipe, decoder)
+
+
+def recipe_for(config: SynthesisConfig, conditions: list[dict[str, Any]], timesteps: int) -> Recipe:
+    """The recipe of ``config`` as the conditions' strategy bends it: its guidance, unless a flag names another, and the share
+    of the steps that is left where painting starts at ID images."""
+    recipe, own, start_t = resolve_recipe(config), conditions[0].get("guidance_scale"), conditions[0].get("start_t")
+    if own is not None and config.guidance_scale is None:
+        recipe = replace(recipe, guidance=replace(recipe.guidance, scale=float(own)))
+    return recipe if start_t is None else replace(recipe, steps=max(1, round(recipe.steps * (start_t + 1) / timesteps)))
+
+
+def schedule_of(recipe: Recipe, conditions: list[dict[str, Any]], pipeline: Pipeline) -> Schedule:
+    """Where the recipe's solver goes; :class:`UsageError` for more --steps than it has timesteps."""
+    return SOLVERS[recipe.solver].spacing(pipeline.alphas_cumprod, recipe.steps, conditions[0].get("start_t"))
+
+
+def side_in_latents(wanted: int | None, pipeline: Pipeline) -> int:
+    """Side of the latents that are painted; :class:`UsageError` for a --resolution the decoder cannot give."""
+    unit = pipeline.downscale
+    require(wanted is None or wanted % unit == 0, f"--resolution {wanted} must be a multiple of {unit}, this model's unit")
+    return (wanted or pipeline.native_px) // unit
+
+
+def model_name(pipeline: Pipeline) -> str:
+    """The generator as files name it: a folder by its last part, for no path belongs into a data set."""
+    return Path(pipeline.place).resolve().name if Path(pipeline.place).is_dir() else pipeline.name
+
+
+def job_identity(job: Job) -> dict[str, object]:
+    """The fields and inputs that decide every byte of the shards."""
+    recipe, pipeline = job.recipe, job.pipeline
+    return {
+        **identity(job.config.synthesis),
+        "solver": recipe.solver,
+        "decoder": recipe.decoder,
+        "tiny_decoder": pipeline.weights(TINY_DECODER) if recipe.decoder == "tiny" else "",
+        "steps": recipe.steps,
+        "guidance_scale": recipe.guidance.scale,
+        "guidance_start": recipe.guidance.start,
+        "guidance_stop": recipe.guidance.stop,
+        "image_px": job.config.data.image_px,
+        "precision": job.config.model.precision,
+        "model": model_name(pipeline),
+        "model_revision": pipeline.revision,
+        "conditions": digest(job.conditions)[:16],
+    }

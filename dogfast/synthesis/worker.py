@@ -1,0 +1,167 @@
+"""What one process does: paint shard after shard, and commit each while the next is painted."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cache
+from typing import Any
+
+import torch
+
+from dogfast.data.catalogue import load_id
+from dogfast.diffusion.load import Pipeline
+from dogfast.diffusion.prompts import tokenize
+from dogfast.engines.networks import Networks
+from dogfast.engines.opening import open_networks
+from dogfast.environment import Choice
+from dogfast.errors import DataError
+from dogfast.events import Events
+from dogfast.run import Run, read_table, versions
+from dogfast.shards.format import Facts, Sample, sample_key
+from dogfast.shards.writer import commit_shard, encode_sample
+from dogfast.synthesis.job import Job, model_name, schedule_of, side_in_latents
+from dogfast.synthesis.painter import Brush, Painted, image_seed, paint
+from dogfast.synthesis.plan import Item
+from dogfast.synthesis.recipes import Recipe
+from dogfast.synthesis.resolver import Resolver, Sources, painted_from, prompt_of
+
+SHARDS_IN_FLIGHT = 2
+Record = dict[str, Any]
+
+
+def paint_shards(
+    job: Job, shards: list[list[Item]], rank: int, events: Events, advance: Callable[[int], None]
+) -> Iterator[Record]:
+    """Paint ``shards`` and yield the record of each once it is committed; ``advance`` counts images as they are painted."""
+    if not shards:
+        return
+    brush, in_flight = _open_brush(job, events), deque()
+    with ThreadPoolExecutor(1) as committer:
+        for shard in shards:
+            began = time.monotonic()
+            painted = paint(brush, [item.condition for item in shard], _seeds(job, shard), advance)
+            if len(in_flight) >= SHARDS_IN_FLIGHT:
+                yield _committed(in_flight.popleft(), events)
+            facts = _record_facts(brush, rank, time.monotonic() - began)
+            in_flight.append(committer.submit(_commit, job, shard, painted, facts))
+        for future in in_flight:
+            yield _committed(future, events)
+
+
+def _committed(future: Future, events: Events) -> Record:
+    record = future.result()
+    events(
+        "shard_committed", shard=record["shard"], samples=record["samples"], failed=record["failed"], seconds=record["seconds"]
+    )
+    return record
+
+
+# --- the brush --------------------------------------------------------------------------------------------------
+def choose_rows(wanted: int, device: str, latent_positions: int) -> Choice[int]:
+    """Images painted together: enough to fill the machine, few enough to fit its memory."""
+    if wanted:
+        return Choice(wanted, "asked for by --rows")
+    budget = 65_536 if device.startswith("cuda") else 4_096
+    rows = max(1, min(128, budget // latent_positions))
+    return Choice(rows, f"{latent_positions} latent positions an image on {device}")
+
+
+def _open_brush(job: Job, events: Events) -> Brush:
+    config, pipeline = job.config, job.pipeline
+    networks = open_networks(pipeline, config.model, events)
+    side = side_in_latents(config.synthesis.resolution, pipeline)
+    rows = choose_rows(config.synthesis.rows, networks.device, side * side)
+    events.say(f"{rows.value} rows: {rows.reason}")
+    events.say(f"decoder {job.decoder.value}: {job.decoder.reason}")
+    sources = Sources(config.concepts.prompt, _tables(job.run, job.conditions), cache(lambda: load_id(config.data).train))
+    return brush_for(pipeline, networks, job.recipe, job.conditions, sources, side, config.data.image_px, rows.value)
+
+
+def brush_for(
+    pipeline: Pipeline,
+    networks: Networks,
+    recipe: Recipe,
+    conditions: list[dict[str, Any]],
+    sources: Sources,
+    side: int,
+    image_px: int,
+    rows: int,
+) -> Brush:
+    """The brush for ``conditions``: latents of ``side``, images of ``image_px``, ``rows`` at once."""
+    start_t = conditions[0].get("start_t")
+    signal = 0.0 if start_t is None else float(pipeline.alphas_cumprod[start_t])
+    resolver = Resolver(conditions, pipeline, networks, (pipeline.latent_channels, side, side), signal, sources)
+    empty = networks.encode_text(tokenize(pipeline.tokenizer, [recipe.negative_prompt]))[0].cpu()
+    decode = networks.decode_tiny if recipe.decoder == "tiny" else networks.decode
+    schedule = schedule_of(recipe, conditions, pipeline)
+    return Brush(networks, decode, recipe, schedule, image_px, rows, resolver.texts, resolver.starts, empty)
+
+
+def _tables(run: Run, conditions: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
+    """The tables that conditions refer to. Raises :class:`DataError` for one that is not there or too short."""
+    refs = [ref for condition in conditions for ref, _ in condition["text"] if not isinstance(ref, str)]
+    tables = {name: read_table(run.table(name)) for name in {ref["table"] for ref in refs}}
+    short = [ref for ref in refs if ref["row"] >= len(tables[ref["table"]])]
+    if short:
+        raise DataError(f"{run.table(short[0]['table'])} has no row {short[0]['row']}, which a condition names")
+    return tables
+
+
+def _seeds(job: Job, shard: list[Item]) -> Callable[[int, int], int]:
+    def seed_of(place: int, attempt: int) -> int:
+        item = shard[place]
+        condition = job.conditions[item.condition]
+        return image_seed(job.config.synthesis.seed, condition["class_name"], painted_from(condition), item.index, attempt)
+
+    return seed_of
+
+
+# --- writing ----------------------------------------------------------------------------------------------------
+def _commit(job: Job, shard: list[Item], painted: list[Painted], facts: dict[str, Any]) -> Record:
+    pixels = hashlib.sha256()
+    samples = []
+    for item, result in zip(shard, painted):
+        if not result.fault:
+            image = result.image.numpy()
+            pixels.update(image.tobytes())
+            samples.append(_encoded(job, item, result, image))
+    faults = [result.fault for result in painted if result.fault]
+    counts = {"failed": len(faults), "faults": {fault: faults.count(fault) for fault in sorted(set(faults))}}
+    counts["resampled"] = sum(result.attempt > 0 and not result.fault for result in painted)
+    return commit_shard(job.folder, shard[0].shard, samples, pixels, facts | counts)
+
+
+def _encoded(job: Job, item: Item, result: Painted, image) -> Sample:
+    condition = job.conditions[item.condition]
+    facts = Facts(
+        key=sample_key(item.shard, item.position),
+        cls=condition["cls"],
+        class_name=condition["class_name"],
+        strategy=condition["strategy"],
+        anchor=condition["anchor"],
+        synset="",
+        prompt=prompt_of(condition),
+        condition=item.condition,
+        seed=result.seed,
+        status="resampled" if result.attempt else "ok",
+        attempt=result.attempt,
+        width=image.shape[1],
+        height=image.shape[0],
+        recipe=job.recipe.name,
+        steps=job.recipe.steps,
+        guidance_scale=float(job.recipe.guidance.scale),
+        resize=job.resize,
+        model=model_name(job.pipeline),
+        model_revision=job.pipeline.revision,
+    )
+    return encode_sample(image, facts)
+
+
+def _record_facts(brush: Brush, rank: int, seconds: float) -> dict[str, Any]:
+    networks = brush.networks
+    engine = {"backend": networks.backend, "device": networks.device, "precision": networks.precision, "rows": brush.rows}
+    return {**engine, "rank": rank, "versions": versions(), "seconds": round(seconds, 3)}
