@@ -24,17 +24,16 @@ def generate(invocation: Invocation) -> None:
     Started by `accelerate launch`, every process paints its part of the shards.
     """
     from dogfast.synthesis.crew import join_crew
-    from dogfast.synthesis.stage import assist
     from dogfast.workflows.chain import run_generate
     from dogfast.workflows.plans import plan_generate
 
     crew = join_crew()
     if crew.rank > 0:
         if not invocation.dry_run:
-            assist(crew, lambda run: Events(diary(run.events(crew.rank))))
+            crew.assist(lambda run: Events(diary(run.events(crew.rank))))
         return
     place, config = output_place(invocation)
-    result = run_stage(invocation, place, config, partial(run_generate, crew=crew), plan_generate, _text)
+    result = run_stage(invocation, place, config, partial(run_generate, paint_all=crew.paint), plan_generate, _text)
     if result.get("failed"):
         raise PartialFailure(
             f"{result['failed']} outliers could not be painted and are left out (the shards' records say why); raise --m to add others"

@@ -7,15 +7,26 @@ goes on where it stopped.
 from __future__ import annotations
 
 import os
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import TypeVar
 
 from dogfast.environment import processor_count
+from dogfast.events import Events
+from dogfast.run import Run
+from dogfast.shards.format import record_name
+from dogfast.synthesis.job import Job, open_job
+from dogfast.synthesis.plan import Item, read_segments, shards_of
+from dogfast.synthesis.worker import Advance, paint_shards
 
 T = TypeVar("T")
 PATIENCE = timedelta(days=30)
 """For how long the others wait while the first finds the anchors."""
+LOOK_S = 0.5
+"""How often the first process looks for what the others committed, once its own part is done."""
 
 
 @dataclass(frozen=True)
@@ -39,15 +50,30 @@ class Crew:
         """This process's part of ``work``, as even as can be."""
         return work[self.rank :: self.size]
 
+    def paint(self, job: Job, shards: list[list[Item]], events: Events, advance: Advance) -> None:
+        """`PaintAll` of the first process: its own share, counting in what the others commit."""
+        self.told((job.config, job.run.root.absolute(), [shard[0].shard for shard in shards]))
+        mine = self.share(shards)
+        own = {shard[0].shard for shard in mine}
+        others = _Others(job.folder, [shard for shard in shards if shard[0].shard not in own])
+        paint_shards(job, mine, self.rank, events, lambda images: advance(images + others.images()))
+        others.wait(advance)
 
-ALONE = Crew()
+    def assist(self, events_of: Callable[[Run], Events]) -> None:
+        """What every other process does: its share of what the first has planned."""
+        config, root, numbers = self.told(None)
+        run = Run(root)
+        job = open_job(config, run)
+        planned = shards_of(read_segments(run.plan(job.source)), job.class_of)
+        mine = self.share([planned[number] for number in numbers])
+        paint_shards(job, mine, self.rank, events_of(run), lambda images: None)
 
 
 def join_crew() -> Crew:
-    """The crew this process was started in, by the variables that launchers set; `ALONE` without them."""
+    """The crew this process was started in, by the variables that launchers set."""
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
-        return ALONE
+        return Crew()
     import torch
 
     if torch.cuda.is_available():
@@ -55,3 +81,19 @@ def join_crew() -> Crew:
     torch.set_num_threads(processor_count())
     torch.distributed.init_process_group("gloo", timeout=PATIENCE)
     return Crew(torch.distributed.get_rank(), size)
+
+
+class _Others:
+    """The shards that other processes paint: how many of their images came to stand since one last asked."""
+
+    def __init__(self, folder: Path, shards: list[list[Item]]):
+        self.waited_for = {folder / "records" / record_name(shard[0].shard): len(shard) for shard in shards}
+
+    def images(self) -> int:
+        there = [path for path in self.waited_for if path.exists()]
+        return sum(self.waited_for.pop(path) for path in there)
+
+    def wait(self, advance: Advance) -> None:
+        while self.waited_for:
+            advance(self.images())
+            time.sleep(LOOK_S if self.waited_for else 0)

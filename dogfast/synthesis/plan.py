@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import zip_longest
+from itertools import groupby, zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +67,12 @@ def items(segment: Segment, class_of: list[int]) -> Iterator[Item]:
     for place, (condition, index) in enumerate(ordered):
         shard, position = divmod(place, segment.samples_per_shard)
         yield Item(segment.first_shard + shard, position, condition, index)
+
+
+def shards_of(segments: list[Segment], class_of: list[int]) -> dict[int, list[Item]]:
+    """The items of every planned shard, by its number."""
+    every = (item for segment in segments for item in items(segment, class_of))
+    return {number: list(group) for number, group in groupby(every, key=lambda item: item.shard)}
 
 
 def _in_turn(segment: Segment, rows: list[int]) -> Iterator[tuple[int, int]]:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -14,22 +12,16 @@ from dogfast.errors import DataError
 from dogfast.events import Events
 from dogfast.run import Run, publish, sweep_partial
 from dogfast.shards.card import card
-from dogfast.shards.format import record_name
 from dogfast.shards.reader import has_shards, read_records
-from dogfast.synthesis.crew import ALONE, Crew
 from dogfast.synthesis.job import Job, job_identity, model_name, open_job
-from dogfast.synthesis.plan import Item, Segment, append_segment, items, read_segments, spread
-from dogfast.synthesis.worker import Record, paint_shards
-
-LOOK_S = 0.5
-"""How often the first process looks for what the others committed, once its own part is done."""
+from dogfast.synthesis.plan import Segment, append_segment, read_segments, shards_of, spread
+from dogfast.synthesis.worker import PaintAll, Record, paint_alone
 
 
-def generate(config: RunConfig, run: Run, events: Events, crew: Crew = ALONE) -> dict[str, object]:
+def generate(config: RunConfig, run: Run, events: Events, paint_all: PaintAll = paint_alone) -> dict[str, object]:
     """Paint what is left of ``m`` outliers a class into `outliers/<strategy>/` (Eq. 7). The same call resumes and extends.
 
-    Called by the first process of a ``crew``; the others call `assist`. Raises RunMismatch when the source was painted with
-    other fields, DataError when conditions are missing or broken.
+    Raises RunMismatch when the source was painted with other fields, DataError when conditions are missing or broken.
     """
     job = open_job(config, run)
     painted = has_shards(job.folder)
@@ -39,31 +31,15 @@ def generate(config: RunConfig, run: Run, events: Events, crew: Crew = ALONE) ->
     segments = plan_segments(job, events)
     sweep_partial(job.folder)
     before = read_records(job.folder)
-    left = _left(job, segments, {record["shard"] for record in before})
-    started = time.monotonic()
-    crew.told((config, run.root.absolute(), [shard[0].shard for shard in left]))
-    mine = crew.share(left)
-    own = {shard[0].shard for shard in mine}
-    others = _Others(job.folder, [shard for shard in left if shard[0].shard not in own])
-    with events.progress("generate", sum(map(len, left))) as advance:
-        for _ in paint_shards(job, mine, crew.rank, events, lambda images: advance(images + others.images())):
-            pass
-        others.wait(advance)
     known = {record["shard"] for record in before}
+    left = [shard for number, shard in shards_of(segments, job.class_of).items() if number not in known]
+    started = time.monotonic()
+    with events.progress("generate", sum(map(len, left))) as advance:
+        paint_all(job, left, events, advance)
     new = [record for record in read_records(job.folder) if record["shard"] not in known]
     named = Path(config.data.classes).name or config.data.classes
     publish(job.folder / "README.md", card(named, job.source, model_name(job.pipeline), job.pipeline.revision, before + new))
     return _summary(job, before, new, time.monotonic() - started)
-
-
-def assist(crew: Crew, events_of: Callable[[Run], Events]) -> None:
-    """Paint this process's part of what the first process of ``crew`` plans."""
-    config, root, numbers = crew.told(None)
-    run = Run(root)
-    job, wanted = open_job(config, run), set(numbers)
-    left = [shard for shard in _left(job, read_segments(run.plan(job.source)), set()) if shard[0].shard in wanted]
-    for _ in paint_shards(job, crew.share(left), crew.rank, events_of(run), lambda images: None):
-        pass
 
 
 def plan_segments(job: Job, events: Events) -> list[Segment]:
@@ -83,30 +59,6 @@ def plan_segments(job: Job, events: Events) -> list[Segment]:
     elif settings.m < planned:
         events.say(f"{planned} outliers a class are planned already; --m {settings.m} takes none away")
     return segments
-
-
-def _left(job: Job, segments: list[Segment], done: set[int]) -> list[list[Item]]:
-    class_of = job.class_of
-    shards = [
-        list(group) for segment in segments for _, group in groupby(items(segment, class_of), key=lambda item: item.shard)
-    ]
-    return [shard for shard in shards if shard[0].shard not in done]
-
-
-class _Others:
-    """The shards that other processes paint: how many of their images came to stand since one last asked."""
-
-    def __init__(self, folder: Path, shards: list[list[Item]]):
-        self.waited_for = {folder / "records" / record_name(shard[0].shard): len(shard) for shard in shards}
-
-    def images(self) -> int:
-        there = [path for path in self.waited_for if path.exists()]
-        return sum(self.waited_for.pop(path) for path in there)
-
-    def wait(self, advance: Callable[[int], None]) -> None:
-        while self.waited_for:
-            advance(self.images())
-            time.sleep(LOOK_S if self.waited_for else 0)
 
 
 def _summary(job: Job, before: list[Record], new: list[Record], seconds: float) -> dict[str, Any]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -31,33 +32,59 @@ from dogfast.synthesis.resolver import Resolver, Sources, painted_from, prompt_o
 
 SHARDS_IN_FLIGHT = 2
 Record = dict[str, Any]
+Advance = Callable[[int], None]
+PaintAll = Callable[[Job, list[list[Item]], Events, Advance], None]
+"""Paints and commits all of the shards, by whatever processes, and returns when they are committed."""
 
 
-def paint_shards(
-    job: Job, shards: list[list[Item]], rank: int, events: Events, advance: Callable[[int], None]
-) -> Iterator[Record]:
-    """Paint ``shards`` and yield the record of each once it is committed; ``advance`` counts images as they are painted."""
+@dataclass(frozen=True)
+class Fresh:
+    """A painted shard that is not committed yet, and what its record will say of the painting."""
+
+    shard: list[Item]
+    painted: list[Painted]
+    facts: dict[str, Any]
+
+
+class Worker:
+    """One process with its networks: paints a shard, and commits what was painted."""
+
+    def __init__(self, job: Job, rank: int, events: Events):
+        self.job, self.rank, self.brush = job, rank, _open_brush(job, events)
+
+    def paint(self, shard: list[Item], advance: Advance = lambda images: None) -> Fresh:
+        began = time.monotonic()
+        painted = paint(self.brush, [item.condition for item in shard], _seeds(self.job, shard), advance)
+        return Fresh(shard, painted, _record_facts(self.brush, self.rank, time.monotonic() - began))
+
+    def commit(self, fresh: Fresh) -> Record:
+        return _commit(self.job, fresh)
+
+
+def paint_shards(job: Job, shards: list[list[Item]], rank: int, events: Events, advance: Advance) -> None:
+    """Paint and commit ``shards``; ``advance`` counts images as they are painted."""
     if not shards:
         return
-    brush, in_flight = _open_brush(job, events), deque()
+    worker, in_flight = Worker(job, rank, events), deque()
     with ThreadPoolExecutor(1) as committer:
         for shard in shards:
-            began = time.monotonic()
-            painted = paint(brush, [item.condition for item in shard], _seeds(job, shard), advance)
+            fresh = worker.paint(shard, advance)
             if len(in_flight) >= SHARDS_IN_FLIGHT:
-                yield _committed(in_flight.popleft(), events)
-            facts = _record_facts(brush, rank, time.monotonic() - began)
-            in_flight.append(committer.submit(_commit, job, shard, painted, facts))
+                tell_of_shard(in_flight.popleft().result(), events)
+            in_flight.append(committer.submit(worker.commit, fresh))
         for future in in_flight:
-            yield _committed(future, events)
+            tell_of_shard(future.result(), events)
 
 
-def _committed(future: Future, events: Events) -> Record:
-    record = future.result()
+def paint_alone(job: Job, shards: list[list[Item]], events: Events, advance: Advance) -> None:
+    """Paint and commit ``shards`` in this process."""
+    paint_shards(job, shards, 0, events, advance)
+
+
+def tell_of_shard(record: Record, events: Events) -> None:
     events(
         "shard_committed", shard=record["shard"], samples=record["samples"], failed=record["failed"], seconds=record["seconds"]
     )
-    return record
 
 
 # --- the brush --------------------------------------------------------------------------------------------------
@@ -121,7 +148,8 @@ def _seeds(job: Job, shard: list[Item]) -> Callable[[int, int], int]:
 
 
 # --- writing ----------------------------------------------------------------------------------------------------
-def _commit(job: Job, shard: list[Item], painted: list[Painted], facts: dict[str, Any]) -> Record:
+def _commit(job: Job, fresh: Fresh) -> Record:
+    shard, painted = fresh.shard, fresh.painted
     pixels = hashlib.sha256()
     samples = []
     for item, result in zip(shard, painted):
@@ -132,7 +160,7 @@ def _commit(job: Job, shard: list[Item], painted: list[Painted], facts: dict[str
     faults = [result.fault for result in painted if result.fault]
     counts = {"failed": len(faults), "faults": {fault: faults.count(fault) for fault in sorted(set(faults))}}
     counts["resampled"] = sum(result.attempt > 0 and not result.fault for result in painted)
-    return commit_shard(job.folder, shard[0].shard, samples, pixels, facts | counts)
+    return commit_shard(job.folder, shard[0].shard, samples, pixels, fresh.facts | counts)
 
 
 def _encoded(job: Job, item: Item, result: Painted, image) -> Sample:

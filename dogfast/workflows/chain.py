@@ -22,10 +22,10 @@ from dogfast.events import Events
 from dogfast.reporting.page import write_report
 from dogfast.run import Run
 from dogfast.shards.format import ID_CONTROL
-from dogfast.synthesis.crew import ALONE, Crew
 from dogfast.synthesis.plan import read_segments
 from dogfast.synthesis.recipes import resolve_recipe
 from dogfast.synthesis.stage import generate
+from dogfast.synthesis.worker import PaintAll, paint_alone
 from dogfast.training.names import classifier_name, start_name
 from dogfast.training.sources import PROCEDURAL, RENDERED_SOURCE, RENDERS, shards_of
 from dogfast.training.stage import train
@@ -56,13 +56,13 @@ def check_evaluate(config: RunConfig) -> None:
         parse_ood(entry, config.data)
 
 
-def run_generate(config: RunConfig, run: Run, events: Events, crew: Crew = ALONE) -> dict[str, Any]:
+def run_generate(config: RunConfig, run: Run, events: Events, paint_all: PaintAll = paint_alone) -> dict[str, Any]:
     """`generate`, with the anchors it needs found first."""
     check_generate(config)
     if not run.conditions.exists():
         events.say("no anchors yet: finding them first")
     find_anchors(config, run, events)
-    return generate(config, run, events, crew)
+    return generate(config, run, events, paint_all)
 
 
 def run_train(config: RunConfig, run: Run, events: Events) -> dict[str, Any]:
