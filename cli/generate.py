@@ -10,6 +10,7 @@ import typer
 from dogfast.cli.answer import run_stage
 from dogfast.cli.options import Invocation, add_command
 from dogfast.cli.places import output_place
+from dogfast.config.option import require
 from dogfast.errors import PartialFailure
 from dogfast.events import Events, diary
 
@@ -21,8 +22,9 @@ def register(app: typer.Typer) -> None:
 def generate(invocation: Invocation) -> None:
     """Paint m outliers per class from its anchors into WebDataset shards (DOG Eq. 7); the same command resumes.
 
-    Started by `accelerate launch`, every process paints its part of the shards.
+    Started by `accelerate launch`, every process paints its part of the shards; with --ray, a cluster's painters do.
     """
+    from dogfast.synthesis.cluster import paint_on_cluster
     from dogfast.synthesis.crew import join_crew
     from dogfast.workflows.chain import run_generate
     from dogfast.workflows.plans import plan_generate
@@ -33,7 +35,10 @@ def generate(invocation: Invocation) -> None:
             crew.assist(lambda run: Events(diary(run.events(crew.rank))))
         return
     place, config = output_place(invocation)
-    result = run_stage(invocation, place, config, partial(run_generate, paint_all=crew.paint), plan_generate, _text)
+    ray, workers = config.synthesis.ray, config.synthesis.workers
+    require(not ray or crew.size == 1, "--ray starts its own processes; leave out `accelerate launch`")
+    paint_all = paint_on_cluster(ray, workers) if ray else crew.paint
+    result = run_stage(invocation, place, config, partial(run_generate, paint_all=paint_all), plan_generate, _text)
     if result.get("failed"):
         raise PartialFailure(
             f"{result['failed']} outliers could not be painted and are left out (the shards' records say why); raise --m to add others"

@@ -76,9 +76,13 @@ def processor_has_bf16() -> bool:
 
 
 def processor_count() -> int:
-    """Cores this process may use: its share where a launcher started several on this machine."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+    """Cores this process may use: its share where several were started on this machine."""
+    return max(1, machine_cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+
+
+def machine_cores() -> int:
+    """Cores that the processes of this machine share."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def hardware(precision: str) -> str:

@@ -32,6 +32,8 @@ class SynthesisConfig:
     negative_prompt: str = option("", "what guidance leads away from; default: the empty prompt")
     resolution: int | None = option(None, "painted side in pixels; default: the model's own")
     samples_per_shard: int = option(500, "outliers in one tar")
+    ray: str = option("", "paint on a Ray cluster: local, auto (the running one) or its address", identity=False)
+    workers: int = option(0, "painters on Ray; 0 = one a GPU, or one a machine without", identity=False)
     rows: int = option(0, "images painted together; 0 = chosen for the machine", identity=False)
     seed: int = option(0, "seed of the outliers")
 
@@ -49,4 +51,6 @@ class SynthesisConfig:
         )
         require(1 <= self.samples_per_shard <= 10_000, "--samples-per-shard must lie between 1 and 10000")
         require(self.rows >= 0, "--rows must not be negative")
+        require(self.workers >= 0, "--workers must not be negative")
+        require(bool(self.ray) or not self.workers, "--workers counts painters on Ray; give --ray, or use `accelerate launch`")
         require(0 <= self.seed < 2**53, "--seed must lie between 0 and 2^53")

@@ -84,25 +84,44 @@ def moments(run, *seconds):
     return {"ends": ends, "last": forked(lambda: paint(run))}
 
 
+def install():
+    """The fake generator in the place of the real one, for good."""
+    import dogfast.synthesis.job as job
+    import dogfast.synthesis.worker as worker
+
+    job.Pipeline = fakes.FakePipeline
+    worker.open_networks = lambda pipeline, config, events: fakes.networks(Mortal(), pause_s=float(os.environ["PAUSE_S"]))
+
+
 class Mortal(list):
-    """Calls of the networks; the process $DIE_RANK of a crew is killed after $DIE_AFTER_BATCHES decoded batches."""
+    """Calls of the networks. The process $RANK = $DIE_RANK is killed after $DIE_AFTER_BATCHES decoded batches, once: the
+    file $DIE_MARK tells that it was."""
 
     def append(self, call):
         super().append(call)
         decoded = sum(what == "decode" for what, _ in self)
         if os.environ.get("RANK") == os.environ.get("DIE_RANK", "-") and decoded == int(os.environ["DIE_AFTER_BATCHES"]):
-            os.kill(os.getpid(), signal.SIGKILL)
+            mark = Path(os.environ["DIE_MARK"])
+            if not mark.exists():
+                mark.touch()
+                os.kill(os.getpid(), signal.SIGKILL)
 
 
 def cli(*arguments):
-    import dogfast.synthesis.job as job
-    import dogfast.synthesis.worker as worker
+    import dogfast.synthesis.cluster as cluster
     import dogfast.workflows.chain as chain
     from dogfast.cli.main import main
 
+    class FakePainter(cluster.Painter):
+        def __init__(self, *given):
+            super().__init__(*given)
+            os.environ["RANK"] = str(self._number)
+            runpy.run_path(script)["install"]()
+
+    script = os.path.abspath(__file__)
     chain.find_anchors = fakes.write_conditions
-    job.Pipeline = fakes.FakePipeline
-    worker.open_networks = lambda pipeline, config, events: fakes.networks(Mortal(), pause_s=float(os.environ["PAUSE_S"]))
+    cluster.Painter = FakePainter
+    install()
     sys.argv = ["dogfast", "generate", *arguments]
     main()
 
