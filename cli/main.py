@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from dogfast.cli import anchors, build_engines, demo, doctor, evaluate, generate, report, train
+from dogfast.cli import anchors, build_engines, demo, doctor, evaluate, generate, report, shards, train
 from dogfast.errors import INTERRUPTED, DogfastError
 
 app = typer.Typer(
@@ -16,7 +16,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for command in (doctor, build_engines, anchors, generate, train, evaluate, report, demo):
+for command in (doctor, build_engines, anchors, generate, shards, train, evaluate, report, demo):
     command.register(app)
 
 

@@ -37,17 +37,16 @@ def has_shards(folder: Path) -> bool:
 
 def read_records(folder: Path) -> list[dict[str, Any]]:
     """The records of committed shards, by number. :class:`DataError` names a record that is not one, or whose tar is gone."""
-    records = []
-    for path in sorted((folder / "records").glob("[0-9]*.json")):
-        record = read_json(path)
-        if not _is_record(path, record):
-            raise DataError(f"{path} is not a shard record; remove it, then `dogfast generate` again paints that shard anew")
-        if record["tar"] != tar_name(record["shard"]) or not (folder / record["tar"]).is_file():
-            raise DataError(
-                f"{path} names {record['tar']!r}, which is missing; remove the record, then `dogfast generate` again paints it anew"
-            )
-        records.append(record)
-    return records
+    return [check_record(path, read_json(path)) for path in sorted((folder / "records").glob("[0-9]*.json"))]
+
+
+def check_record(path: Path, record: Any) -> dict[str, Any]:
+    """``record`` as it was read from ``path``; :class:`DataError` when it is not one, or its tar is gone."""
+    if not _is_record(path, record):
+        raise DataError(f"{path} is not a shard record; `dogfast shards repair` paints that shard anew")
+    if record["tar"] != tar_name(record["shard"]) or not (path.parent.parent / record["tar"]).is_file():
+        raise DataError(f"{path} names {record['tar']!r}, which is missing; `dogfast shards repair` paints it anew")
+    return record
 
 
 def read_shard(path: Path, sha256: str | None = None) -> Iterator[Sample]:
@@ -57,10 +56,7 @@ def read_shard(path: Path, sha256: str | None = None) -> Iterator[Sample]:
     """
     content = _content(path)
     if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
-        raise DataError(
-            f"{path} is damaged: its SHA-256 is not the recorded one; "
-            f"remove {path.parent / 'records'}/{path.stem[-5:]}.json and run `dogfast generate` again"
-        )
+        raise DataError(f"{path} is damaged: its SHA-256 is not the recorded one; `dogfast shards repair` paints it anew")
     pending: dict[str, dict[str, bytes]] = {}
     seen: set[tuple[str, str]] = set()
     for key, suffix, body in _members(path, content):

@@ -24,9 +24,8 @@ def generate(config: RunConfig, run: Run, events: Events, paint_all: PaintAll = 
     Raises RunMismatch when the source was painted with other fields, DataError when conditions are missing or broken.
     """
     job = open_job(config, run)
-    painted = has_shards(job.folder)
-    run.claim(f"synthesis/{job.source}", job_identity(job), has_results=painted)
-    if not painted:
+    claim(job)
+    if not has_shards(job.folder):
         shutil.rmtree(run.plan(job.source), ignore_errors=True)
     segments = plan_segments(job, events)
     sweep_partial(job.folder)
@@ -40,6 +39,11 @@ def generate(config: RunConfig, run: Run, events: Events, paint_all: PaintAll = 
     named = Path(config.data.classes).name or config.data.classes
     publish(job.folder / "README.md", card(named, job.source, model_name(job.pipeline), job.pipeline.revision, before + new))
     return _summary(job, before, new, time.monotonic() - started)
+
+
+def claim(job: Job) -> None:
+    """Bind the source to what decides its bytes; :class:`RunMismatch` where it was painted with something else."""
+    job.run.claim(f"synthesis/{job.source}", job_identity(job), has_results=has_shards(job.folder))
 
 
 def plan_segments(job: Job, events: Events) -> list[Segment]:

@@ -28,8 +28,8 @@ CONCEPTS = {
     "--anchor-source", "--anchors", "--margin", "--concepts-seed",
 }  # fmt: skip
 SYNTHESIS = {
-    "--m", "--strategy", "--recipe", "--steps", "--guidance-scale", "--guidance-start", "--guidance-stop", "--resolution",
-    "--samples-per-shard", "--rows", "--seed",
+    "--m", "--strategy", "--recipe", "--solver", "--steps", "--guidance-scale", "--guidance-start", "--guidance-stop",
+    "--decoder", "--negative-prompt", "--resolution", "--samples-per-shard", "--ray", "--workers", "--rows", "--seed",
 }  # fmt: skip
 TRAINING = {
     "--objective", "--outliers", "--id-synthetic", "--backbone", "--dropout", "--pretrain-epochs", "--pretrain-lr", "--epochs", "--lr", "--batch",
@@ -45,6 +45,9 @@ COMMANDS = {
     "train": SHARED | DATA | MODEL | TRAINING,
     "evaluate": SHARED | DATA | MODEL | TRAINING | DETECTION,
     "report": SHARED | DATA,
+    "shards ls": SHARED | {"--source"},
+    "shards verify": SHARED | {"--source"},
+    "shards repair": SHARED | MODEL | {"--source"},
     "demo": SHARED | MODEL | {"--output", "--seed"},
 }
 
@@ -75,7 +78,10 @@ def flags_of(command):
 
     from dogfast.cli.main import app
 
-    parameters = get_command(app).commands[command].params
+    found = get_command(app)
+    for word in command.split():
+        found = found.commands[word]
+    parameters = found.params
     return {name for p in parameters for name in (*p.opts, *p.secondary_opts) if name.startswith("--")} | {"--help"}
 
 
@@ -94,7 +100,7 @@ def test_help_imports_no_torch_and_is_quick(tmp_path):
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_help(command, tmp_path):
-    done = dogfast(command, "--help", cwd=tmp_path)
+    done = dogfast(*command.split(), "--help", cwd=tmp_path)
     assert done.returncode == 0 and "Usage: " in done.stdout
 
 

@@ -256,7 +256,7 @@ def test_every_flipped_byte_is_refused_with_the_digest_and_gives_nothing_but_dat
         flipped = bytearray(content)
         flipped[place] ^= 0x41
         path.write_bytes(flipped)
-        with pytest.raises(DataError, match=r"is damaged: its SHA-256 is not the recorded one; remove .*00000\.json"):
+        with pytest.raises(DataError, match="is damaged: its SHA-256 is not the recorded one; `dogfast shards repair`"):
             list(read_shard(path, digest))
         try:
             for sample in read_shard(path):

@@ -1,0 +1,83 @@
+"""`dogfast shards`: what a run holds, whether it is whole, and how to mend it."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import typer
+
+from dogfast.cli.answer import answer, run_stage
+from dogfast.cli.options import Invocation, add_command
+from dogfast.cli.places import argument_place
+from dogfast.errors import DataError
+from dogfast.events import Events, for_stream
+from dogfast.run import Run
+
+SOURCE = {"source": (str, typer.Option("", "--source", help="one source, as dog; default: every source of the run"))}
+SHOWN = 3
+
+
+def register(app: typer.Typer) -> None:
+    shards = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+    app.add_typer(shards, name="shards", help="List, verify and repair the shards of a run.")
+    add_command(shards, "ls", (), list_command, run="argument", extra=SOURCE)
+    add_command(shards, "verify", (), verify_command, run="argument", extra=SOURCE)
+    add_command(shards, "repair", ("model",), repair_command, run="argument", extra=SOURCE)
+
+
+def list_command(invocation: Invocation) -> None:
+    """List shards, images, bytes and engines of every source."""
+    from dogfast.workflows.shards import list_shards
+
+    place, _ = argument_place(invocation)
+    result = list_shards(Run(place.value), invocation.extra["source"])
+    answer(invocation, result, "\n".join(f"{name}: {_line(found)}" for name, found in result["sources"].items()))
+
+
+def verify_command(invocation: Invocation) -> None:
+    """Read, decode and hash every image and compare it with the records; changes nothing. Exit code 4 where one differs."""
+    from dogfast.workflows.shards import verify_shards
+
+    place, _ = argument_place(invocation)
+    events = Events() if invocation.quiet else Events(for_stream(sys.stderr))
+    result = verify_shards(Run(place.value), invocation.extra["source"], events)
+    reasons = [fault["reason"] for faults in result["faults"].values() for fault in faults]
+    answer(invocation, result, f"{result['shards'] - len(reasons)} of {result['shards']} shards are whole")
+    if reasons:
+        more = f" and {len(reasons) - SHOWN} more" if len(reasons) > SHOWN else ""
+        raise DataError(f"{'; '.join(reasons[:SHOWN])}{more}; `dogfast shards repair {place.value}` paints them anew")
+
+
+def repair_command(invocation: Invocation) -> None:
+    """Take damaged shards away and paint them anew, and say whether their pixels are the recorded ones again."""
+    from functools import partial
+
+    from dogfast.workflows.shards import repair_shards, verify_shards
+
+    place, config = argument_place(invocation)
+    source = invocation.extra["source"]
+    run_stage(
+        invocation,
+        place,
+        config,
+        partial(repair_shards, source=source),
+        lambda config, run, events: verify_shards(run, source, events),
+        _repaired,
+    )
+
+
+def _line(found: dict[str, Any]) -> str:
+    whole = (
+        f"{found['samples']} images in {found['shards']} of {found['planned_shards']} planned shards, {found['bytes']:,} bytes"
+    )
+    return f"{whole}, {found['resampled']} painted again, {found['failed']} failed ({'; '.join(found['engines'])})"
+
+
+def _repaired(result: dict[str, Any]) -> str:
+    lines = [
+        f"{name}/{fault['record']}: painted anew, pixels: {fault['pixels']} (it was: {fault['reason']})"
+        for name, faults in result["repaired"].items()
+        for fault in faults
+    ]
+    return "\n".join(lines) or "every shard is whole"

@@ -1,0 +1,56 @@
+"""Is every committed shard what its record says? Everything is read, decoded and hashed; nothing is changed."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dogfast.errors import DataError
+from dogfast.run import read_json
+from dogfast.shards.format import sample_key
+from dogfast.shards.reader import check_record, decode_image, read_shard
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What is wrong with the shard of ``record``; ``pixel_sha256`` is the recorded one, "" where that cannot be read."""
+
+    record: Path
+    reason: str
+    pixel_sha256: str
+
+    @property
+    def tar(self) -> Path:
+        return self.record.parent.parent / f"train-{self.record.stem}.tar"
+
+
+def verify(folder: Path) -> Iterator[Fault | None]:
+    """For every record of ``folder``, by number, its fault or None."""
+    for path in sorted((folder / "records").glob("[0-9]*.json")):
+        pixels = ""
+        try:
+            record = read_json(path)
+            pixels = record.get("pixel_sha256", "") if isinstance(record, dict) else ""
+            check_record(path, record)
+            _verify_shard(folder / record["tar"], record)
+        except DataError as error:
+            yield Fault(path, str(error), pixels)
+        else:
+            yield None
+
+
+def _verify_shard(path: Path, record: dict[str, Any]) -> None:
+    pixels, count, lossless = hashlib.sha256(), 0, True
+    for sample in read_shard(path, record["sha256"]):
+        if sample.key[:5] != sample_key(record["shard"], 0)[:5]:
+            raise DataError(f"{path}: sample {sample.key!r} belongs to another shard")
+        pixels.update(decode_image(path, sample).tobytes())
+        lossless &= sample.suffix == "png"
+        count += 1
+    if count != record["samples"]:
+        raise DataError(f"{path} holds {count} samples, its record says {record['samples']}")
+    if lossless and "pixel_sha256" in record and pixels.hexdigest() != record["pixel_sha256"]:
+        raise DataError(f"{path}: the pixels are not those that were painted")

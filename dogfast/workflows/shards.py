@@ -1,0 +1,99 @@
+"""Looking after the shards of a run: list, verify, repair."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from dogfast.config import RunConfig
+from dogfast.errors import DataError
+from dogfast.events import Events
+from dogfast.run import Run, read_json
+from dogfast.shards.reader import has_shards, read_records
+from dogfast.shards.verify import Fault, verify
+from dogfast.synthesis.conditions import read_conditions
+from dogfast.synthesis.job import open_job
+from dogfast.synthesis.plan import read_segments
+from dogfast.synthesis.stage import claim, generate
+
+
+def sources_of(run: Run, named: str) -> list[str]:
+    """The source that was named, else all that the run has shards of; :class:`DataError` where there are none."""
+    known = sorted(place.name for place in run.outliers("").glob("*") if has_shards(place))
+    if named and named not in known:
+        raise DataError(f"--source {named!r}: {run.root} has no shards of it; it has {', '.join(known) or 'none at all'}")
+    if not known:
+        raise DataError(f"{run.root} has no shards; `dogfast generate` paints them")
+    return [named] if named else known
+
+
+def list_shards(run: Run, source: str) -> dict[str, Any]:
+    """Per source: shards, images, bytes, what failed, and which engines painted them."""
+    found = {}
+    for name in sources_of(run, source):
+        records = read_records(run.outliers(name))
+        found[name] = {
+            "shards": len(records),
+            "planned_shards": sum(segment.shards for segment in read_segments(run.plan(name))),
+            **{key: sum(record.get(key, 0) for record in records) for key in ("samples", "bytes", "failed", "resampled")},
+            "engines": sorted(
+                {f"{r.get('backend', '?')} {r.get('precision', '?')}, {r.get('rows', '?')} rows" for r in records}
+            ),
+        }
+    return {"run": str(run.root), "sources": found}
+
+
+def verify_shards(run: Run, source: str, events: Events) -> dict[str, Any]:
+    """Every fault by source, and how many shards were read."""
+    faults, count = {}, 0
+    for name in sources_of(run, source):
+        found = _verified(run.outliers(name), name, events)
+        faults[name] = [{"record": fault.record.name, "reason": fault.reason} for fault in found if fault]
+        count += len(found)
+    return {"run": str(run.root), "shards": count, "faults": faults}
+
+
+def repair_shards(config: RunConfig, run: Run, source: str, events: Events) -> dict[str, Any]:
+    """Take damaged shards away and paint them anew; says of each whether its pixels are the recorded ones again."""
+    repaired = {}
+    for name in sources_of(run, source):
+        folder = run.outliers(name)
+        faults = [fault for fault in _verified(folder, name, events) if fault]
+        if faults:
+            planned = _as_planned(config, run, name)
+            claim(open_job(planned, run))
+            _take_away(faults)
+            generate(planned, run, events)
+        repaired[name] = [_outcome(fault) for fault in faults]
+    return {"run": str(run.root), "repaired": repaired}
+
+
+def _verified(folder: Path, name: str, events: Events) -> list[Fault | None]:
+    found = []
+    with events.progress(f"verify {name}", len(list((folder / "records").glob("[0-9]*.json"))), "shards") as advance:
+        for fault in verify(folder):
+            found.append(fault)
+            advance(1)
+    return found
+
+
+def _take_away(faults: list[Fault]) -> None:
+    """The record first: without it a shard does not count, whatever happens next."""
+    for fault in faults:
+        fault.record.unlink(missing_ok=True)
+        fault.tar.unlink(missing_ok=True)
+
+
+def _as_planned(config: RunConfig, run: Run, name: str) -> RunConfig:
+    """``config`` for just what is planned: repairing paints nothing more."""
+    classes = len({condition["cls"] for condition in read_conditions(run.conditions, name)})
+    planned = sum(segment.images for segment in read_segments(run.plan(name))) // classes
+    return config.with_values({"synthesis": {"strategy": name, "m": max(1, planned)}}, "repair")
+
+
+def _outcome(fault: Fault) -> dict[str, Any]:
+    said = {"record": fault.record.name, "reason": fault.reason}
+    if not fault.record.exists():
+        return said | {"pixels": "not planned, so not painted"}
+    same = read_json(fault.record)["pixel_sha256"] == fault.pixel_sha256
+    return said | {"pixels": "the recorded ones" if same else "other ones" if fault.pixel_sha256 else "not known before"}

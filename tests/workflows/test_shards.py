@@ -1,0 +1,141 @@
+"""Listing, verifying and repairing what a fake generator painted."""
+
+import hashlib
+import json
+import runpy
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from dogfast.errors import DataError, RunMismatch
+from dogfast.events import Events
+from dogfast.run import Run, launch
+from dogfast.shards.reader import read_records, read_shard
+from dogfast.shards.writer import tar_bytes
+from dogfast.synthesis.stage import generate
+from dogfast.workflows.shards import list_shards, repair_shards, verify_shards
+
+fakes = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "synthesis" / "fakes.py")))
+QUIET = Events()
+
+
+@pytest.fixture(scope="module")
+def painted(tmp_path_factory):
+    root = tmp_path_factory.mktemp("shards") / "run"
+    config = fakes.config()
+    with fakes.installed(), launch(root, config.to_toml()) as run:
+        fakes.write_conditions(config, run, None)
+        generate(config, run, QUIET)
+    return root
+
+
+@pytest.fixture
+def run(painted, tmp_path):
+    shutil.copytree(painted, tmp_path / "run")
+    return Run(tmp_path / "run")
+
+
+def repaired(run, **synthesis):
+    with fakes.installed():
+        return repair_shards(fakes.config(**synthesis), run, "", QUIET)["repaired"]["dog"]
+
+
+def record_of(run, number):
+    return run.outliers("dog") / "records" / f"{number:05d}.json"
+
+
+def tar_of(run, number):
+    return run.outliers("dog") / f"train-{number:05d}.tar"
+
+
+def rewrite(run, number, change):
+    """A tar of changed samples whose record has its digest: only what is inside tells."""
+    samples = change(list(read_shard(tar_of(run, number))))
+    tar_of(run, number).write_bytes(tar_bytes(samples))
+    record = json.loads(record_of(run, number).read_text())
+    content = tar_of(run, number).read_bytes()
+    record |= {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
+    record_of(run, number).write_text(json.dumps(record))
+
+
+def flip(run):
+    content = bytearray(tar_of(run, 1).read_bytes())
+    content[len(content) // 2] ^= 1
+    tar_of(run, 1).write_bytes(content)
+
+
+DAMAGES = {
+    "is damaged": flip,
+    "SHA-256": lambda run: tar_of(run, 1).write_bytes(tar_of(run, 1).read_bytes()[:700]),
+    "which is missing": lambda run: tar_of(run, 1).unlink(),
+    "not readable JSON": lambda run: record_of(run, 1).write_text("{"),
+    "not a shard record": lambda run: record_of(run, 1).write_text("[]"),
+    "its record says": lambda run: rewrite(run, 1, lambda samples: samples[:-1]),
+    "belongs to another shard": lambda run: rewrite(run, 1, lambda _: list(read_shard(tar_of(run, 0)))),
+    "not those that were painted": lambda run: rewrite(run, 1, swapped),
+}
+
+
+def swapped(samples):
+    first, second, *others = samples
+    return [
+        type(first)(first.facts, second.image, first.suffix),
+        type(first)(second.facts, first.image, second.suffix),
+        *others,
+    ]
+
+
+def test_ls_counts_what_is_there(run):
+    (found,) = list_shards(run, "")["sources"].values()
+    assert (found["samples"], found["shards"], found["planned_shards"], found["failed"]) == (9, 3, 3, 0)
+    assert found["bytes"] == sum(path.stat().st_size for path in run.outliers("dog").glob("*.tar"))
+    assert found["engines"] == ["fake fp32, 4 rows"]
+
+
+def test_whole_shards_have_no_fault_and_repair_leaves_them_alone(run):
+    before = {path: path.stat().st_mtime_ns for path in run.root.rglob("*") if path.is_file()}
+    assert verify_shards(run, "", QUIET)["faults"] == {"dog": []}
+    assert repaired(run) == []
+    assert {path: path.stat().st_mtime_ns for path in run.root.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize("reason", DAMAGES)
+def test_a_fault_is_named_and_repair_gives_the_same_bytes_again(run, painted, reason):
+    DAMAGES[reason](run)
+    (fault,) = verify_shards(run, "", QUIET)["faults"]["dog"]
+    assert fault["record"] == "00001.json" and reason in fault["reason"]
+    (outcome,) = repaired(run)
+    unknown = reason in ("not readable JSON", "not a shard record")
+    assert outcome["pixels"] == ("not known before" if unknown else "the recorded ones")
+    assert fakes.tars(run.outliers("dog")) == fakes.tars(painted / "outliers" / "dog")
+    assert verify_shards(run, "", QUIET)["faults"] == {"dog": []}
+
+
+def test_repair_paints_only_what_is_planned(run):
+    flip(run)
+    repaired(run, m=50)
+    assert sum(record["samples"] for record in read_records(run.outliers("dog"))) == 9
+
+
+def test_repair_with_other_settings_is_refused_before_anything_is_taken_away(run):
+    flip(run)
+    before = fakes.tars(run.outliers("dog"))
+    with pytest.raises(RunMismatch, match="steps"):
+        repaired(run, steps=3)
+    assert fakes.tars(run.outliers("dog")) == before and record_of(run, 1).exists()
+
+
+def test_a_record_that_no_plan_knows_is_taken_away(run):
+    shutil.copy(record_of(run, 1), run.outliers("dog") / "records" / "00009.json")
+    (outcome,) = repaired(run)
+    assert outcome["record"] == "00009.json" and outcome["pixels"] == "not planned, so not painted"
+    assert len(read_records(run.outliers("dog"))) == 3
+
+
+@pytest.mark.parametrize("source", ["", "boundary"])
+def test_no_shards_are_told(run, source):
+    bare = Run(run.root if source else run.root / "bare")
+    with pytest.raises(DataError, match="--source 'boundary'.*it has dog" if source else "has no shards"):
+        list_shards(bare, source)
