@@ -19,6 +19,10 @@ class EnvironmentFault(DogfastError):
     exit_code = 3
 
 
+class OutOfMemory(EnvironmentFault):
+    """A device has no memory left for what it was asked."""
+
+
 class DataError(DogfastError):
     """Images, shards, checkpoints or tables are missing or not what they should be."""
 

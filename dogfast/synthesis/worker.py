@@ -7,7 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -19,12 +19,13 @@ from dogfast.diffusion.prompts import tokenize
 from dogfast.engines.networks import Networks
 from dogfast.engines.opening import open_networks
 from dogfast.environment import Choice
-from dogfast.errors import DataError
+from dogfast.errors import DataError, OutOfMemory
 from dogfast.events import Events
 from dogfast.run import Run, read_table, versions
 from dogfast.shards.format import Facts, Sample, sample_key
 from dogfast.shards.writer import commit_shard, encode_sample
 from dogfast.synthesis.job import Job, model_name, schedule_of, side_in_latents
+from dogfast.synthesis.memory import fewer, free_memory, is_out_of_memory
 from dogfast.synthesis.painter import Brush, Painted, image_seed, paint
 from dogfast.synthesis.plan import Item
 from dogfast.synthesis.recipes import Recipe
@@ -50,15 +51,40 @@ class Worker:
     """One process with its networks: paints a shard, and commits what was painted."""
 
     def __init__(self, job: Job, rank: int, events: Events):
-        self.job, self.rank, self.brush = job, rank, _open_brush(job, events)
+        self.job, self.rank, self.events, self.brush = job, rank, events, _open_brush(job, events)
 
     def paint(self, shard: list[Item], advance: Advance = lambda images: None) -> Fresh:
-        began = time.monotonic()
-        painted = paint(self.brush, [item.condition for item in shard], _seeds(self.job, shard), advance)
-        return Fresh(shard, painted, _record_facts(self.brush, self.rank, time.monotonic() - began))
+        """Every image of ``shard``. Where the device runs out of memory, fewer together from then on: images do not change."""
+        began, counted = time.monotonic(), _Counted(advance)
+        while True:
+            try:
+                painted = paint(self.brush, [item.condition for item in shard], _seeds(self.job, shard), counted)
+                return Fresh(shard, painted, _record_facts(self.brush, self.rank, time.monotonic() - began))
+            except (RuntimeError, MemoryError, OutOfMemory) as error:
+                if not is_out_of_memory(error):
+                    raise
+                self.brush = replace(self.brush, rows=fewer(self.brush.rows, error))
+            counted.again()
+            free_memory()
+            self.events.say(f"the device is out of memory; {self.brush.rows} rows from here on")
 
     def commit(self, fresh: Fresh) -> Record:
         return _commit(self.job, fresh)
+
+
+class _Counted:
+    """Hands on how many images were painted, those of a second try only where they go beyond the first."""
+
+    def __init__(self, advance: Advance):
+        self.advance, self.told, self.done = advance, 0, 0
+
+    def __call__(self, images: int) -> None:
+        self.done += images
+        self.advance(max(0, self.done - self.told))
+        self.told = max(self.told, self.done)
+
+    def again(self) -> None:
+        self.done = 0
 
 
 def paint_shards(job: Job, shards: list[list[Item]], rank: int, events: Events, advance: Advance) -> None:

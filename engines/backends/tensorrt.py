@@ -16,7 +16,7 @@ import torch
 
 from dogfast.engines.export import GRAPH_FILE
 from dogfast.engines.table import Engine, Network, Shape
-from dogfast.errors import EnvironmentFault
+from dogfast.errors import EnvironmentFault, OutOfMemory
 
 MODULES = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx"}
 TARGETS = ("sm75", "sm80", "sm86", "sm89", "sm120")
@@ -187,4 +187,4 @@ class _Bound:
 
     def _launch(self, stream: torch.cuda.Stream) -> None:
         if not self._context.execute_async_v3(stream.cuda_stream):
-            raise EnvironmentFault("TensorRT could not launch its engine; is the GPU's memory full? lower --rows")
+            raise OutOfMemory("TensorRT could not launch its engine; is the GPU's memory full? lower --rows")

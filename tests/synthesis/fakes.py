@@ -43,8 +43,8 @@ class FakePipeline:
         return f"weights of {part}"
 
 
-def networks(calls=None, spoil=None, pause_s=0.0, text_strength=0.1):
-    """Fake networks. ``calls`` collects the rows of every denoising and decoding.
+def networks(calls=None, spoil=None, pause_s=0.0, text_strength=0.1, fits=None, full="CUDA out of memory"):
+    """Fake networks. ``calls`` collects the rows of every denoising and decoding. Beyond ``fits`` rows the device is ``full``.
 
     ``spoil`` maps seeds to faults, for noise marked by :func:`marked_noise`: "nan", "black", "flat", or the seed whose image
     is copied.
@@ -58,6 +58,8 @@ def networks(calls=None, spoil=None, pause_s=0.0, text_strength=0.1):
     def denoise(latents, timesteps, text):
         assert len(latents) == len(timesteps) == len(text)
         calls.append(("denoise", len(latents)))
+        if fits is not None and len(latents) > fits:
+            raise RuntimeError(full)
         time.sleep(pause_s)
         return torch.zeros_like(latents) + text_strength * text[:, :1, :1, None]
 

@@ -16,7 +16,7 @@ import dogfast.synthesis.painter as painter
 import dogfast.synthesis.resolver as resolver
 import dogfast.synthesis.stage as stage
 import dogfast.synthesis.worker as worker
-from dogfast.errors import DataError, RunMismatch, UsageError
+from dogfast.errors import DataError, OutOfMemory, RunMismatch, UsageError
 from dogfast.events import Events
 from dogfast.run import launch, write_jsonl
 from dogfast.shards.reader import read_records, read_shard
@@ -322,7 +322,7 @@ def test_a_damaged_record_is_named_and_removing_it_heals(tmp_path):
     folder = tmp_path / "run" / "outliers" / "dog"
     before, path = fakes.tars(folder), folder / "records" / "00001.json"
     path.write_text("{}")
-    with pytest.raises(DataError, match=r"00001\.json is not a shard record; remove it"):
+    with pytest.raises(DataError, match=r"00001\.json is not a shard record; `dogfast shards repair`"):
         call(tmp_path / "run")
     path.unlink()
     call(tmp_path / "run")
@@ -383,6 +383,41 @@ def test_an_interrupt_keeps_every_shard_that_was_painted(tmp_path, monkeypatch):
         call(tmp_path / "run", m=9)
     assert len(read_records(tmp_path / "run" / "outliers" / "dog")) == 2
     assert not fakes.leftovers(tmp_path / "run")
+
+
+# --- a device without memory ------------------------------------------------------------------------------------
+FULL = (
+    "CUDA out of memory. Tried to allocate 2.00 GiB",
+    "Failed to allocate memory for requested buffer of size 4194304",
+    "std::bad_alloc",
+    "CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate",
+)
+
+
+@pytest.mark.parametrize("full", FULL)
+def test_out_of_memory_paints_fewer_together_and_the_same_bytes(tmp_path, full):
+    call(tmp_path / "calm")
+    calls, said, events = [], [], []
+    sink = lambda name, fields: events.append((name, fields))  # noqa: E731
+    call(tmp_path / "full", said, [sink], networks={"calls": calls, "fits": 4, "full": full}, rows=8)
+    assert [text for text in said if "out of memory" in text] == [
+        f"the device is out of memory; {rows} rows from here on" for rows in (4, 2)
+    ]
+    assert [rows for what, rows in calls if what == "denoise"][:3] == [16, 8, 4], "guided rows are twice as many"
+    assert fakes.tars(tmp_path / "full" / "outliers" / "dog") == fakes.tars(tmp_path / "calm" / "outliers" / "dog")
+    assert {record["rows"] for record in read_records(tmp_path / "full" / "outliers" / "dog")} == {2}
+    assert max(fields["done"] for name, fields in events if name == "progress") == 9
+
+
+def test_no_memory_for_one_image_is_told_with_the_remedy(tmp_path):
+    with pytest.raises(OutOfMemory, match="--resolution"):
+        call(tmp_path / "run", networks={"fits": 1})
+    assert not read_records(tmp_path / "run" / "outliers" / "dog")
+
+
+def test_other_errors_of_a_device_are_not_mistaken_for_it(tmp_path):
+    with pytest.raises(RuntimeError, match="illegal"):
+        call(tmp_path / "run", networks={"fits": 1, "full": "an illegal memory access was encountered"})
 
 
 # --- images that cannot be used ---------------------------------------------------------------------------------
