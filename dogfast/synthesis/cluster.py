@@ -14,7 +14,7 @@ from dogfast.errors import EnvironmentFault
 from dogfast.events import Events, diary
 from dogfast.run import Run
 from dogfast.synthesis.job import Job, open_job
-from dogfast.synthesis.plan import Item, read_segments, shards_of
+from dogfast.synthesis.plan import Shard, read_segments, shards_of
 from dogfast.synthesis.worker import Advance, PaintAll, Record, Worker, tell_of_shard
 from dogfast.text import first_line
 
@@ -34,7 +34,7 @@ class Painter:
         self._config, self._run, self._number = config, Run(root), number
         self._painting = Lock()
         self._worker: Worker | None = None
-        self._shards: dict[int, list[Item]] = {}
+        self._shards: dict[int, Shard] = {}
 
     def paint(self, number: int) -> Record:
         """Paint and commit the planned shard ``number``."""
@@ -57,13 +57,13 @@ def paint_on_cluster(address: str, workers: int) -> PaintAll:
     or no such cluster, or where painters die again and again.
     """
 
-    def paint_all(job: Job, shards: list[list[Item]], events: Events, advance: Advance) -> None:
+    def paint_all(job: Job, shards: list[Shard], events: Events, advance: Advance) -> None:
         if not shards:
             return
         ray = _connected(address)
         try:
             painters = _painters(ray, job, min(workers or _places(ray), len(shards)), events)
-            sizes = {shard[0].shard: len(shard) for shard in shards}
+            sizes = {shard.number: len(shard) for shard in shards}
             pool = ray.util.ActorPool([painter for painter in painters for _ in range(AT_ONCE)])
             for record in pool.map_unordered(lambda painter, number: painter.paint.remote(number), list(sizes)):
                 advance(sizes[record["shard"]])

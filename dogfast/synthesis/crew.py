@@ -19,7 +19,7 @@ from dogfast.events import Events
 from dogfast.run import Run
 from dogfast.shards.format import record_name
 from dogfast.synthesis.job import Job, open_job
-from dogfast.synthesis.plan import Item, read_segments, shards_of
+from dogfast.synthesis.plan import Shard, read_segments, shards_of
 from dogfast.synthesis.worker import Advance, paint_shards
 
 T = TypeVar("T")
@@ -50,12 +50,12 @@ class Crew:
         """This process's part of ``work``, as even as can be."""
         return work[self.rank :: self.size]
 
-    def paint(self, job: Job, shards: list[list[Item]], events: Events, advance: Advance) -> None:
+    def paint(self, job: Job, shards: list[Shard], events: Events, advance: Advance) -> None:
         """`PaintAll` of the first process: its own share, counting in what the others commit."""
-        self.told((job.config, job.run.root.absolute(), [shard[0].shard for shard in shards]))
+        self.told((job.config, job.run.root.absolute(), [shard.number for shard in shards]))
         mine = self.share(shards)
-        own = {shard[0].shard for shard in mine}
-        others = _Others(job.folder, [shard for shard in shards if shard[0].shard not in own])
+        own = {shard.number for shard in mine}
+        others = _Others(job.folder, [shard for shard in shards if shard.number not in own])
         paint_shards(job, mine, self.rank, events, lambda images: advance(images + others.images()))
         others.wait(advance)
 
@@ -86,8 +86,8 @@ def join_crew() -> Crew:
 class _Others:
     """The shards that other processes paint: how many of their images came to stand since one last asked."""
 
-    def __init__(self, folder: Path, shards: list[list[Item]]):
-        self.waited_for = {folder / "records" / record_name(shard[0].shard): len(shard) for shard in shards}
+    def __init__(self, folder: Path, shards: list[Shard]):
+        self.waited_for = {folder / "records" / record_name(shard.number): len(shard) for shard in shards}
 
     def images(self) -> int:
         there = [path for path in self.waited_for if path.exists()]

@@ -7,11 +7,11 @@ segment; no segment is ever changed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import groupby, zip_longest
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from dogfast.errors import DataError
 from dogfast.run import publish, read_json, to_json
@@ -26,6 +26,22 @@ class Item:
     position: int
     condition: int
     index: int
+
+
+@dataclass(frozen=True, eq=False)
+class Shard:
+    """One shard of the plan: the condition and the index of each of its items, (n,)."""
+
+    number: int
+    conditions: np.ndarray
+    indices: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.conditions)
+
+    def items(self) -> list[Item]:
+        pairs = zip(self.conditions.tolist(), self.indices.tolist())
+        return [Item(self.number, position, condition, index) for position, (condition, index) in enumerate(pairs)]
 
 
 @dataclass(frozen=True)
@@ -60,24 +76,31 @@ def spread(class_of: list[int], total: int, already: int) -> dict[int, tuple[int
     return counts
 
 
-def items(segment: Segment, class_of: list[int]) -> Iterator[Item]:
-    """Every item of ``segment`` in painting order."""
-    per_class = [_in_turn(segment, [row for row in segment.counts if class_of[row] == cls]) for cls in sorted(set(class_of))]
-    ordered = (entry for across in zip_longest(*per_class) for entry in across if entry is not None)
-    for place, (condition, index) in enumerate(ordered):
-        shard, position = divmod(place, segment.samples_per_shard)
-        yield Item(segment.first_shard + shard, position, condition, index)
+def shards_of(segments: list[Segment], class_of: list[int]) -> dict[int, Shard]:
+    """Every planned shard by its number, in painting order; a million items take a second and some megabytes."""
+    found = {}
+    for segment in segments:
+        conditions, indices = _in_order(segment, np.asarray(class_of))
+        size = segment.samples_per_shard
+        for offset in range(segment.shards):
+            part = slice(offset * size, (offset + 1) * size)
+            number = segment.first_shard + offset
+            found[number] = Shard(number, conditions[part], indices[part])
+    return found
 
 
-def shards_of(segments: list[Segment], class_of: list[int]) -> dict[int, list[Item]]:
-    """The items of every planned shard, by its number."""
-    every = (item for segment in segments for item in items(segment, class_of))
-    return {number: list(group) for number, group in groupby(every, key=lambda item: item.shard)}
-
-
-def _in_turn(segment: Segment, rows: list[int]) -> Iterator[tuple[int, int]]:
-    queues = [[(row, segment.counts[row][0] + k) for k in range(segment.counts[row][1])] for row in rows]
-    return (entry for across in zip_longest(*queues) for entry in across if entry is not None)
+def _in_order(segment: Segment, class_of: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Condition and index of every item of ``segment`` in painting order, int32 (n,)."""
+    rows, firsts, counts = np.array([(row, *span) for row, span in segment.counts.items()], dtype=np.int32).T
+    ends = np.cumsum(counts)
+    turn = np.repeat(np.arange(len(rows), dtype=np.int32), counts)
+    round_ = np.arange(ends[-1], dtype=np.int32) - np.repeat(ends - counts, counts).astype(np.int32)
+    owner = class_of[rows][turn]
+    within = np.lexsort((turn, round_, owner))  # class by class, its conditions in turn
+    owner = owner[within]
+    place = np.arange(len(owner)) - np.searchsorted(owner, owner)
+    order = within[np.lexsort((owner, place))]  # every class's first, every class's second, …
+    return rows[turn[order]], (firsts[turn] + round_)[order]
 
 
 # --- on disk ----------------------------------------------------------------------------------------------------

@@ -27,14 +27,14 @@ from dogfast.shards.writer import commit_shard, encode_sample
 from dogfast.synthesis.job import Job, model_name, schedule_of, side_in_latents
 from dogfast.synthesis.memory import fewer, free_memory, is_out_of_memory
 from dogfast.synthesis.painter import Brush, Painted, image_seed, paint
-from dogfast.synthesis.plan import Item
+from dogfast.synthesis.plan import Item, Shard
 from dogfast.synthesis.recipes import Recipe
 from dogfast.synthesis.resolver import Resolver, Sources, painted_from, prompt_of
 
 SHARDS_IN_FLIGHT = 2
 Record = dict[str, Any]
 Advance = Callable[[int], None]
-PaintAll = Callable[[Job, list[list[Item]], Events, Advance], None]
+PaintAll = Callable[[Job, list[Shard], Events, Advance], None]
 """Paints and commits all of the shards, by whatever processes, and returns when they are committed."""
 
 
@@ -42,7 +42,8 @@ PaintAll = Callable[[Job, list[list[Item]], Events, Advance], None]
 class Fresh:
     """A painted shard that is not committed yet, and what its record will say of the painting."""
 
-    shard: list[Item]
+    number: int
+    items: list[Item]
     painted: list[Painted]
     facts: dict[str, Any]
 
@@ -53,13 +54,13 @@ class Worker:
     def __init__(self, job: Job, rank: int, events: Events):
         self.job, self.rank, self.events, self.brush = job, rank, events, _open_brush(job, events)
 
-    def paint(self, shard: list[Item], advance: Advance = lambda images: None) -> Fresh:
+    def paint(self, shard: Shard, advance: Advance = lambda images: None) -> Fresh:
         """Every image of ``shard``. Where the device runs out of memory, fewer together from then on: images do not change."""
-        began, counted = time.monotonic(), _Counted(advance)
+        began, counted, items = time.monotonic(), _Counted(advance), shard.items()
         while True:
             try:
-                painted = paint(self.brush, [item.condition for item in shard], _seeds(self.job, shard), counted)
-                return Fresh(shard, painted, _record_facts(self.brush, self.rank, time.monotonic() - began))
+                painted = paint(self.brush, [item.condition for item in items], _seeds(self.job, items), counted)
+                return Fresh(shard.number, items, painted, _record_facts(self.brush, self.rank, time.monotonic() - began))
             except (RuntimeError, MemoryError, OutOfMemory) as error:
                 if not is_out_of_memory(error):
                     raise
@@ -87,7 +88,7 @@ class _Counted:
         self.done = 0
 
 
-def paint_shards(job: Job, shards: list[list[Item]], rank: int, events: Events, advance: Advance) -> None:
+def paint_shards(job: Job, shards: list[Shard], rank: int, events: Events, advance: Advance) -> None:
     """Paint and commit ``shards``; ``advance`` counts images as they are painted."""
     if not shards:
         return
@@ -102,7 +103,7 @@ def paint_shards(job: Job, shards: list[list[Item]], rank: int, events: Events, 
             tell_of_shard(future.result(), events)
 
 
-def paint_alone(job: Job, shards: list[list[Item]], events: Events, advance: Advance) -> None:
+def paint_alone(job: Job, shards: list[Shard], events: Events, advance: Advance) -> None:
     """Paint and commit ``shards`` in this process."""
     paint_shards(job, shards, 0, events, advance)
 
@@ -164,9 +165,9 @@ def _tables(run: Run, conditions: list[dict[str, Any]]) -> dict[str, torch.Tenso
     return tables
 
 
-def _seeds(job: Job, shard: list[Item]) -> Callable[[int, int], int]:
+def _seeds(job: Job, items: list[Item]) -> Callable[[int, int], int]:
     def seed_of(place: int, attempt: int) -> int:
-        item = shard[place]
+        item = items[place]
         condition = job.conditions[item.condition]
         return image_seed(job.config.synthesis.seed, condition["class_name"], painted_from(condition), item.index, attempt)
 
@@ -175,10 +176,10 @@ def _seeds(job: Job, shard: list[Item]) -> Callable[[int, int], int]:
 
 # --- writing ----------------------------------------------------------------------------------------------------
 def _commit(job: Job, fresh: Fresh) -> Record:
-    shard, painted = fresh.shard, fresh.painted
+    painted = fresh.painted
     pixels = hashlib.sha256()
     samples = []
-    for item, result in zip(shard, painted):
+    for item, result in zip(fresh.items, painted):
         if not result.fault:
             image = result.image.numpy()
             pixels.update(image.tobytes())
@@ -186,7 +187,7 @@ def _commit(job: Job, fresh: Fresh) -> Record:
     faults = [result.fault for result in painted if result.fault]
     counts = {"failed": len(faults), "faults": {fault: faults.count(fault) for fault in sorted(set(faults))}}
     counts["resampled"] = sum(result.attempt > 0 and not result.fault for result in painted)
-    return commit_shard(job.folder, shard[0].shard, samples, pixels, fresh.facts | counts)
+    return commit_shard(job.folder, fresh.number, samples, pixels, fresh.facts | counts)
 
 
 def _encoded(job: Job, item: Item, result: Painted, image) -> Sample:

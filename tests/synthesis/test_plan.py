@@ -1,6 +1,7 @@
 """The plan: order, balance, what raising m adds, and segment files that are not what they say."""
 
 import json
+import tracemalloc
 from collections import Counter
 
 import pytest
@@ -8,13 +9,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dogfast.errors import DataError
-from dogfast.synthesis.plan import Segment, append_segment, items, read_segments, spread
+from dogfast.synthesis.plan import Segment, append_segment, read_segments, shards_of, spread
 
 CLASS_OF = [0, 1, 1, 2, 2, 2]
 
 
 def segment(class_of, total, already=0, samples=4, first_shard=0):
     return Segment(first_shard, samples, spread(class_of, total, already))
+
+
+def items(one, class_of):
+    return [item for shard in shards_of([one], class_of).values() for item in shard.items()]
 
 
 def pairs(one, class_of=CLASS_OF):
@@ -74,6 +79,18 @@ def test_shards_are_full_but_the_last_and_places_count_up(m, samples, first_shar
 
 def test_nothing_is_added_where_all_is_planned():
     assert spread(CLASS_OF, 5, 5) == {} and spread(CLASS_OF, 3, 5) == {}
+
+
+def test_a_million_are_planned_without_holding_their_items():
+    class_of = [cls for cls in range(100) for _ in range(50)]
+    tracemalloc.start()
+    shards = shards_of([segment(class_of, 10_000, samples=500)], class_of)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(shards) == 2000 and sum(map(len, shards.values())) == 1_000_000
+    assert peak < 150 * 2**20
+    last = shards[1999].items()[-1]
+    assert (last.condition, last.index, last.position) == (4999, 199, 499)
 
 
 # --- on disk ----------------------------------------------------------------------------------------------------
