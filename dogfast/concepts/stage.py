@@ -41,6 +41,8 @@ def find_anchors(config: RunConfig, run: Run, events: Events) -> dict[str, objec
     Does nothing when the same stage was finished before. Raises RunMismatch when it was finished with other fields.
     """
     data = load_id(config.data)
+    # Words are learned and found with the model as it was trained; a LoRA only paints.
+    config = config.with_values({"model": {"lora": ""}}, "anchors")
     model = choose_model(config.model.model, config.data.classes)
     vocabulary = choose_vocabulary(config.concepts.vocabulary, config.data.classes)
     pipeline = Pipeline(config.model, model.value)

@@ -15,6 +15,7 @@ class ModelConfig:
     tiny_decoder: str = option(
         "auto", "small decoder (TAESD): a diffusers folder or hub name; auto = the model's own, for sd15 TAESD", identity=False
     )
+    lora: str = option("", "LoRA to fuse into the UNet: a safetensors file, its folder or a hub name", identity=False)
     precision: str = option("auto", "arithmetic of the networks: auto, fp32, bf16 or fp16")
     backend: str = option("auto", f"what runs the networks: auto, {', '.join(BACKENDS)}", identity=False)
     attention: str = option("auto", "attention of the torch backend: auto, sdpa or xformers", identity=False)

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import torch
 
 from dogfast.config.model import ModelConfig
+from dogfast.diffusion.lora import LORA_FILE, fuse_lora
 from dogfast.environment import Choice
 from dogfast.errors import EnvironmentFault
 from dogfast.run import digest, file_digest
@@ -61,6 +62,7 @@ class Pipeline:
         self.clip = config.clip if config.clip != "auto" else KNOWN_CLIPS.get(model, self.place)
         known = KNOWN_TINY_DECODERS.get(model, self.place)
         self.small = config.tiny_decoder if config.tiny_decoder != "auto" else known
+        self.lora = config.lora
         self._foreign_revisions: dict[str, str] = {}
         self._options: dict[str, Any] = {"revision": config.revision, "local_files_only": config.offline}
         if not self.place or (not Path(self.place).is_dir() and self.place.count("/") != 1):
@@ -91,7 +93,10 @@ class Pipeline:
     def unet(self) -> torch.nn.Module:
         from diffusers import UNet2DConditionModel
 
-        return self._network(UNet2DConditionModel.from_pretrained, "unet", torch_dtype=torch.float32)
+        unet = self._network(UNet2DConditionModel.from_pretrained, "unet", torch_dtype=torch.float32)
+        if self._lora_file:
+            fuse_lora(unet, self._lora_file)
+        return unet.requires_grad_(False)
 
     @cached_property
     def vae(self) -> torch.nn.Module:
@@ -182,6 +187,11 @@ class Pipeline:
 
     @cached_property
     def revision(self) -> str:
+        """What the generator is: `_own_revision`, and the digest of a fused LoRA."""
+        return f"{self._own_revision}+lora-{file_digest(self._lora_file)[:16]}" if self._lora_file else self._own_revision
+
+    @cached_property
+    def _own_revision(self) -> str:
         """A digest of a folder's configuration and weights, or a hub model's commit."""
         folder = Path(self.place)
         if not folder.is_dir():
@@ -193,7 +203,8 @@ class Pipeline:
     def weights(self, part: str) -> str:
         """What the network ``part`` is made of, as a digest or a commit; a foreign CLIP or tiny decoder counts where it is used."""
         foreign = {"text_encoder": self.clip, "image_encoder": self.clip, TINY_DECODER: self.small}.get(part, self.place)
-        own = "" if part in ("image_encoder", TINY_DECODER) and foreign != self.place else self.revision
+        whole = self.revision if part == "unet" else self._own_revision
+        own = "" if part in ("image_encoder", TINY_DECODER) and foreign != self.place else whole
         return "+".join(filter(None, (own, "" if foreign == self.place else self._foreign_revision(foreign))))
 
     def release(self, part: str) -> None:
@@ -201,6 +212,21 @@ class Pipeline:
         self.__dict__.pop(part, None)
 
     # -- loading --
+    @cached_property
+    def _lora_file(self) -> Path | None:
+        """The file of --lora; None where none is asked for."""
+        if not self.lora:
+            return None
+        place = Path(self.lora)
+        found = place / LORA_FILE if place.is_dir() else place
+        if found.is_file():
+            return found
+        if place.exists() or self.lora.count("/") != 1:
+            raise EnvironmentFault(
+                f"--lora {self.lora!r} is neither a safetensors file, a folder with {LORA_FILE}, nor a hub name"
+            )
+        return self._file(LORA_FILE, "", self.lora)
+
     @property
     def _has_own_clip(self) -> bool:
         return self.clip == self.place
@@ -246,6 +272,8 @@ class Pipeline:
         flag, whole, kind = ("--clip", "the CLIP", "a transformers folder of a CLIP")
         if place == self.place:
             flag, whole, kind = ("--model", "the model", "a diffusers folder of Stable Diffusion 1.x")
+        elif place == self.lora:
+            flag, whole, kind = ("--lora", "the LoRA", f"a folder with {LORA_FILE}")
         elif place == self.small:
             flag, whole, kind = ("--tiny-decoder", "the tiny decoder", "a diffusers folder of a TAESD")
         what = f"{flag} {self.name if place == self.place else place}: cannot load {part or whole} from {place} ({reason.rstrip('.')})"
