@@ -15,6 +15,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from dogfast.config.synthesis import STRATEGIES
+from dogfast.data.splits import PAINTING_WORDS
 from dogfast.errors import DataError
 from dogfast.run import Run
 from dogfast.shards.format import ID_CONTROL
@@ -30,6 +32,8 @@ GALLERY_CHARACTERS = 1_600_000
 TWIN_SHARE = 0.3
 """Part of the gallery's characters that ID images may take."""
 CLASSES_AT_MOST = 100
+OF_NO_WORD = frozenset(STRATEGIES) - set(PAINTING_WORDS)
+"""Strategies whose outliers stand together: they were painted from images, classes or points between them."""
 MEMBER_BYTES = 8 << 20
 SIDE_PX, THUMBNAIL_PX = 4096, 96
 SHARD = re.compile(r"train-(\d{5,})\.tar")
@@ -38,7 +42,7 @@ MEMBER = re.compile(r"(\d{1,20})\.(png|jpg|json)")
 
 @dataclass(frozen=True)
 class Outlier:
-    """One sample as it is stored; ``image`` are the bytes of its file."""
+    """One sample as it is stored; ``image`` are the bytes of its file. ``anchor`` is "" where no word was painted."""
 
     class_name: str
     anchor: str
@@ -114,6 +118,8 @@ def _outlier(image: bytes, facts: bytes) -> Outlier | None:
     if not isinstance(row, dict) or not isinstance(row.get("class_name"), str):
         return None
     anchor, prompt = (row[key] if isinstance(row.get(key), str) else "" for key in ("anchor", "prompt"))
+    if row.get("strategy") in OF_NO_WORD:
+        anchor = ""
     return Outlier(row["class_name"], anchor, prompt, str(row.get("seed", ""))[:40], image)
 
 
@@ -253,7 +259,11 @@ def _grouped(
             queue.append((turns[key], position, key, outlier))
             turns[key] += 1
     anchors = Counter(class_name for _, class_name, _ in turns)
-    queue = [i for i in queue if i[0] < (PER_ANCHOR if anchors[i[2][1]] <= MANY_ANCHORS else PER_ANCHOR_OF_MANY)]
+    queue = [
+        entry
+        for entry in queue
+        if entry[0] < (PER_ANCHOR if anchors[entry[2][1]] <= MANY_ANCHORS or not entry[2][2] else PER_ANCHOR_OF_MANY)
+    ]
     groups: dict[tuple[str, str, str], AnchorGroup] = {}
     unreadable = left_out = 0
     for _, _, key, outlier in sorted(queue, key=lambda item: item[:2]):

@@ -23,6 +23,25 @@ def test_at_most_per_anchor_and_limit(run):
     assert next(sample_outliers(run.outliers("dog"), 1, 1)).image == png(0)
 
 
+def test_what_was_painted_from_no_word_stands_together(run):
+    places = [{"class_name": "circle", "strategy": "boundary", "anchor": f"circle #{n}"} for n in range(9)]
+    words = [{"class_name": "circle", "strategy": "textual-near-ood", "anchor": word} for word in ("oval", "burst")]
+    for source, facts in (("boundary", places), ("textual-near-ood", words)):
+        members = [(f"{n:09d}.{kind}", body) for n, f in enumerate(facts) for kind, body in pair(n, f)]
+        add_shard(run, source, 0, members)
+    (one,) = build_gallery(run, {}, {}).classes
+    assert [(group.source, group.anchor) for group in one.groups] == [
+        ("boundary", ""),
+        ("textual-near-ood", "burst"),
+        ("textual-near-ood", "oval"),
+    ]
+    assert len(one.groups[0].pictures) == gallery.PER_ANCHOR
+
+
+def pair(number, facts):
+    return ("png", png(number)), ("json", json.dumps(facts).encode())
+
+
 def test_uncommitted_and_strangely_named_tars_are_ignored(run):
     add_shard(run, "dog", 0, samples(per_anchor=1))
     late = add_shard(run, "dog", 1, samples(per_anchor=1), record=False)
