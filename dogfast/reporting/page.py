@@ -21,7 +21,7 @@ from dogfast.reporting.gallery import build_gallery, painted_sources
 from dogfast.reporting.histograms import Chart, build_charts
 from dogfast.reporting.inputs import read_evaluations, read_trainings
 from dogfast.reporting.table import build_table
-from dogfast.reporting.textmap import NAMED, read_map
+from dogfast.reporting.textmap import NAMED, named_anchors, read_map
 from dogfast.reporting.verdict import judge
 from dogfast.run import RUN_FILE, Run, publish, read_jsonl
 
@@ -47,7 +47,7 @@ def write_report(run: Run, id_examples: dict[str, np.ndarray], events: Events) -
     if not evaluations and not painted_sources(run):
         raise DataError(f"{run.root} has nothing to report yet; run `dogfast generate --output {run.root}` first")
     gallery = build_gallery(run, id_examples, read_anchor_distances(run))
-    charts, lines = build_charts(evaluations), build_lines(run)
+    charts, lines, points = build_charts(evaluations), build_lines(run), read_map(run)
     for problem in gallery.problems:
         events.say(problem)
     page = render(
@@ -61,7 +61,8 @@ def write_report(run: Run, id_examples: dict[str, np.ndarray], events: Events) -
         gallery=gallery,
         lines=lines[:CLASSES_AT_MOST],
         n_lines=len(lines),
-        points=read_map(run),
+        points=points,
+        named_anchors=named_anchors(points),
         named_points=NAMED,
         vetoable=_vetoable(run),
         veto=VETO,

@@ -10,7 +10,7 @@ from dogfast.run import Run, read_jsonl
 KINDS = ("candidate", "anchor", "pseudo-word", "class")
 """In the order they are drawn, the last on top."""
 NAMED = 40
-"""Class names written beside their points, at most."""
+"""Class names written beside their points, at most, and anchors where there are no more."""
 
 
 @dataclass(frozen=True)
@@ -44,3 +44,9 @@ def read_map(run: Run) -> list[Point]:
         for row in read_jsonl(path)
     ]
     return sorted((point for point in points if point.kind in KINDS), key=lambda point: KINDS.index(point.kind))
+
+
+def named_anchors(points: list[Point]) -> list[Point]:
+    """Anchors whose words are written beside them, each once; none where there are too many to read."""
+    once = {point.name: point for point in points if point.kind == "anchor"}
+    return list(once.values()) if len(once) <= NAMED else []
