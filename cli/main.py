@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
 
 import typer
 
 from dogfast.cli import anchors, build_engines, demo, doctor, evaluate, generate, report, shards, train
-from dogfast.errors import INTERRUPTED, DogfastError
+from dogfast.errors import DogfastError
 
 app = typer.Typer(
     name="dogfast",
@@ -20,9 +24,36 @@ for command in (doctor, build_engines, anchors, generate, shards, train, evaluat
     command.register(app)
 
 
+class Stopped(BaseException):
+    """Somebody, a scheduler or a closed terminal asks to end. No KeyboardInterrupt, which typer swallows."""
+
+    def __init__(self, number: int):
+        super().__init__()
+        self.number = number
+
+
 def main() -> None:
     """Run the command line and exit with its code."""
-    sys.exit(_exit_code())
+    with _stopping():
+        sys.exit(_exit_code())
+
+
+@contextmanager
+def _stopping() -> Iterator[None]:
+    """SIGINT, SIGTERM and SIGHUP raise `Stopped`, unless whoever started us had them ignored (nohup)."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise Stopped(number)
+
+    wanted = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    before = {number: signal.getsignal(number) for number in wanted}
+    for number in (number for number, handler in before.items() if handler != signal.SIG_IGN):
+        signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _exit_code() -> int:
@@ -33,9 +64,9 @@ def _exit_code() -> int:
     except DogfastError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
-    except (KeyboardInterrupt, typer.Abort):
+    except Stopped as stop:
         print("interrupted; the same command goes on where it stopped", file=sys.stderr)
-        return INTERRUPTED
+        return 128 + stop.number
     except TyperException as error:
         error.show() if hasattr(error, "show") else print(f"error: {error}", file=sys.stderr)
         return getattr(error, "exit_code", 2)

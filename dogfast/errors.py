@@ -39,6 +39,3 @@ class RunMismatch(DogfastError):
     """The run folder holds the work of another configuration, is no run, or is in use."""
 
     exit_code = 6
-
-
-INTERRUPTED = 130

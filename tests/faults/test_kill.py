@@ -87,7 +87,10 @@ def wait_for(ready, process):
         time.sleep(0.02)
 
 
-@pytest.mark.parametrize("kind, code", [(signal.SIGINT, 130), (signal.SIGKILL, -9)], ids=["SIGINT", "SIGKILL"])
+STOPS = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129, signal.SIGKILL: -9}
+
+
+@pytest.mark.parametrize("kind, code", STOPS.items(), ids=[kind.name for kind in STOPS])
 def test_the_command_goes_on_where_it_was_stopped(killed, tmp_path, kind, code):
     runs, _ = killed
     run = tmp_path / "run"
@@ -97,6 +100,7 @@ def test_the_command_goes_on_where_it_was_stopped(killed, tmp_path, kind, code):
     process.send_signal(kind)
     _, told = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == code and "Traceback" not in told
+    assert kind == signal.SIGKILL or "the same command goes on where it stopped" in told
     kept = {record["shard"]: record for record in read_records(folder)}
     assert 2 <= len(kept) < IMAGES // 4
     if kind == signal.SIGINT:
