@@ -1,0 +1,55 @@
+"""A disk that fills up while shards are written: what was committed stays, nothing torn is left, and freeing it heals."""
+
+import errno
+import os
+import runpy
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+import dogfast.run
+from dogfast.errors import EnvironmentFault
+from dogfast.events import Events
+from dogfast.run import launch
+from dogfast.shards.reader import read_records
+from dogfast.synthesis.stage import generate
+
+fakes = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "synthesis" / "fakes.py")))
+
+
+def paint(root):
+    config = fakes.config(m=8, samples_per_shard=4)
+    with fakes.installed(), launch(root, config.to_toml()) as run:
+        fakes.write_conditions(config, run, None)
+        return generate(config, run, Events())
+
+
+@pytest.fixture(scope="module")
+def calm(tmp_path_factory):
+    root = tmp_path_factory.mktemp("calm") / "run"
+    paint(root)
+    return fakes.tars(root / "outliers" / "dog")
+
+
+@pytest.mark.parametrize("kind", [errno.ENOSPC, errno.EDQUOT], ids=["disk", "quota"])
+@pytest.mark.parametrize("room", [10, 13, 14, 17, 22])
+def test_a_full_disk_ends_the_command_and_loses_nothing(tmp_path, monkeypatch, calm, kind, room):
+    """There is room for so many files; the run, its configuration, conditions and plan come first."""
+    left = iter(range(room))
+
+    def fsync(descriptor, plain=os.fsync):
+        if next(left, None) is None:
+            raise OSError(kind, os.strerror(kind))
+        plain(descriptor)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(dogfast.run.os, "fsync", fsync)
+        with pytest.raises(EnvironmentFault, match=f"cannot write .*{os.strerror(kind)}; free space"):
+            paint(tmp_path / "run")
+    folder = tmp_path / "run" / "outliers" / "dog"
+    kept = {record["tar"] for record in read_records(folder)}
+    assert len(kept) < 6 and all(fakes.tars(folder)[name] == calm[name] for name in kept)
+    assert not fakes.leftovers(tmp_path / "run")
+    assert paint(tmp_path / "run")["resumed_shards"] == len(kept)
+    assert fakes.tars(folder) == calm
