@@ -30,6 +30,7 @@ class SynthesisConfig:
         None, "vae, tiny (TAESD) or auto: tiny for images of up to 64 px, where the model has one; default: the recipe's"
     )
     negative_prompt: str = option("", "what guidance leads away from; default: the empty prompt")
+    reject_id: bool = option(False, "paint again what CLIP finds nearer to an ID class's name than to its own word")
     resolution: int | None = option(None, "painted side in pixels; default: the model's own")
     samples_per_shard: int = option(500, "outliers in one tar")
     ray: str = option("", "paint on a Ray cluster: local, auto (the running one) or its address", identity=False)

@@ -15,6 +15,7 @@ from dogfast.diffusion.solvers import SOLVERS
 from dogfast.environment import Choice
 from dogfast.run import Run, digest
 from dogfast.synthesis.conditions import read_conditions
+from dogfast.synthesis.id_check import require_words
 from dogfast.synthesis.recipes import Recipe, choose_decoder, resolve_recipe
 
 
@@ -58,6 +59,8 @@ def open_job(config: RunConfig, run: Run) -> Job:
     recipe = replace(recipe, decoder=decoder.value)
     schedule_of(recipe, conditions, pipeline)
     side_in_latents(config.synthesis.resolution, pipeline)
+    if config.synthesis.reject_id:
+        require_words(config.synthesis.strategy)
     return Job(config, run, conditions, pipeline, recipe, decoder)
 
 

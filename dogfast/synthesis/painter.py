@@ -14,6 +14,7 @@ from dogfast.diffusion.noise import derive_seed, gaussian_noise
 from dogfast.diffusion.schedule import Schedule
 from dogfast.diffusion.solvers import SOLVERS
 from dogfast.engines.networks import Networks
+from dogfast.synthesis.id_check import Check
 from dogfast.synthesis.quality import faults
 from dogfast.synthesis.recipes import Recipe
 
@@ -40,6 +41,8 @@ class Brush:
     """Latents (R, C, h, w) at the schedule's first timestep, of the same."""
     empty: torch.Tensor
     """Token states of what guidance leads away from (1, L, D): the empty or a negative prompt."""
+    check: Check | None = None
+    """A further reason to refuse an image."""
 
 
 @dataclass(frozen=True)
@@ -108,6 +111,8 @@ def _batch(brush: Brush, conditions: list[int], seeds: list[int]) -> tuple[list[
     decoded = brush.decode(latents)[: len(seeds)]
     images = to_bytes(decoded, brush.image_px)
     found = faults(decoded, images)
+    if brush.check:
+        found = [fault or further for fault, further in zip(found, brush.check(images, conditions))]
     return list(images.permute(0, 2, 3, 1).contiguous().cpu()), found
 
 

@@ -24,6 +24,7 @@ from dogfast.events import Events
 from dogfast.run import Run, read_table, versions
 from dogfast.shards.format import Facts, Sample, sample_key
 from dogfast.shards.writer import commit_shard, encode_sample
+from dogfast.synthesis.id_check import id_check
 from dogfast.synthesis.job import Job, model_name, schedule_of, side_in_latents
 from dogfast.synthesis.memory import fewer, free_memory, is_out_of_memory
 from dogfast.synthesis.painter import Brush, Painted, image_seed, paint
@@ -132,7 +133,10 @@ def _open_brush(job: Job, events: Events) -> Brush:
     events.say(f"{rows.value} rows: {rows.reason}")
     events.say(f"decoder {job.decoder.value}: {job.decoder.reason}")
     sources = Sources(config.concepts.prompt, _tables(job.run, job.conditions), cache(lambda: load_id(config.data).train))
-    return brush_for(pipeline, networks, job.recipe, job.conditions, sources, side, config.data.image_px, rows.value)
+    brush = brush_for(pipeline, networks, job.recipe, job.conditions, sources, side, config.data.image_px, rows.value)
+    if not config.synthesis.reject_id:
+        return brush
+    return replace(brush, check=id_check(pipeline, networks, config.concepts.prompt, job.conditions))
 
 
 def brush_for(

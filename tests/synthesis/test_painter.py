@@ -1,6 +1,7 @@
 """Painting: full batches, images that depend on their own seed alone, and faults that are found, retried and told."""
 
 import runpy
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -133,6 +134,18 @@ def test_retries_do_not_depend_on_the_batch_size(marked):
     spoil = {seed_of(2, 0): "nan", seed_of(3, 0): 77, seed_of(9, 0): 77, seed_of(9, 1): "black"}
     one, many = (paint(brush(rows=rows, spoil=spoil), [0] * 11, seed_of) for rows in (1, 8))
     assert same(one, many) and [p.attempt for p in one] == [p.attempt for p in many]
+
+
+def test_a_further_check_refuses_and_its_images_are_painted_again():
+    seen = []
+
+    def check(images, conditions):
+        seen.append((tuple(images.shape), conditions))
+        return ["odd" if condition == 1 and len(seen) == 1 else "" for condition in conditions]
+
+    painted = paint(replace(brush(rows=4), check=check), [0, 1, 2], seed_of)
+    assert [(p.attempt, p.fault) for p in painted] == [(0, ""), (1, ""), (0, "")]
+    assert seen == [((3, 3, fakes.SIDE, fakes.SIDE), [0, 1, 2]), ((1, 3, fakes.SIDE, fakes.SIDE), [1])]
 
 
 # --- seeds ------------------------------------------------------------------------------------------------------

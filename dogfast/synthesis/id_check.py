@@ -1,0 +1,46 @@
+"""Is a painted outlier simply an ID image? CLIP's word on it, before anything is stored."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch.nn import functional as F
+
+from dogfast.data.splits import PAINTING_WORDS
+from dogfast.diffusion.load import Pipeline
+from dogfast.diffusion.prompts import tokenize
+from dogfast.engines.networks import Networks
+from dogfast.errors import UsageError
+
+LOOKS_ID = "looks ID"
+Check = Callable[[torch.Tensor, list[int]], list[str]]
+"""Images uint8 (n, 3, H, W) and the conditions they were painted from, to "" or a fault each."""
+
+
+def require_words(strategy: str) -> None:
+    """Raise :class:`UsageError` for a strategy whose outliers are of no word, so that nothing can be compared."""
+    if strategy not in PAINTING_WORDS:
+        raise UsageError(f"--reject-id compares outliers with their words; --strategy {strategy} paints none")
+
+
+def id_check(pipeline: Pipeline, networks: Networks, prompt: str, conditions: list[dict[str, Any]]) -> Check:
+    """An image is refused when it is nearer to an ID class's name than to the word it was painted from (zero-shot)."""
+    names = list(dict.fromkeys(condition["class_name"] for condition in conditions))
+    words = list(dict.fromkeys(condition["anchor"] for condition in conditions))
+    place = [words.index(condition["anchor"]) for condition in conditions]
+
+    def embedded(given: list[str]) -> torch.Tensor:
+        ids = tokenize(pipeline.tokenizer, [prompt.replace("{}", word) for word in given])
+        return F.normalize(networks.encode_text(ids)[1], dim=1)
+
+    of_names, of_words = embedded(names), embedded(words)
+
+    def check(images: torch.Tensor, rows: list[int]) -> list[str]:
+        seen = F.normalize(networks.encode_image(images), dim=1)
+        to_word = (seen * of_words[[place[row] for row in rows]].to(seen.device)).sum(1)
+        to_names = (seen @ of_names.to(seen.device).T).amax(1)
+        return [LOOKS_ID if near else "" for near in (to_names > to_word).tolist()]
+
+    return check
