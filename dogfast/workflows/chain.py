@@ -86,7 +86,9 @@ def run_id_control(config: RunConfig, run: Run, events: Events) -> dict[str, Any
     share, data = config.training.id_synthetic, load_id(config.data)
     per_class = len(data.train) / len(data.class_names)
     m = math.ceil(per_class * share / (1 - share) / (1 - TEST_SHARE))
-    return run_generate(config.with_values({"synthesis": {"strategy": ID_CONTROL, "m": m}}, "--id-synthetic"), run, events)
+    return run_generate(
+        config.with_values({"synthesis": {"strategy": ID_CONTROL, "m": m, "reject_id": False}}, "--id-synthetic"), run, events
+    )
 
 
 def _is_painted(run: Run, source: str, events: Events) -> bool:
