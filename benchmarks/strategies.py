@@ -19,7 +19,7 @@ from dogfast.run import Run, launch, publish, to_json, versions
 from dogfast.shards.format import ID_CONTROL
 from dogfast.shards.reader import read_records
 from dogfast.training.names import classifier_name
-from dogfast.workflows.chain import run_evaluate
+from dogfast.workflows.chain import run_evaluate, run_id_control
 
 RESULT = Path(__file__).parent / "results" / "strategies.json"
 WORK = Path(__file__).parents[1] / "build" / "strategies"
@@ -40,10 +40,12 @@ def rows(seed: int) -> dict[str, RunConfig]:
 
 
 def run_seed(seed: int) -> None:
+    events = Events(plain_lines(sys.stderr))
     with launch(WORK / f"seed-{seed}", settings(seed).to_toml()) as run:
+        run_id_control(settings(seed), run, events)  # before anything is evaluated: it is part of every evaluation
         for config in rows(seed).values():
             if not (run.evaluation(classifier_name(config.training)) / "metrics.json").exists():
-                run_evaluate(config, run, Events(plain_lines(sys.stderr)))
+                run_evaluate(config, run, events)
 
 
 def outliers_of(seed: int) -> dict[str, int]:
