@@ -115,7 +115,7 @@ def test_a_record_that_is_not_even_an_object_is_named(tmp_path, body):
 def test_a_record_whose_tar_is_gone_says_how_to_paint_it_anew(tmp_path):
     record = helpers.commit(tmp_path)
     (tmp_path / record["tar"]).unlink()
-    with pytest.raises(DataError, match=r"'train-00000\.tar', which is missing; remove the record"):
+    with pytest.raises(DataError, match=r"'train-00000\.tar', which is missing; `dogfast shards repair`"):
         read_records(tmp_path)
 
 
