@@ -208,6 +208,21 @@ def concepts_block(result: dict) -> str:
     return f"{towers} {matrix} Random weights, on {result['hardware']}."
 
 
+def scaling_block(result: dict) -> str:
+    """What benchmarks/scaling.py measured: fake devices under both starters."""
+    counts = list(next(iter(result["starters"].values())))
+    lines = [
+        [
+            starter,
+            *(f"{found[n]['efficiency']:.3f} ({found[n]['slowest']:.3f}–{found[n]['fastest']:.3f})" for n in counts),
+            f"{found['1']['busy']:.3f}",
+        ]
+        for starter, found in result["starters"].items()
+    ]
+    table = _table(["efficiency", *(f"{n} processes" for n in counts), "share of its time that one device is busy"], lines)
+    return f"{table}\n\nMedians of {result['rounds']} rounds, {result['images_a_process']} images a process, on {result['hardware']}."
+
+
 def gpu_block(result: dict) -> str:
     """What benchmarks/gpu.py measured: the UNet on a GPU."""
     lines = [
@@ -274,6 +289,7 @@ BLOCKS = {
     "misnamed-classes": ("misnamed-classes", misnamed_block),
     "engines": ("engines", engines_block),
     "concepts": ("concepts", concepts_block),
+    "scaling": ("scaling", scaling_block),
     "gpu": ("gpu", gpu_block),
     "tiny": ("tiny", tiny_block),
 }
