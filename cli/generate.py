@@ -24,7 +24,6 @@ def generate(invocation: Invocation) -> None:
 
     Started by `accelerate launch`, every process paints its part of the shards; with --ray, a cluster's painters do.
     """
-    from dogfast.synthesis.cluster import paint_on_cluster
     from dogfast.synthesis.crew import join_crew
     from dogfast.workflows.chain import run_generate
     from dogfast.workflows.plans import plan_generate
@@ -35,10 +34,11 @@ def generate(invocation: Invocation) -> None:
             crew.assist(lambda run: Events(diary(run.events(crew.rank))))
         return
     place, config = output_place(invocation)
-    ray, workers = config.synthesis.ray, config.synthesis.workers
-    require(not ray or crew.size == 1, "--ray starts its own processes; leave out `accelerate launch`")
-    paint_all = paint_on_cluster(ray, workers) if ray else crew.paint
-    result = run_stage(invocation, place, config, partial(run_generate, paint_all=paint_all), plan_generate, _text)
+    require(
+        crew.size == 1 or not config.synthesis.ray,
+        "--ray starts its own processes; leave out `accelerate launch`, or give --ray ''",
+    )
+    result = run_stage(invocation, place, config, partial(run_generate, paint_all=crew.paint), plan_generate, _text)
     if result.get("failed"):
         raise PartialFailure(
             f"{result['failed']} outliers could not be painted and are left out (the shards' records say why); raise --m to add others"

@@ -22,6 +22,7 @@ from dogfast.events import Events
 from dogfast.reporting.page import write_report
 from dogfast.run import Run
 from dogfast.shards.format import ID_CONTROL
+from dogfast.synthesis.cluster import paint_on_cluster
 from dogfast.synthesis.plan import read_segments
 from dogfast.synthesis.recipes import resolve_recipe
 from dogfast.synthesis.stage import generate
@@ -57,12 +58,13 @@ def check_evaluate(config: RunConfig) -> None:
 
 
 def run_generate(config: RunConfig, run: Run, events: Events, paint_all: PaintAll = paint_alone) -> dict[str, Any]:
-    """`generate`, with the anchors it needs found first."""
+    """`generate`, with the anchors it needs found first; where the configuration names a Ray cluster, on that."""
     check_generate(config)
     if not run.conditions.exists():
         events.say("no anchors yet: finding them first")
     find_anchors(config, run, events)
-    return generate(config, run, events, paint_all)
+    settings = config.synthesis
+    return generate(config, run, events, paint_on_cluster(settings.ray, settings.workers) if settings.ray else paint_all)
 
 
 def run_train(config: RunConfig, run: Run, events: Events) -> dict[str, Any]:
