@@ -47,8 +47,9 @@ def _stopping() -> Iterator[None]:
 
     wanted = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
     before = {number: signal.getsignal(number) for number in wanted}
-    for number in (number for number, handler in before.items() if handler != signal.SIG_IGN):
-        signal.signal(number, stop)
+    for number, handler in before.items():
+        if handler != signal.SIG_IGN:
+            signal.signal(number, stop)
     try:
         yield
     finally:

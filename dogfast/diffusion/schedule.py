@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -47,7 +48,7 @@ class Schedule:
     alpha: tuple[float, ...]
     sigma: tuple[float, ...]
 
-    @property
+    @cached_property
     def log_snr(self) -> list[float]:
         """log(alpha / sigma), (n + 1,); infinite where nothing of the noise is left."""
         return [math.log(a / s) if s > 0 else math.inf for a, s in zip(self.alpha, self.sigma)]

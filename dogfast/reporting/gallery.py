@@ -32,7 +32,7 @@ GALLERY_CHARACTERS = 1_600_000
 TWIN_SHARE = 0.3
 """Part of the gallery's characters that ID images may take."""
 CLASSES_AT_MOST = 100
-OF_NO_WORD = frozenset(STRATEGIES) - set(PAINTING_WORDS)
+OF_NO_WORD = tuple(strategy for strategy in STRATEGIES if strategy not in PAINTING_WORDS)
 """Strategies whose outliers stand together: they were painted from images, classes or points between them."""
 MEMBER_BYTES = 8 << 20
 SIDE_PX, THUMBNAIL_PX = 4096, 96
@@ -118,7 +118,7 @@ def _outlier(image: bytes, facts: bytes) -> Outlier | None:
     if not isinstance(row, dict) or not isinstance(row.get("class_name"), str):
         return None
     anchor, prompt = (row[key] if isinstance(row.get(key), str) else "" for key in ("anchor", "prompt"))
-    if row.get("strategy") in OF_NO_WORD:
+    if row.get("strategy") in OF_NO_WORD:  # a tuple: whatever a stranger wrote can be looked for
         anchor = ""
     return Outlier(row["class_name"], anchor, prompt, str(row.get("seed", ""))[:40], image)
 

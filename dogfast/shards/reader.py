@@ -32,12 +32,17 @@ RECORD_FIELDS = {"shard": int, "tar": str, "samples": int, "bytes": int, "sha256
 
 def has_shards(folder: Path) -> bool:
     """Whether ``folder`` holds at least one committed shard."""
-    return any((folder / "records").glob("[0-9]*.json"))
+    return bool(record_paths(folder))
+
+
+def record_paths(folder: Path) -> list[Path]:
+    """The records of committed shards, by number."""
+    return sorted((folder / "records").glob("[0-9]*.json"))
 
 
 def read_records(folder: Path) -> list[dict[str, Any]]:
     """The records of committed shards, by number. :class:`DataError` names a record that is not one, or whose tar is gone."""
-    return [check_record(path, read_json(path)) for path in sorted((folder / "records").glob("[0-9]*.json"))]
+    return [check_record(path, read_json(path)) for path in record_paths(folder)]
 
 
 def check_record(path: Path, record: Any) -> dict[str, Any]:

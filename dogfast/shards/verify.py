@@ -11,7 +11,7 @@ from typing import Any
 from dogfast.errors import DataError
 from dogfast.run import read_json
 from dogfast.shards.format import sample_key
-from dogfast.shards.reader import check_record, decode_image, read_shard
+from dogfast.shards.reader import check_record, decode_image, read_shard, record_paths
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Fault:
 
 def verify(folder: Path) -> Iterator[Fault | None]:
     """For every record of ``folder``, by number, its fault or None."""
-    for path in sorted((folder / "records").glob("[0-9]*.json")):
+    for path in record_paths(folder):
         pixels = ""
         try:
             record = read_json(path)

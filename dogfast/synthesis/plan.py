@@ -76,6 +76,11 @@ def spread(class_of: list[int], total: int, already: int) -> dict[int, tuple[int
     return counts
 
 
+def planned_a_class(segments: list[Segment], class_of: list[int]) -> int:
+    """Images that are planned of every class that has a condition."""
+    return sum(segment.images for segment in segments) // len(set(class_of))
+
+
 def shards_of(segments: list[Segment], class_of: list[int]) -> dict[int, Shard]:
     """Every planned shard by its number, in painting order; a million items take a second and some megabytes."""
     found = {}

@@ -14,7 +14,7 @@ from dogfast.run import Run, publish, sweep_partial
 from dogfast.shards.card import card
 from dogfast.shards.reader import has_shards, read_records
 from dogfast.synthesis.job import Job, job_identity, model_name, open_job
-from dogfast.synthesis.plan import Segment, append_segment, read_segments, shards_of, spread
+from dogfast.synthesis.plan import Segment, append_segment, planned_a_class, read_segments, shards_of, spread
 from dogfast.synthesis.worker import PaintAll, Record, paint_alone
 
 
@@ -55,7 +55,7 @@ def plan_segments(job: Job, events: Events) -> list[Segment]:
         raise DataError(
             f"{folder} plans conditions that {job.run.conditions} does not hold; restore it, or choose another --output"
         )
-    planned = sum(segment.images for segment in segments) // len(set(class_of))
+    planned = planned_a_class(segments, class_of)
     if settings.m > planned:
         first_shard = sum(segment.shards for segment in segments)
         segments.append(Segment(first_shard, settings.samples_per_shard, spread(class_of, settings.m, planned)))

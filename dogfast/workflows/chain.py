@@ -22,6 +22,7 @@ from dogfast.events import Events
 from dogfast.reporting.page import write_report
 from dogfast.run import Run
 from dogfast.shards.format import ID_CONTROL
+from dogfast.shards.reader import record_paths
 from dogfast.synthesis.cluster import paint_on_cluster
 from dogfast.synthesis.plan import read_segments
 from dogfast.synthesis.recipes import resolve_recipe
@@ -96,7 +97,7 @@ def run_id_control(config: RunConfig, run: Run, events: Events) -> dict[str, Any
 def _is_painted(run: Run, source: str, events: Events) -> bool:
     """Whether ``source`` is painted as planned; says what is missing."""
     planned = sum(segment.shards for segment in read_segments(run.plan(source)))
-    done = sum(1 for _ in run.outliers(source).glob("records/*.json"))
+    done = len(record_paths(run.outliers(source)))
     if not done:
         events.say(f"no outliers of {source!r} yet: painting them first")
     elif done < planned:

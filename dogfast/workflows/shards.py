@@ -9,11 +9,11 @@ from dogfast.config import RunConfig
 from dogfast.errors import DataError
 from dogfast.events import Events
 from dogfast.run import Run, read_json
-from dogfast.shards.reader import has_shards, read_records
+from dogfast.shards.reader import has_shards, read_records, record_paths
 from dogfast.shards.verify import Fault, verify
 from dogfast.synthesis.conditions import read_conditions
 from dogfast.synthesis.job import open_job
-from dogfast.synthesis.plan import read_segments
+from dogfast.synthesis.plan import planned_a_class, read_segments
 from dogfast.synthesis.stage import claim, generate
 
 
@@ -70,7 +70,7 @@ def repair_shards(config: RunConfig, run: Run, source: str, events: Events) -> d
 
 def _verified(folder: Path, name: str, events: Events) -> list[Fault | None]:
     found = []
-    with events.progress(f"verify {name}", len(list((folder / "records").glob("[0-9]*.json"))), "shards") as advance:
+    with events.progress(f"verify {name}", len(record_paths(folder)), "shards") as advance:
         for fault in verify(folder):
             found.append(fault)
             advance(1)
@@ -86,8 +86,8 @@ def _take_away(faults: list[Fault]) -> None:
 
 def _as_planned(config: RunConfig, run: Run, name: str) -> RunConfig:
     """``config`` for just what is planned: repairing paints nothing more."""
-    classes = len({condition["cls"] for condition in read_conditions(run.conditions, name)})
-    planned = sum(segment.images for segment in read_segments(run.plan(name))) // classes
+    class_of = [condition["cls"] for condition in read_conditions(run.conditions, name)]
+    planned = planned_a_class(read_segments(run.plan(name)), class_of)
     return config.with_values({"synthesis": {"strategy": name, "m": max(1, planned)}}, "repair")
 
 

@@ -38,6 +38,13 @@ def test_what_was_painted_from_no_word_stands_together(run):
     assert len(one.groups[0].pictures) == gallery.PER_ANCHOR
 
 
+@pytest.mark.parametrize("strategy", [[], {}, None, 3])
+def test_a_strategy_that_is_no_text_does_no_harm(run, strategy):
+    facts = {"class_name": "circle", "anchor": "oval", "strategy": strategy}
+    add_shard(run, "dog", 0, [(f"000000000.{kind}", body) for kind, body in pair(0, facts)])
+    assert [outlier.anchor for outlier in sample_outliers(run.outliers("dog"), 9, 99)] == ["oval"]
+
+
 def pair(number, facts):
     return ("png", png(number)), ("json", json.dumps(facts).encode())
 

@@ -30,8 +30,7 @@ def unipc(predict: Predict, start: torch.Tensor, schedule: Schedule, noise: Nois
 
 def _predicted(before: torch.Tensor, seen: list[torch.Tensor], schedule: Schedule, step: int) -> torch.Tensor:
     """``before`` of ``step`` at the next one; of second order where ``seen`` holds two clean predictions, newest first."""
-    gain = schedule.alpha[step + 1] * -math.expm1(-_width(schedule, step))
-    ahead = schedule.sigma[step + 1] / schedule.sigma[step] * before + gain * seen[0]
+    ahead, gain = _first_order(before, seen[0], schedule, step)
     if len(seen) == 1:
         return ahead
     return ahead + gain / 2 * (seen[1] - seen[0]) / _reach(schedule, step)
@@ -41,16 +40,20 @@ def _corrected(
     before: torch.Tensor, seen: list[torch.Tensor], arrived: torch.Tensor, schedule: Schedule, step: int
 ) -> torch.Tensor:
     """The step from ``before`` again, with the clean prediction ``arrived`` at its end; ``seen`` are those known before it."""
-    width = _width(schedule, step)
-    gain = schedule.alpha[step + 1] * -math.expm1(-width)
-    ahead = schedule.sigma[step + 1] / schedule.sigma[step] * before + gain * seen[0]
+    ahead, gain = _first_order(before, seen[0], schedule, step)
     if len(seen) == 1:
         return ahead + gain / 2 * (arrived - seen[0])
     reach = _reach(schedule, step)
-    first, second = _moments(width)
+    first, second = _moments(_width(schedule, step))
     # Two weights whose sum is `first`, and whose sum weighted with the places reach and 1 is `second`.
     at_end = (second - reach * first) / (1 - reach)
     return ahead + gain * ((first - at_end) * (seen[1] - seen[0]) / reach + at_end * (arrived - seen[0]))
+
+
+def _first_order(before: torch.Tensor, clean: torch.Tensor, schedule: Schedule, step: int) -> tuple[torch.Tensor, float]:
+    """The step along ``clean`` alone, and what a change of the clean prediction weighs in it."""
+    gain = schedule.alpha[step + 1] * -math.expm1(-_width(schedule, step))
+    return schedule.sigma[step + 1] / schedule.sigma[step] * before + gain * clean, gain
 
 
 def _width(schedule: Schedule, step: int) -> float:
