@@ -53,7 +53,7 @@ def verify_shards(run: Run, source: str, events: Events) -> dict[str, Any]:
     return {"run": str(run.root), "shards": count, "faults": faults}
 
 
-def repair_shards(config: RunConfig, run: Run, source: str, events: Events) -> dict[str, Any]:
+def repair_shards(config: RunConfig, run: Run, events: Events, source: str) -> dict[str, Any]:
     """Take damaged shards away and paint them anew; says of each whether its pixels are the recorded ones again."""
     repaired = {}
     for name in sources_of(run, source):

@@ -4,11 +4,14 @@ import hashlib
 import json
 import runpy
 import shutil
+import sys
 from pathlib import Path
 from types import SimpleNamespace
+from unittest.mock import patch
 
 import pytest
 
+from dogfast.cli.main import main
 from dogfast.errors import DataError, RunMismatch
 from dogfast.events import Events
 from dogfast.run import Run, launch
@@ -39,7 +42,7 @@ def run(painted, tmp_path):
 
 def repaired(run, **synthesis):
     with fakes.installed():
-        return repair_shards(fakes.config(**synthesis), run, "", QUIET)["repaired"]["dog"]
+        return repair_shards(fakes.config(**synthesis), run, QUIET, "")["repaired"]["dog"]
 
 
 def record_of(run, number):
@@ -111,6 +114,26 @@ def test_a_fault_is_named_and_repair_gives_the_same_bytes_again(run, painted, re
     assert outcome["pixels"] == ("not known before" if unknown else "the recorded ones")
     assert fakes.tars(run.outliers("dog")) == fakes.tars(painted / "outliers" / "dog")
     assert verify_shards(run, "", QUIET)["faults"] == {"dog": []}
+
+
+def typed(run, *words):
+    """`dogfast shards …` as a person types it, with the fake generator; the exit code."""
+    with fakes.installed(), patch.object(sys, "argv", ["dogfast", "shards", *words, str(run.root)]):
+        with pytest.raises(SystemExit) as ended:
+            main()
+    return ended.value.code or 0
+
+
+def test_the_commands_find_and_mend_a_fault(run, painted, capsys):
+    run.config_file.write_text(fakes.config().to_toml())
+    flip(run)
+    assert typed(run, "verify") == 4 and "`dogfast shards repair" in capsys.readouterr().err
+    assert typed(run, "repair", "--source", "dog") == 0
+    assert "dog/00001.json: painted anew, pixels: the recorded ones" in capsys.readouterr().out
+    assert fakes.tars(run.outliers("dog")) == fakes.tars(painted / "outliers" / "dog")
+    assert typed(run, "verify") == 0 and "3 of 3 shards are whole" in capsys.readouterr().out
+    assert typed(run, "ls") == 0 and "9 images in 3 of 3 planned shards" in capsys.readouterr().out
+    assert typed(run, "repair", "--source", "nope") == 4 and "it has dog" in capsys.readouterr().err
 
 
 def test_repair_paints_only_what_is_planned(run):
