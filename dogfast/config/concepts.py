@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from dogfast.config.option import one_of, option, require
+from dogfast.config.option import around_a_word, one_of, option, require
 
 ANCHOR_SOURCES = ("textual-inversion", "clip-mean", "class-name")
 
@@ -35,8 +35,7 @@ class ConceptsConfig:
     concepts_seed: int = option(0, "seed of the inversion")
 
     def __post_init__(self) -> None:
-        braces = [self.prompt.count(mark) for mark in ("{}", "{", "}")]
-        require(braces == [1, 1, 1], f"--prompt {self.prompt!r} must hold {{}} exactly once and no other brace")
+        around_a_word(self.prompt, "--prompt")
         require(self.inversion_steps >= 0, "--inversion-steps must not be negative")
         require(self.inversion_batch >= 1, "--inversion-batch must be at least 1")
         require(self.inversion_images >= 1, "--inversion-images must be at least 1")

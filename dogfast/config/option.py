@@ -32,5 +32,11 @@ def require(holds: bool, message: str) -> None:
         raise UsageError(message)
 
 
+def around_a_word(prompt: str, flag: str) -> None:
+    """Raise :class:`UsageError` unless ``prompt`` has one place for a word."""
+    marks = [prompt.count(mark) for mark in ("{}", "{", "}")]
+    require(marks == [1, 1, 1], f"{flag} {prompt!r} must hold {{}} exactly once and no other brace")
+
+
 def one_of(value: str, known: tuple[str, ...], flag: str) -> None:
     require(value in known, f"{flag} {value!r} is unknown; choose one of: {', '.join(known)}")

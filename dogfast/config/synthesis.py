@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from dogfast.config.option import one_of, option, require
+from dogfast.config.option import around_a_word, one_of, option, require
 
 STRATEGIES = (
     "dog",
@@ -29,6 +29,9 @@ class SynthesisConfig:
     decoder: str | None = option(
         None, "vae, tiny (TAESD) or auto: tiny for images of up to 64 px, where the model has one; default: the recipe's"
     )
+    templates: tuple[str, ...] = option(
+        (), "prompts around a word, which its images take in turn; may be repeated; default: --prompt"
+    )
     negative_prompt: str = option("", "what guidance leads away from; default: the empty prompt")
     reject_id: bool = option(False, "paint again what CLIP finds nearer to an ID class's name than to its own word")
     resolution: int | None = option(None, "painted side in pixels; default: the model's own")
@@ -41,6 +44,9 @@ class SynthesisConfig:
     def __post_init__(self) -> None:
         require(self.m >= 1, f"--m {self.m} must be at least 1")
         one_of(self.strategy, STRATEGIES, "--strategy")
+        for template in self.templates:
+            around_a_word(template, "--templates")
+        require(len(set(self.templates)) == len(self.templates), "--templates: one of them stands twice; its images would too")
         require(self.steps is None or 2 <= self.steps <= 1000, f"--steps {self.steps} is out of range; choose 2 to 1000")
         require(self.guidance_scale is None or self.guidance_scale >= 0, "--guidance-scale must not be negative")
         for name in ("guidance_start", "guidance_stop"):

@@ -8,21 +8,13 @@ from typing import Any
 import torch
 from torch.nn import functional as F
 
-from dogfast.data.splits import PAINTING_WORDS
 from dogfast.diffusion.load import Pipeline
 from dogfast.diffusion.prompts import tokenize
 from dogfast.engines.networks import Networks
-from dogfast.errors import UsageError
 
 LOOKS_ID = "looks ID"
 Check = Callable[[torch.Tensor, list[int]], list[str]]
 """Images uint8 (n, 3, H, W) and the conditions they were painted from, to "" or a fault each."""
-
-
-def require_words(strategy: str) -> None:
-    """Raise :class:`UsageError` for a strategy whose outliers are of no word, so that nothing can be compared."""
-    if strategy not in PAINTING_WORDS:
-        raise UsageError(f"--reject-id compares outliers with their words; --strategy {strategy} paints none")
 
 
 def id_check(pipeline: Pipeline, networks: Networks, prompt: str, conditions: list[dict[str, Any]]) -> Check:

@@ -15,8 +15,8 @@ from dogfast.diffusion.solvers import SOLVERS
 from dogfast.environment import Choice
 from dogfast.run import Run, digest
 from dogfast.synthesis.conditions import read_conditions
-from dogfast.synthesis.id_check import require_words
 from dogfast.synthesis.recipes import Recipe, choose_decoder, resolve_recipe
+from dogfast.synthesis.templates import require_words, with_templates
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Job:
 
 def open_job(config: RunConfig, run: Run) -> Job:
     """Everything checked that can be before networks are loaded. Raises DataError, UsageError or EnvironmentFault."""
-    conditions = read_conditions(run.conditions, config.synthesis.strategy)
+    conditions = read_job_conditions(config.synthesis, run)
     pipeline = Pipeline(config.model, choose_model(config.model.model, config.data.classes).value)
     recipe = recipe_for(config.synthesis, conditions, len(pipeline.alphas_cumprod))
     decoder = choose_decoder(recipe.decoder, config.data.image_px, pipeline.has_tiny_decoder)
@@ -60,8 +60,15 @@ def open_job(config: RunConfig, run: Run) -> Job:
     schedule_of(recipe, conditions, pipeline)
     side_in_latents(config.synthesis.resolution, pipeline)
     if config.synthesis.reject_id:
-        require_words(config.synthesis.strategy)
+        require_words("--reject-id", config.synthesis.strategy)
     return Job(config, run, conditions, pipeline, recipe, decoder)
+
+
+def read_job_conditions(config: SynthesisConfig, run: Run) -> list[dict[str, Any]]:
+    """What is painted: the strategy's conditions on disk, in every one of --templates. Raises DataError or UsageError."""
+    if config.templates:
+        require_words("--templates", config.strategy)
+    return with_templates(read_conditions(run.conditions, config.strategy), config.templates)
 
 
 def recipe_for(config: SynthesisConfig, conditions: list[dict[str, Any]], timesteps: int) -> Recipe:

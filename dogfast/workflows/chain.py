@@ -90,7 +90,11 @@ def run_id_control(config: RunConfig, run: Run, events: Events) -> dict[str, Any
     per_class = len(data.train) / len(data.class_names)
     m = math.ceil(per_class * share / (1 - share) / (1 - TEST_SHARE))
     return run_generate(
-        config.with_values({"synthesis": {"strategy": ID_CONTROL, "m": m, "reject_id": False}}, "--id-synthetic"), run, events
+        config.with_values(
+            {"synthesis": {"strategy": ID_CONTROL, "m": m, "reject_id": False, "templates": ()}}, "--id-synthetic"
+        ),
+        run,
+        events,
     )
 
 

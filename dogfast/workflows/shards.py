@@ -11,8 +11,7 @@ from dogfast.events import Events
 from dogfast.run import Run, read_json
 from dogfast.shards.reader import has_shards, read_records, record_paths
 from dogfast.shards.verify import Fault, verify
-from dogfast.synthesis.conditions import read_conditions
-from dogfast.synthesis.job import open_job
+from dogfast.synthesis.job import open_job, read_job_conditions
 from dogfast.synthesis.plan import planned_a_class, read_segments
 from dogfast.synthesis.stage import claim, generate
 
@@ -86,9 +85,10 @@ def _take_away(faults: list[Fault]) -> None:
 
 def _as_planned(config: RunConfig, run: Run, name: str) -> RunConfig:
     """``config`` for just what is planned: repairing paints nothing more."""
-    class_of = [condition["cls"] for condition in read_conditions(run.conditions, name)]
+    named = config.with_values({"synthesis": {"strategy": name}}, "repair")
+    class_of = [condition["cls"] for condition in read_job_conditions(named.synthesis, run)]
     planned = planned_a_class(read_segments(run.plan(name)), class_of)
-    return config.with_values({"synthesis": {"strategy": name, "m": max(1, planned)}}, "repair")
+    return named.with_values({"synthesis": {"m": max(1, planned)}}, "repair")
 
 
 def _outcome(fault: Fault) -> dict[str, Any]:

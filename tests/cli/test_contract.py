@@ -29,7 +29,7 @@ CONCEPTS = {
 }  # fmt: skip
 SYNTHESIS = {
     "--m", "--strategy", "--recipe", "--solver", "--steps", "--guidance-scale", "--guidance-start", "--guidance-stop",
-    "--decoder", "--negative-prompt", "--reject-id", "--no-reject-id", "--resolution", "--samples-per-shard", "--ray", "--workers", "--rows", "--seed",
+    "--decoder", "--templates", "--negative-prompt", "--reject-id", "--no-reject-id", "--resolution", "--samples-per-shard", "--ray", "--workers", "--rows", "--seed",
 }  # fmt: skip
 TRAINING = {
     "--objective", "--outliers", "--id-synthetic", "--backbone", "--dropout", "--pretrain-epochs", "--pretrain-lr", "--epochs", "--lr", "--batch",
