@@ -13,7 +13,7 @@ from dogfast.cli.options import Invocation
 from dogfast.config import RunConfig
 from dogfast.environment import Choice
 from dogfast.events import Events, diary, for_stream
-from dogfast.run import Run, launch, publish
+from dogfast.run import Run, launch
 
 Work = Callable[[RunConfig, Run, Events], dict[str, Any]]
 Plan = Callable[[RunConfig, Run, Events], dict[str, Any]]
@@ -38,7 +38,6 @@ def run_stage(
     with launch(place.value, config.to_toml()) as run:
         events = Events(*events.sinks, diary(run.events()))
         result = work(config, run, events)
-        publish(run.config_file, config.to_toml())
     answer(invocation, result, render(result))
     return result
 

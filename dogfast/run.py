@@ -138,6 +138,8 @@ class Run:
     def __init__(self, root: Path):
         self.root = root
         self.config_file = root / "run.toml"
+        self.remembers = ""
+        """What `run.toml` says once a launch has ended well."""
         self.concepts = root / "concepts"
         self.pseudo_words = self.concepts / "pseudo_words.safetensors"
         self.candidates = self.concepts / "candidates.jsonl"
@@ -221,9 +223,10 @@ def launch(root: Path, config_toml: str) -> Iterator[Run]:
         if fresh:
             publish(root / RUN_FILE, to_json({"stages": {}, "versions": versions()}))
             publish(run.config_file, config_toml)
-        stages = run.state["stages"]
+        stages, run.remembers = run.state["stages"], config_toml
         try:
             yield run
+            publish(run.config_file, run.remembers)
         except DogfastError:
             if fresh and run.state["stages"] == stages and set(os.listdir(root)) <= BARE_FILES:
                 _remove_bare(root, bare)

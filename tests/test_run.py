@@ -275,11 +275,17 @@ def test_a_new_run(tmp_path, there):
     assert run.config_file.read_text() == "[data]\n" and not list(root.glob(".*part*")) and not (root / ".owner").exists()
 
 
-def test_an_existing_run_keeps_its_configuration(run):
+def test_an_existing_run_takes_a_new_configuration_only_when_the_launch_ended_well(run):
     run.claim("concepts", {"a": 1}, has_results=False)
     run.config_file.write_text("old")
+    with pytest.raises(DataError), launch(run.root, "broken"):
+        raise DataError("it failed")
     with launch(run.root, "new") as again:
         assert again.state["stages"] == {"concepts": {"a": 1}} and again.config_file.read_text() == "old"
+    assert again.config_file.read_text() == "new"
+    with launch(run.root, "new") as again:
+        again.remembers = "what it settled on"
+    assert again.config_file.read_text() == "what it settled on"
 
 
 @pytest.mark.parametrize("entry", ["photo.png", "run.toml", "sub/", ".git/", ".lockfile", "events/"])

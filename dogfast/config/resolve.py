@@ -51,14 +51,14 @@ class RunConfig:
         return dataclasses.replace(self, **changed)
 
     def to_toml(self) -> str:
-        """Every field of every section; fields whose value is None are left out."""
+        """Every field of every section but those of one launch; fields whose value is None are left out."""
         lines = []
         for section in dataclasses.fields(self):
             lines.append(f"[{section.name}]")
             config = getattr(self, section.name)
             for item in dataclasses.fields(config):
                 value = getattr(config, item.name)
-                if value is not None:
+                if value is not None and item.metadata["kept"]:
                     lines.append(f"{item.name} = {_toml_value(value)}")
             lines.append("")
         return "\n".join(lines)

@@ -36,8 +36,8 @@ class SynthesisConfig:
     reject_id: bool = option(False, "paint again what CLIP finds nearer to an ID class's name than to its own word")
     resolution: int | None = option(None, "painted side in pixels; default: the model's own")
     samples_per_shard: int = option(500, "outliers in one tar")
-    ray: str = option("", "paint on a Ray cluster: local, auto (the running one) or its address", identity=False)
-    workers: int = option(0, "painters on Ray; 0 = one a GPU, or one a machine without", identity=False)
+    ray: str = option("", "paint on a Ray cluster: local, auto (the running one) or its address", identity=False, kept=False)
+    workers: int = option(0, "painters on Ray; 0 = one a GPU, or one a machine without", identity=False, kept=False)
     rows: int = option(0, "images painted together; 0 = chosen for the machine", identity=False)
     seed: int = option(0, "seed of the outliers")
 

@@ -9,7 +9,7 @@ from typing import Any
 from dogfast.concepts.stage import find_anchors
 from dogfast.config import RunConfig
 from dogfast.events import Events, Sink
-from dogfast.run import Run, default_place, launch, publish
+from dogfast.run import Run, default_place, launch
 from dogfast.workflows import build_engines as engines
 from dogfast.workflows import chain
 from dogfast.workflows.demo import demo as run_demo
@@ -19,9 +19,7 @@ def _verb(work: Callable[[RunConfig, Run, Events], dict[str, Any]], what: str) -
     def verb(config: RunConfig, output: Path | str | None = None, *sinks: Sink) -> dict[str, Any]:
         place = default_place(config.data.classes) if output is None else Path(output)
         with launch(place, config.to_toml()) as run:
-            result = work(config, run, Events(*sinks))
-            publish(run.config_file, config.to_toml())
-        return result
+            return work(config, run, Events(*sinks))
 
     verb.__doc__ = (
         f"{what} in the run at ``output`` (default runs/CLASSES); returns what the command prints as JSON, raises DogfastError."
