@@ -106,10 +106,15 @@ def networks_on(pipeline: Pipeline, platform: Platform, open_at: Open) -> Networ
         states, projected = call_in_rows("text_encoder", padded, ENCODER_ROWS)
         return states[:, :tokens], projected
 
+    @cache
+    def pixel_statistics() -> tuple[Tensor, Tensor]:
+        """What the image tower subtracts and divides by: copied once, for a copy from the host waits for the device."""
+        mean, std = (torch.tensor(value, device=platform.device) for value in (pipeline.pixels.mean, pipeline.pixels.std))
+        return mean[:, None, None], std[:, None, None]
+
     def encode_image(images: Tensor) -> Tensor:
-        pixels = pipeline.pixels
-        unit = resize(images.to(platform.device).float() / 255, pixels.side_px).clamp(0, 1)
-        mean, std = (torch.tensor(value, device=platform.device)[:, None, None] for value in (pixels.mean, pixels.std))
+        unit = resize(images.to(platform.device).float() / 255, pipeline.pixels.side_px).clamp(0, 1)
+        mean, std = pixel_statistics()
         return call_in_rows("image_encoder", (unit - mean) / std, ENCODER_ROWS)[0]
 
     def encode(images: Tensor) -> Tensor:

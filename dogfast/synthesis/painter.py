@@ -1,10 +1,14 @@
-"""Paint full batches of outliers: noise, solver, decoder, resize and uint8, with prompts of any classes in one batch."""
+"""Paint full batches of outliers: noise, solver, decoder, resize and uint8, with prompts of any classes in one batch.
+
+A device is told of the next batch before the host touches the results of the one before, so that it never waits.
+"""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
 
 import torch
 
@@ -15,13 +19,16 @@ from dogfast.diffusion.schedule import Schedule
 from dogfast.diffusion.solvers import SOLVERS
 from dogfast.engines.networks import Networks
 from dogfast.synthesis.id_check import Check
-from dogfast.synthesis.quality import faults
+from dogfast.synthesis.quality import FAULTS, faults
 from dogfast.synthesis.recipes import Recipe
+from dogfast.synthesis.transfer import download, upload
 
 MAX_ATTEMPTS = 3
+IN_FLIGHT = 2
+"""Batches a device knows of: the one it paints, and the next."""
 
 Resolve = Callable[[list[int], list[int]], torch.Tensor]
-"""(conditions, seeds) of a batch's rows to their tensor."""
+"""(conditions, seeds) of a batch's rows to their tensor, on the networks' device."""
 
 
 @dataclass(frozen=True)
@@ -41,8 +48,8 @@ class Brush:
     """Latents (R, C, h, w) at the schedule's first timestep, of the same."""
     empty: torch.Tensor
     """Token states of what guidance leads away from (1, L, D): the empty or a negative prompt."""
-    check: Check | None = None
-    """A further reason to refuse an image."""
+    checks: dict[str, Check] = field(default_factory=dict)
+    """Further reasons to refuse an image, by their name."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +65,9 @@ class Painted:
 SeedOf = Callable[[int, int], int]
 """(position in the list, attempt) to seed."""
 
+Pending = Callable[[], list[Painted]]
+"""Waits for the images of a batch that is under way."""
+
 
 def paint(
     brush: Brush, conditions: list[int], seed_of: SeedOf, advance: Callable[[int], None] = lambda n: None
@@ -69,13 +79,12 @@ def paint(
     painted: dict[int, Painted] = {}
     left = list(range(len(conditions)))
     for attempt in range(MAX_ATTEMPTS):
-        for start in range(0, len(left), brush.rows):
-            chunk = left[start : start + brush.rows]
-            seeds = [seed_of(place, attempt) for place in chunk]
-            images, found = _batch(brush, [conditions[place] for place in chunk], seeds)
-            painted |= {
-                place: Painted(image, seed, attempt, fault) for place, image, seed, fault in zip(chunk, images, seeds, found)
-            }
+        chunks = [left[start : start + brush.rows] for start in range(0, len(left), brush.rows)]
+        begun = (
+            begin(brush, [conditions[n] for n in chunk], [seed_of(n, attempt) for n in chunk], attempt) for chunk in chunks
+        )
+        for chunk, pending in zip(chunks, _one_ahead(begun)):
+            painted |= dict(zip(chunk, pending()))
             if attempt == 0:
                 advance(len(chunk))
         left = _refused(painted)
@@ -90,30 +99,45 @@ def image_seed(run_seed: int, class_name: str, painted_from: str, index: int, at
     return derive_seed("outlier", run_seed, class_name, painted_from, index, attempt)
 
 
-def _batch(brush: Brush, conditions: list[int], seeds: list[int]) -> tuple[list[torch.Tensor], list[str]]:
-    """One full batch; a short one is filled up with its last row, so that every row always meets the same shapes."""
+def begin(brush: Brush, conditions: list[int], seeds: list[int], attempt: int) -> Pending:
+    """Tell the device of one full batch, waiting for nothing that it does.
+
+    A short one is filled up with its last row, so that every row always meets the same shapes.
+    """
     padding = brush.rows - len(seeds)
     rows, keys = conditions + conditions[-1:] * padding, seeds + seeds[-1:] * padding
-    device = brush.networks.device
-    predict = guided(
-        brush.networks.denoise,
-        brush.texts(rows, keys).to(device),
-        brush.empty.to(device),
-        brush.recipe.guidance,
-        brush.recipe.steps,
-    )
-    start = brush.starts(rows, keys).to(device)
+    networks, recipe = brush.networks, brush.recipe
+    start = brush.starts(rows, keys)
 
     def noise(step: int) -> torch.Tensor:
-        return gaussian_noise([derive_seed("step", key, step) for key in keys], tuple(start.shape[1:])).to(device)
+        drawn = gaussian_noise([derive_seed("step", key, step) for key in keys], tuple(start.shape[1:]))
+        return upload(drawn, networks.device)
 
-    latents = SOLVERS[brush.recipe.solver].solve(predict, start, brush.schedule, noise)
+    predict = guided(networks.denoise, brush.texts(rows, keys), brush.empty, recipe.guidance, recipe.steps)
+    latents = SOLVERS[recipe.solver].solve(predict, start, brush.schedule, noise)
     decoded = brush.decode(latents)[: len(seeds)]
     images = to_bytes(decoded, brush.image_px)
-    found = faults(decoded, images)
-    if brush.check:
-        found = [fault or further for fault, further in zip(found, brush.check(images, conditions))]
-    return list(images.permute(0, 2, 3, 1).contiguous().cpu()), found
+    codes = faults(decoded, images)
+    for code, check in enumerate(brush.checks.values(), len(FAULTS)):
+        codes = codes.masked_fill((codes == 0) & check(images, conditions), code)
+    arriving = download(images.permute(0, 2, 3, 1).contiguous(), codes)
+
+    def painted() -> list[Painted]:
+        pictures, found = arriving()
+        words = (*FAULTS, *brush.checks)
+        return [Painted(image, seed, attempt, words[code]) for image, seed, code in zip(pictures, seeds, found.tolist())]
+
+    return painted
+
+
+def _one_ahead(begun: Iterable[Pending]) -> Iterator[Pending]:
+    """The batches in order, each handed on only when `IN_FLIGHT` are under way."""
+    under_way: deque[Pending] = deque()
+    for pending in begun:
+        under_way.append(pending)
+        if len(under_way) == IN_FLIGHT:
+            yield under_way.popleft()
+    yield from under_way
 
 
 def _refused(painted: dict[int, Painted]) -> list[int]:

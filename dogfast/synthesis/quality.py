@@ -10,16 +10,19 @@ FLAT_STD = 2.0
 DARK_MEAN = 1.0
 """Images whose mean is at most this are black: a safety checker or an overflow made them."""
 
+FAULTS = ("", "not finite", "black", "flat")
+"""What the codes of `faults` stand for."""
 
-def faults(decoded: torch.Tensor, images: torch.Tensor) -> list[str]:
-    """Per image "" or why it is refused: "not finite", "black" or "flat".
+
+def faults(decoded: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
+    """Per image why it is refused, as its place in `FAULTS`: uint8 (n,) on the device, for words are the host's.
 
     ``decoded`` float (n, 3, H, W) as the decoder gave it, ``images`` the uint8 made of it.
     """
-    finite = decoded.flatten(1).isfinite().all(1)
+    broken = ~decoded.flatten(1).isfinite().all(1)
     pixels = images.flatten(1).float()
     black, flat = pixels.mean(1) <= DARK_MEAN, pixels.std(1) < FLAT_STD
-    return [
-        "not finite" if not ok else "black" if dark else "flat" if empty else ""
-        for ok, dark, empty in zip(finite.tolist(), black.tolist(), flat.tolist())
-    ]
+    codes = torch.zeros_like(broken, dtype=torch.uint8)
+    for code, found in ((3, flat), (2, black), (1, broken)):
+        codes = codes.masked_fill(found, code)
+    return codes

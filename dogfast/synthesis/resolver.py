@@ -16,10 +16,11 @@ from dogfast.diffusion.load import Pipeline
 from dogfast.diffusion.noise import derive_seed, gaussian_noise
 from dogfast.diffusion.prompts import encode_pseudo_words, tokenize
 from dogfast.engines.networks import Networks
+from dogfast.synthesis.transfer import upload
 
 TEXT_ROWS = 256
-KEPT = 4096
-"""Token states, and latents of ID images, that are held at once."""
+KEPT = 1024
+"""Token states, and latents of ID images, that are held at once: on the device, for the way to the host is one that waits."""
 
 Condition = dict[str, Any]
 Tables = dict[str, torch.Tensor]
@@ -69,20 +70,19 @@ class Resolver:
         self._latents: dict[str, torch.Tensor] = {}
 
     def texts(self, rows: list[int], seeds: list[int]) -> torch.Tensor:
-        """Token states (R, L, D) of the conditions ``rows``; ``seeds`` decide the noise of noisy ones."""
+        """Token states (R, L, D) of the conditions ``rows``, on the device; ``seeds`` decide the noise of noisy ones."""
         chosen = [self.conditions[row] for row in rows]
         self._encode([ref for condition in chosen for ref, _ in condition["text"]])
         states = torch.stack([_weighted(condition["text"], self._states) for condition in chosen])
-        noisy = [place for place, condition in enumerate(chosen) if condition.get("text_noise")]
-        if noisy:
-            noise = gaussian_noise([derive_seed("text-noise", seeds[place]) for place in noisy], tuple(states.shape[1:]))
-            deviation = torch.tensor([chosen[place]["text_noise"] for place in noisy])[:, None, None]
-            states[noisy] += deviation * noise.view(len(noisy), *states.shape[1:])
-        return states
+        strengths = [condition.get("text_noise", 0.0) for condition in chosen]
+        if not any(strengths):
+            return states
+        noise = gaussian_noise([derive_seed("text-noise", seed) for seed in seeds], tuple(states.shape[1:]))
+        return states + upload(torch.tensor(strengths)[:, None, None] * noise, self.networks.device)
 
     def starts(self, rows: list[int], seeds: list[int]) -> torch.Tensor:
-        """Latents (R, C, h, w) at the first timestep: noise by ``seeds``, over the latents of ID images where there are any."""
-        noise = gaussian_noise(seeds, self.latent_shape)
+        """Latents (R, C, h, w) at the first timestep, on the device: noise by ``seeds``, over those of ID images where there are any."""
+        noise = upload(gaussian_noise(seeds, self.latent_shape), self.networks.device)
         chosen = [self.conditions[row] for row in rows]
         if "start" not in chosen[0]:
             return noise
@@ -95,13 +95,13 @@ class Resolver:
         prompts = [ref for ref in wanted if isinstance(ref, str)]
         for start in range(0, len(prompts), TEXT_ROWS):
             together = prompts[start : start + TEXT_ROWS]
-            states = self.networks.encode_text(tokenize(self.pipeline.tokenizer, together))[0].cpu()
+            states = self.networks.encode_text(upload(tokenize(self.pipeline.tokenizer, together), self.networks.device))[0]
             self._states |= {_name(ref): each for ref, each in zip(together, states)}
         for table in sorted({ref["table"] for ref in wanted if not isinstance(ref, str)}):
             mine = [ref for ref in wanted if not isinstance(ref, str) and ref["table"] == table]
             rows = self.sources.tables[table][[ref["row"] for ref in mine]]
             states, _ = encode_pseudo_words(self.pipeline, self.sources.prompt, rows)
-            self._states |= {_name(ref): each for ref, each in zip(mine, states)}
+            self._states |= {_name(ref): each for ref, each in zip(mine, upload(states, self.networks.device))}
 
     @cached_property
     def _places(self) -> dict[str, int]:
@@ -113,7 +113,7 @@ class Resolver:
             return
         side_px = self.latent_shape[-1] * self.pipeline.downscale
         pixels = self.sources.images().images[[self._places[key] for key in wanted]]
-        latents = self.networks.encode(to_signed(pixels.to(self.networks.device), side_px)).float().cpu()
+        latents = self.networks.encode(to_signed(upload(pixels, self.networks.device), side_px)).float()
         self._latents |= dict(zip(wanted, latents))
 
 

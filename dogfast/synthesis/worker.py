@@ -24,7 +24,7 @@ from dogfast.events import Events
 from dogfast.run import Run, read_table, versions
 from dogfast.shards.format import Facts, Sample, sample_key
 from dogfast.shards.writer import commit_shard, encode_sample
-from dogfast.synthesis.id_check import id_check
+from dogfast.synthesis.id_check import LOOKS_ID, id_check
 from dogfast.synthesis.job import Job, model_name, schedule_of, side_in_latents
 from dogfast.synthesis.memory import fewer, free_memory, is_out_of_memory
 from dogfast.synthesis.painter import Brush, Painted, image_seed, paint
@@ -136,7 +136,7 @@ def _open_brush(job: Job, events: Events) -> Brush:
     brush = brush_for(pipeline, networks, job.recipe, job.conditions, sources, side, config.data.image_px, rows.value)
     if not config.synthesis.reject_id:
         return brush
-    return replace(brush, check=id_check(pipeline, networks, config.concepts.prompt, job.conditions))
+    return replace(brush, checks={LOOKS_ID: id_check(pipeline, networks, config.concepts.prompt, job.conditions)})
 
 
 def brush_for(
@@ -153,7 +153,7 @@ def brush_for(
     start_t = conditions[0].get("start_t")
     signal = 0.0 if start_t is None else float(pipeline.alphas_cumprod[start_t])
     resolver = Resolver(conditions, pipeline, networks, (pipeline.latent_channels, side, side), signal, sources)
-    empty = networks.encode_text(tokenize(pipeline.tokenizer, [recipe.negative_prompt]))[0].cpu()
+    empty = networks.encode_text(tokenize(pipeline.tokenizer, [recipe.negative_prompt]))[0]
     decode = networks.decode_tiny if recipe.decoder == "tiny" else networks.decode
     schedule = schedule_of(recipe, conditions, pipeline)
     return Brush(networks, decode, recipe, schedule, image_px, rows, resolver.texts, resolver.starts, empty)

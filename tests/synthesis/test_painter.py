@@ -7,12 +7,14 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import dogfast.synthesis.resolver as resolver
 from dogfast.diffusion.guidance import Guidance
 from dogfast.diffusion.solvers import SOLVERS
-from dogfast.synthesis.painter import MAX_ATTEMPTS, Brush, image_seed, paint
+from dogfast.synthesis.painter import MAX_ATTEMPTS, Brush, begin, image_seed, paint
 from dogfast.synthesis.recipes import Recipe
+from dogfast.synthesis.transfer import upload
 
 fakes = SimpleNamespace(**runpy.run_path(str(Path(__file__).parent / "fakes.py")))
 STEPS = 4
@@ -141,11 +143,87 @@ def test_a_further_check_refuses_and_its_images_are_painted_again():
 
     def check(images, conditions):
         seen.append((tuple(images.shape), conditions))
-        return ["odd" if condition == 1 and len(seen) == 1 else "" for condition in conditions]
+        return torch.tensor([condition == 1 and len(seen) == 1 for condition in conditions])
 
-    painted = paint(replace(brush(rows=4), check=check), [0, 1, 2], seed_of)
+    painted = paint(replace(brush(rows=4), checks={"odd": check}), [0, 1, 2], seed_of)
     assert [(p.attempt, p.fault) for p in painted] == [(0, ""), (1, ""), (0, "")]
     assert seen == [((3, 3, fakes.SIDE, fakes.SIDE), [0, 1, 2]), ((1, 3, fakes.SIDE, fakes.SIDE), [1])]
+
+
+def test_the_first_reason_to_refuse_an_image_is_the_one_that_is_told(marked):
+    checks = {
+        "odd": lambda images, conditions: torch.tensor(conditions) > 0,
+        "late": lambda images, conditions: images.amax((1, 2, 3)) >= 0,
+    }
+    spoil = {seed_of(0, attempt): "black" for attempt in range(MAX_ATTEMPTS)}
+    painted = paint(replace(brush(spoil=spoil), checks=checks), [0, 1, 0], seed_of)
+    assert [p.fault for p in painted] == ["black", "odd", "late"]
+
+
+# --- the device never waits -------------------------------------------------------------------------------------
+class Copies(TorchDispatchMode):
+    """Copies from the host to the device, and whether the host waits in them."""
+
+    def __init__(self):
+        super().__init__()
+        self.waits = []
+
+    def __torch_dispatch__(self, call, types, given=(), options=None):
+        options = options or {}
+        found = call(*given, **options)
+        if call is torch.ops.aten._to_copy.default and given[0].device != found.device:
+            self.waits.append(not options.get("non_blocking"))
+        return found
+
+
+def on_meta(solver):
+    """A brush on a device that has shapes and no values: whoever reads one fails."""
+    made = brush(solver=solver)
+    plain = made.networks
+    networks = replace(plain, denoise=lambda latents, timesteps, text: latents * 0.5 + text[:, :1, :1, None], device="meta")
+    decode = lambda latents: latents[:, :3].repeat_interleave(2, 2).repeat_interleave(2, 3)  # noqa: E731
+    onto = lambda resolve: lambda conditions, seeds: upload(resolve(conditions, seeds), "meta")  # noqa: E731
+    check = lambda images, conditions: images.float().mean((1, 2, 3)) > 3  # noqa: E731
+    texts, starts, empty = onto(made.texts), onto(made.starts), made.empty.to("meta")
+    return replace(made, networks=networks, decode=decode, texts=texts, starts=starts, empty=empty, checks={"odd": check})
+
+
+@pytest.mark.parametrize("side", [fakes.SIDE, fakes.SIDE // 2])
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_nothing_of_a_batch_is_read_before_it_is_collected(solver, side):
+    painter = replace(on_meta(solver), image_px=side)
+    with Copies() as copies:
+        pending = begin(painter, [0, 1, 2], [7, 8, 9], 0)
+    assert len(copies.waits) >= 2 and not any(copies.waits)
+    with pytest.raises(RuntimeError, match="meta"):
+        pending()
+
+
+class Watched(torch.Tensor):
+    """A tensor that tells when the host reads it, or what was made of it."""
+
+    log = ()
+    READS = (torch.Tensor.tolist, torch.Tensor.numpy, torch.Tensor.item, torch.Tensor.cpu, torch.Tensor.__bool__)
+
+    @classmethod
+    def __torch_function__(cls, call, types, given=(), options=None):
+        if call in cls.READS:
+            cls.log.append("read")
+        return super().__torch_function__(call, types, given, options or {})
+
+
+def test_the_next_batch_is_under_way_before_the_host_reads_the_one_before(monkeypatch):
+    monkeypatch.setattr(Watched, "log", log := [])
+    plain = brush(rows=2)
+
+    def decode(latents):
+        log.append("decode")
+        return plain.decode(latents).as_subclass(Watched)
+
+    painted = paint(replace(plain, decode=decode), [0] * 7, seed_of)
+    first_reads = [event for n, event in enumerate(log) if event == "decode" or log[n - 1] != "read"]
+    assert first_reads == ["decode", "decode", "read", "decode", "read", "decode", "read"]
+    assert same(painted, paint(plain, [0] * 7, seed_of))
 
 
 # --- seeds ------------------------------------------------------------------------------------------------------
