@@ -38,7 +38,9 @@ def generate(invocation: Invocation) -> None:
         crew.size == 1 or not config.synthesis.ray,
         "--ray starts its own processes; leave out `accelerate launch`, or give --ray ''",
     )
-    result = run_stage(invocation, place, config, partial(run_generate, paint_all=crew.paint), plan_generate, _text)
+    result = run_stage(
+        invocation, place, config, partial(run_generate, paint_all=crew.paint, painters=crew.size), plan_generate, _text
+    )
     if result.get("failed"):
         raise PartialFailure(
             f"{result['failed']} outliers could not be painted and are left out (the shards' records say why); raise --m to add others"

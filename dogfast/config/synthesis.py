@@ -1,5 +1,6 @@
 """How many outliers are painted, and by which recipe (DOG Eq. 7)."""
 
+import re
 from dataclasses import dataclass
 
 from dogfast.config.option import around_a_word, one_of, option, require
@@ -16,9 +17,25 @@ STRATEGIES = (
 )
 
 
+TIME_UNITS = {"s": 1, "m": 60, "h": 3600}
+
+
+def seconds_of(budget: str) -> int | None:
+    """Seconds of a budget of time, None of a number of images; :class:`UsageError` for what is neither."""
+    found = re.fullmatch(r"0*([1-9][0-9]{0,11})([smh]?)", budget)
+    require(found is not None, f"--budget {budget!r} is neither a time (90s, 10m, 2h) nor a number of images")
+    return int(found[1]) * TIME_UNITS[found[2]] if found[2] else None
+
+
 @dataclass(frozen=True, kw_only=True)
 class SynthesisConfig:
     m: int = option(1000, "outliers per ID class, spread evenly over the class's anchors", identity=False)
+    budget: str = option(
+        "",
+        "time (90s, 10m, 2h) that picks the recipe and lowers m to what fits, or a number of images in all",
+        identity=False,
+        kept=False,
+    )
     strategy: str = option("dog", f"how conditions are chosen: {', '.join(STRATEGIES)} (the ID classes themselves)")
     recipe: str = option("quality", "solver, steps, guidance and decoder as one name: paper, quality, draft")
     solver: str | None = option(None, "dpm++2m, unipc, ddim, euler, pndm, ddpm (ancestral) or lcm; default: the recipe's")
@@ -43,6 +60,9 @@ class SynthesisConfig:
 
     def __post_init__(self) -> None:
         require(self.m >= 1, f"--m {self.m} must be at least 1")
+        if self.budget:
+            seconds_of(self.budget)
+            require(not self.ray or self.workers > 0, "--budget on Ray needs --workers, to know how many paint")
         one_of(self.strategy, STRATEGIES, "--strategy")
         for template in self.templates:
             around_a_word(template, "--templates")

@@ -35,6 +35,11 @@ class Job:
         return self.config.synthesis.strategy
 
     @property
+    def stage(self) -> str:
+        """What `run.json` knows it as."""
+        return f"synthesis/{self.source}"
+
+    @property
     def folder(self) -> Path:
         return self.run.outliers(self.source)
 

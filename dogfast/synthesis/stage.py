@@ -43,7 +43,7 @@ def generate(config: RunConfig, run: Run, events: Events, paint_all: PaintAll = 
 
 def claim(job: Job) -> None:
     """Bind the source to what decides its bytes; :class:`RunMismatch` where it was painted with something else."""
-    job.run.claim(f"synthesis/{job.source}", job_identity(job), has_results=has_shards(job.folder))
+    job.run.claim(job.stage, job_identity(job), has_results=has_shards(job.folder))
 
 
 def plan_segments(job: Job, events: Events) -> list[Segment]:

@@ -53,7 +53,8 @@ class Worker:
     """One process with its networks: paints a shard, and commits what was painted."""
 
     def __init__(self, job: Job, rank: int, events: Events):
-        self.job, self.rank, self.events, self.brush = job, rank, events, _open_brush(job, events)
+        self.job, self.rank, self.events = job, rank, events
+        self.brush = open_brush(job, events, open_networks(job.pipeline, job.config.model, events))
 
     def paint(self, shard: Shard, advance: Advance = lambda images: None) -> Fresh:
         """Every image of ``shard``. Where the device runs out of memory, fewer together from then on: images do not change."""
@@ -125,9 +126,9 @@ def choose_rows(wanted: int, device: str, latent_positions: int) -> Choice[int]:
     return Choice(rows, f"{latent_positions} latent positions an image on {device}")
 
 
-def _open_brush(job: Job, events: Events) -> Brush:
+def open_brush(job: Job, events: Events, networks: Networks) -> Brush:
+    """The brush of ``job`` over its pipeline's ``networks``; choices are announced."""
     config, pipeline = job.config, job.pipeline
-    networks = open_networks(pipeline, config.model, events)
     side = side_in_latents(config.synthesis.resolution, pipeline)
     rows = choose_rows(config.synthesis.rows, networks.device, side * side)
     events.say(f"{rows.value} rows: {rows.reason}")

@@ -23,6 +23,7 @@ from dogfast.reporting.page import write_report
 from dogfast.run import Run
 from dogfast.shards.format import ID_CONTROL
 from dogfast.shards.reader import record_paths
+from dogfast.synthesis.budget import within_budget
 from dogfast.synthesis.cluster import paint_on_cluster
 from dogfast.synthesis.plan import read_segments
 from dogfast.synthesis.recipes import resolve_recipe
@@ -58,13 +59,21 @@ def check_evaluate(config: RunConfig) -> None:
         parse_ood(entry, config.data)
 
 
-def run_generate(config: RunConfig, run: Run, events: Events, paint_all: PaintAll = paint_alone) -> dict[str, Any]:
-    """`generate`, with the anchors it needs found first; where the configuration names a Ray cluster, on that."""
+def run_generate(
+    config: RunConfig, run: Run, events: Events, paint_all: PaintAll = paint_alone, painters: int = 1
+) -> dict[str, Any]:
+    """`generate`, with the anchors it needs found first; where the configuration names a Ray cluster, on that.
+
+    ``painters``: the processes that ``paint_all`` paints with, which a --budget counts on.
+    """
     check_generate(config)
     if not run.conditions.exists():
         events.say("no anchors yet: finding them first")
     find_anchors(config, run, events)
     settings = config.synthesis
+    if settings.budget:
+        config = within_budget(config, run, events, settings.workers or painters)
+        run.remembers = config.to_toml()
     return generate(config, run, events, paint_on_cluster(settings.ray, settings.workers) if settings.ray else paint_all)
 
 
@@ -91,7 +100,7 @@ def run_id_control(config: RunConfig, run: Run, events: Events) -> dict[str, Any
     m = math.ceil(per_class * share / (1 - share) / (1 - TEST_SHARE))
     return run_generate(
         config.with_values(
-            {"synthesis": {"strategy": ID_CONTROL, "m": m, "reject_id": False, "templates": ()}}, "--id-synthetic"
+            {"synthesis": {"strategy": ID_CONTROL, "m": m, "budget": "", "reject_id": False, "templates": ()}}, "--id-synthetic"
         ),
         run,
         events,

@@ -53,7 +53,9 @@ def plan_generate(config: RunConfig, run: Run, events: Events) -> dict[str, Any]
     left = max(0, images - done)
     bytes_each = sum(r["bytes"] for r in records) / done if done else _bytes_of_image(config.data.image_px)
     seconds = round(left * sum(r.get("seconds", 0) for r in records) / done, 1) if done else UNKNOWN_TIME
+    budget = config.synthesis.budget
     return stage | {
+        "budget": f"{budget}: recipe and m below are the most it takes" if budget else "none",
         "recipe": f"{recipe.name}: {recipe.steps} steps of {recipe.solver}, guidance {recipe.guidance.scale:g}",
         "images": images,
         "images_left": left,
