@@ -9,7 +9,6 @@ from pathlib import Path
 import torch
 
 from dogfast.config.model import ModelConfig
-from dogfast.diffusion.autoencoder import resize
 from dogfast.diffusion.load import Pipeline
 from dogfast.engines.backends.torch import choose_attention, open_engine
 from dogfast.engines.building import Platform, Workshop
@@ -106,16 +105,8 @@ def networks_on(pipeline: Pipeline, platform: Platform, open_at: Open) -> Networ
         states, projected = call_in_rows("text_encoder", padded, ENCODER_ROWS)
         return states[:, :tokens], projected
 
-    @cache
-    def pixel_statistics() -> tuple[Tensor, Tensor]:
-        """What the image tower subtracts and divides by: copied once, for a copy from the host waits for the device."""
-        mean, std = (torch.tensor(value, device=platform.device) for value in (pipeline.pixels.mean, pipeline.pixels.std))
-        return mean[:, None, None], std[:, None, None]
-
     def encode_image(images: Tensor) -> Tensor:
-        unit = resize(images.to(platform.device).float() / 255, pipeline.pixels.side_px).clamp(0, 1)
-        mean, std = pixel_statistics()
-        return call_in_rows("image_encoder", (unit - mean) / std, ENCODER_ROWS)[0]
+        return call_in_rows("image_encoder", pipeline.pixels.prepared(images.to(platform.device)), ENCODER_ROWS)[0]
 
     def encode(images: Tensor) -> Tensor:
         return call_in_rows("vae_encoder", images, vae_rows(images.shape[-1]))[0]

@@ -15,6 +15,9 @@ class ModelConfig:
     tiny_decoder: str = option(
         "auto", "small decoder (TAESD): a diffusers folder or hub name; auto = the model's own, for sd15 TAESD", identity=False
     )
+    safety_checker: str = option(
+        "", "paint again what a safety checker refuses: own (the model's), a diffusers folder or hub name", identity=False
+    )
     lora: str = option("", "LoRA to fuse into the UNet: a safetensors file, its folder or a hub name", identity=False)
     precision: str = option("auto", "arithmetic of the networks: auto, fp32, bf16 or fp16")
     backend: str = option("auto", f"what runs the networks: auto, {', '.join(BACKENDS)}", identity=False)

@@ -6,7 +6,6 @@ import json
 import logging
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,6 +14,7 @@ import torch
 
 from dogfast.config.model import ModelConfig
 from dogfast.diffusion.lora import LORA_FILE, fuse_lora
+from dogfast.diffusion.pixels import Pixels
 from dogfast.environment import Choice
 from dogfast.errors import EnvironmentFault
 from dogfast.run import digest, file_digest
@@ -28,7 +28,19 @@ KNOWN_CLIPS = {"sd15": "openai/clip-vit-large-patch14"}
 KNOWN_TINY_DECODERS = {"sd15": "madebyollin/taesd"}
 PROJECTION_FILE = "text_projection.safetensors"
 TINY_DECODER = "tiny_decoder"
-PARTS = ("feature_extractor", "image_encoder", "scheduler", "text_encoder", TINY_DECODER, "tokenizer", "unet", "vae")
+SAFETY_CHECKER = "safety_checker"
+OWN = "own"
+PARTS = (
+    "feature_extractor",
+    "image_encoder",
+    SAFETY_CHECKER,
+    "scheduler",
+    "text_encoder",
+    TINY_DECODER,
+    "tokenizer",
+    "unet",
+    "vae",
+)
 
 WEIGHT_SUFFIXES = {".json", ".safetensors", ".txt"}
 
@@ -44,15 +56,6 @@ def choose_model(wanted: str, classes: str) -> Choice[str]:
     return Choice("sd15", "Stable Diffusion v1.5 is the papers' generator")
 
 
-@dataclass(frozen=True)
-class Pixels:
-    """What an image tower expects: side in pixels, and mean and deviation of RGB in [0, 1]."""
-
-    side_px: int
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
-
-
 class Pipeline:
     """The networks of one generator, each loaded when first asked for, in fp32 on the CPU, frozen and in eval mode."""
 
@@ -62,6 +65,7 @@ class Pipeline:
         self.clip = config.clip if config.clip != "auto" else KNOWN_CLIPS.get(model, self.place)
         known = KNOWN_TINY_DECODERS.get(model, self.place)
         self.small = config.tiny_decoder if config.tiny_decoder != "auto" else known
+        self.guard = self.place if config.safety_checker == OWN else config.safety_checker
         self.lora = config.lora
         self._foreign_revisions: dict[str, str] = {}
         self._options: dict[str, Any] = {"revision": config.revision, "local_files_only": config.offline}
@@ -121,6 +125,13 @@ class Pipeline:
         subfolder = TINY_DECODER if self.small == self.place else ""
         return self._network(AutoencoderTiny.from_pretrained, subfolder, self.small, torch_dtype=torch.float32)
 
+    @cached_property
+    def safety_checker(self) -> torch.nn.Module:
+        from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionSafetyChecker
+
+        subfolder = SAFETY_CHECKER if self.guard == self.place else ""
+        return self._network(StableDiffusionSafetyChecker.from_pretrained, subfolder, self.guard, dtype=torch.float32)
+
     @property
     def has_tiny_decoder(self) -> bool:
         return self.small != self.place or (Path(self.place) / TINY_DECODER).is_dir()
@@ -135,15 +146,22 @@ class Pipeline:
     @cached_property
     def pixels(self) -> Pixels:
         """How images are prepared for `image_encoder`."""
-        subfolder = "feature_extractor" if self._has_own_clip else ""
-        name = "preprocessor_config.json"
-        config = self._json(name, subfolder, self.clip)
+        return self._pixels_of(self.clip)
+
+    @property
+    def safety_pixels(self) -> Pixels:
+        """How images are prepared for `safety_checker`."""
+        return self._pixels_of(self.guard)
+
+    def _pixels_of(self, place: str) -> Pixels:
+        subfolder, name = "feature_extractor" if place == self.place else "", "preprocessor_config.json"
+        config = self._json(name, subfolder, place)
         try:
             size = config["crop_size"] if "crop_size" in config else config["size"]
             side = size if isinstance(size, int) else size["height"] if "height" in size else size["shortest_edge"]
             return Pixels(side, tuple(config["image_mean"]), tuple(config["image_std"]))
         except (KeyError, TypeError) as error:
-            raise EnvironmentFault(self._unloadable(self.clip, f"{subfolder}/{name}", f"{error} is missing")) from error
+            raise EnvironmentFault(self._unloadable(place, f"{subfolder}/{name}", f"{error} is missing")) from error
 
     @cached_property
     def alphas_cumprod(self) -> torch.Tensor:
@@ -202,9 +220,14 @@ class Pipeline:
 
     def weights(self, part: str) -> str:
         """What the network ``part`` is made of, as a digest or a commit; a foreign CLIP or tiny decoder counts where it is used."""
-        foreign = {"text_encoder": self.clip, "image_encoder": self.clip, TINY_DECODER: self.small}.get(part, self.place)
+        foreign = {
+            "text_encoder": self.clip,
+            "image_encoder": self.clip,
+            TINY_DECODER: self.small,
+            SAFETY_CHECKER: self.guard,
+        }.get(part, self.place)
         whole = self.revision if part == "unet" else self._own_revision
-        own = "" if part in ("image_encoder", TINY_DECODER) and foreign != self.place else whole
+        own = "" if part in ("image_encoder", TINY_DECODER, SAFETY_CHECKER) and foreign != self.place else whole
         return "+".join(filter(None, (own, "" if foreign == self.place else self._foreign_revision(foreign))))
 
     def release(self, part: str) -> None:
@@ -274,6 +297,8 @@ class Pipeline:
             flag, whole, kind = ("--model", "the model", "a diffusers folder of Stable Diffusion 1.x")
         elif place == self.lora:
             flag, whole, kind = ("--lora", "the LoRA", f"a folder with {LORA_FILE}")
+        elif place == self.guard:
+            flag, whole, kind = ("--safety-checker", "the safety checker", "a diffusers folder of one")
         elif place == self.small:
             flag, whole, kind = ("--tiny-decoder", "the tiny decoder", "a diffusers folder of a TAESD")
         what = f"{flag} {self.name if place == self.place else place}: cannot load {part or whole} from {place} ({reason.rstrip('.')})"

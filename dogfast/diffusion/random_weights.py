@@ -8,7 +8,8 @@ from typing import Any
 
 import torch
 
-from dogfast.diffusion.load import Pipeline, Pixels
+from dogfast.diffusion.load import Pipeline
+from dogfast.diffusion.pixels import Pixels
 
 UNET = {
     "sample_size": 64,

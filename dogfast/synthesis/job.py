@@ -9,7 +9,7 @@ from typing import Any
 from dogfast.config import RunConfig
 from dogfast.config.option import identity, require
 from dogfast.config.synthesis import SynthesisConfig
-from dogfast.diffusion.load import TINY_DECODER, Pipeline, choose_model
+from dogfast.diffusion.load import SAFETY_CHECKER, TINY_DECODER, Pipeline, choose_model
 from dogfast.diffusion.schedule import Schedule
 from dogfast.diffusion.solvers import SOLVERS
 from dogfast.environment import Choice
@@ -110,6 +110,7 @@ def job_identity(job: Job) -> dict[str, object]:
         "solver": recipe.solver,
         "decoder": recipe.decoder,
         "tiny_decoder": pipeline.weights(TINY_DECODER) if recipe.decoder == "tiny" else "",
+        "safety_checker": pipeline.weights(SAFETY_CHECKER) if job.config.model.safety_checker else "",
         "steps": recipe.steps,
         "guidance_scale": recipe.guidance.scale,
         "guidance_start": recipe.guidance.start,

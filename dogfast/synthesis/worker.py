@@ -24,13 +24,14 @@ from dogfast.events import Events
 from dogfast.run import Run, read_table, versions
 from dogfast.shards.format import Facts, Sample, sample_key
 from dogfast.shards.writer import commit_shard, encode_sample
-from dogfast.synthesis.id_check import LOOKS_ID, id_check
+from dogfast.synthesis.id_check import LOOKS_ID, Check, id_check
 from dogfast.synthesis.job import Job, model_name, schedule_of, side_in_latents
 from dogfast.synthesis.memory import fewer, free_memory, is_out_of_memory
 from dogfast.synthesis.painter import Brush, Painted, image_seed, paint
 from dogfast.synthesis.plan import Item, Shard
 from dogfast.synthesis.recipes import Recipe
 from dogfast.synthesis.resolver import Resolver, Sources, painted_from, prompt_of
+from dogfast.synthesis.safety_check import UNSAFE, safety_check
 
 SHARDS_IN_FLIGHT = 2
 Record = dict[str, Any]
@@ -135,9 +136,17 @@ def open_brush(job: Job, events: Events, networks: Networks) -> Brush:
     events.say(f"decoder {job.decoder.value}: {job.decoder.reason}")
     sources = Sources(config.concepts.prompt, _tables(job.run, job.conditions), cache(lambda: load_id(config.data).train))
     brush = brush_for(pipeline, networks, job.recipe, job.conditions, sources, side, config.data.image_px, rows.value)
-    if not config.synthesis.reject_id:
-        return brush
-    return replace(brush, checks={LOOKS_ID: id_check(pipeline, networks, config.concepts.prompt, job.conditions)})
+    return replace(brush, checks=_checks(job, networks))
+
+
+def _checks(job: Job, networks: Networks) -> dict[str, Check]:
+    """What images are refused for beyond their quality."""
+    config, checks = job.config, {}
+    if config.synthesis.reject_id:
+        checks[LOOKS_ID] = id_check(job.pipeline, networks, config.concepts.prompt, job.conditions)
+    if config.model.safety_checker:
+        checks[UNSAFE] = safety_check(job.pipeline, networks.device)
+    return checks
 
 
 def brush_for(

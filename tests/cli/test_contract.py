@@ -18,7 +18,7 @@ from tests.environment import ENVIRONMENT
 SHARED = {"--config", "--set", "--dry-run", "--json", "--quiet", "--help"}
 DATA = {"--classes", "--data", "--image-px", "--id-images", "--match-codec"}
 MODEL = {
-    "--model", "--revision", "--clip", "--tiny-decoder", "--lora", "--precision", "--backend", "--attention", "--engine-dir",
+    "--model", "--revision", "--clip", "--tiny-decoder", "--safety-checker", "--lora", "--precision", "--backend", "--attention", "--engine-dir",
     "--build", "--no-build", "--device", "--offline", "--no-offline",
 }  # fmt: skip
 ENGINES = {"--classes", "--target", "--rows", "--resolution", "--network", "--random-weights", "--prune"}

@@ -19,7 +19,7 @@ OTHER = RunConfig().with_values(
     {
         "data": {"classes": 'a "b"\\c\n\t\x7f日本', "data": ["a=b", "c=d=e"], "image_px": 64, "id_images": 0, "match_codec": "none"},
         "model": {
-            "model": "x/y", "revision": "r", "clip": "z", "tiny_decoder": "t", "lora": "l", "precision": "bf16", "backend": "openvino", "attention": "sdpa",
+            "model": "x/y", "revision": "r", "clip": "z", "tiny_decoder": "t", "safety_checker": "own", "lora": "l", "precision": "bf16", "backend": "openvino", "attention": "sdpa",
             "engine_dir": "e", "build": False, "device": "cpu", "offline": True,
         },
         "concepts": {

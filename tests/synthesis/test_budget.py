@@ -45,7 +45,7 @@ def test_a_budget_is_a_time_or_a_number_of_images(text, seconds):
 
 @pytest.mark.parametrize("text", ["0", "0m", "-5m", "1.5h", "m", "10 m", "10d", "1e3", "9" * 20])
 def test_anything_else_is_refused(text):
-    with pytest.raises(UsageError, match="--budget .* is neither a time"):
+    with pytest.raises(UsageError, match=r"--budget .* is neither a time"):
         SynthesisConfig(budget=text)
 
 
