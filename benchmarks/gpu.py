@@ -1,8 +1,10 @@
-"""How fast the UNet runs on a GPU, in one command of at most 8 minutes: `python benchmarks/gpu.py [--minutes 8]`.
+"""How fast a GPU paints, in one command of at most 8 minutes: `python benchmarks/gpu.py [command|unet …] [--minutes 8]`.
 
-Stable Diffusion v1.5's UNet with random weights, 2 to 128 rows at 512, 384 and 256 px: diffusers' own module, torch.compile,
-ONNX Runtime's CUDA provider, and TensorRT where it loads, each cell beside the bf16 GEMM rate of the same minute. The cells
-that tell most come first; what the time does not reach says so. Set-up on a machine with nothing but a torch for CUDA:
+Stable Diffusion v1.5 with random weights. ``command``: the stage behind `dogfast generate` at 512 px, recipes `paper` and
+`quality`, against diffusers' fp16 pipeline of the paper's recipe at batch 1 and at its best batch, and what 100 classes of
+1,000 outliers would take at that rate. ``unet``: 2 to 128 rows at 512, 384 and 256 px: diffusers' own module, torch.compile,
+ONNX Runtime's CUDA provider, and TensorRT where it loads, each cell beside the bf16 GEMM rate of the same minute. What tells
+most comes first; what the time does not reach says so. Set-up on a machine with nothing but a torch for CUDA:
 `pip install -r benchmarks/gpu-requirements.txt && pip install --no-deps -e .`. Writes benchmarks/results/gpu.json.
 """
 
@@ -13,9 +15,12 @@ from argparse import ArgumentParser
 from collections.abc import Callable, Iterator
 from copy import deepcopy
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import torch
+from painting import Contender, Job, RandomModel, painting, prompts
+from peers import Order, diffusers_pipeline, write_random_model
 from timing import flops, gemm_rate, interleaved, products, summary
 
 from dogfast.config.model import ModelConfig
@@ -24,34 +29,86 @@ from dogfast.engines.backends.torch import open_engine
 from dogfast.engines.building import Platform, Workshop
 from dogfast.engines.choice import ONNXRUNTIME, TENSORRT, TENSORRT_RTX, why_not
 from dogfast.engines.examples import example_inputs
-from dogfast.engines.opening import engine_cache
+from dogfast.engines.opening import engine_cache, open_networks
 from dogfast.engines.table import NETWORKS, Engine, Shape, axis_sizes, input_shapes
 from dogfast.engines.wrappers import wrap
 from dogfast.environment import hardware
 from dogfast.events import Events, plain_lines
-from dogfast.run import publish, to_json, versions
+from dogfast.run import publish, read_json, to_json, versions
 
 RESULT = Path(__file__).parent / "results" / "gpu.json"
+WORK = Path(__file__).parents[1] / "build" / "gpu"
 ROUNDS = 7
 GEMM_SIDES = (4096, 8192)
 CELLS = ((32, 512), (64, 256), (8, 512), (128, 256), (32, 384), (2, 512), (128, 512), (128, 384), (8, 256), (2, 256), (2, 384))
 """(rows, side in pixels)."""
 UNET = NETWORKS["unet"]
 LATE = "not run: the minutes were over"
+SIDE_PX, IMAGE_PX, ROWS, WHOLE_JOB = 512, 32, 32, 100 * 1000
+"""Of the whole command: what is painted and stored, images together, and the job whose time is projected."""
+BATCHES = (1, 8, 16, 32)
+"""Of the peer."""
 
 
-def main(minutes: float) -> None:
+def main(parts: list[str], minutes: float) -> None:
     if not torch.cuda.is_available():
         sys.exit("benchmarks/gpu.py: no CUDA device is present; nothing was measured")
     _end_after(60 * minutes)
-    facts = {"gpu": torch.cuda.get_device_name(), "host": hardware("bf16"), "cuda": torch.version.cuda, "rounds": ROUNDS}
+    result = read_json(RESULT) if RESULT.exists() else {"command": {}, "cells": {}}
+    result |= {"gpu": torch.cuda.get_device_name(), "host": hardware("bf16"), "cuda": torch.version.cuda, "rounds": ROUNDS}
+    result |= {"minutes": minutes, "versions": versions()}
+    for part in parts:
+        PARTS[part](result)
+        torch._dynamo.reset()
+        torch.cuda.empty_cache()
+        publish(RESULT, to_json(result))
+
+
+def measure_unet(result: dict[str, Any]) -> None:
     pipeline, cells = RandomPipeline(), {f"{rows} rows, {side_px} px": LATE for rows, side_px in CELLS}
+    result["cells"] = cells
     for name, (rows, side_px) in zip(cells, CELLS):
-        publish(RESULT, to_json({"cells": cells, "minutes": minutes, "versions": versions()} | facts))
+        publish(RESULT, to_json(result))
         cells[name] = measure(pipeline, rows, side_px)
         torch._dynamo.reset()  # it compiles a function for a few shapes only, then runs it as it is
         torch.cuda.empty_cache()
-    publish(RESULT, to_json({"cells": cells, "minutes": minutes, "versions": versions()} | facts))
+
+
+# --- the whole command ------------------------------------------------------------------------------------------
+def measure_command(result: dict[str, Any]) -> None:
+    """Seconds an image of the whole stage and of diffusers' pipeline, interleaved; the best batch is found first."""
+    result["command"] = {name: LATE for name in ("dogfast `paper`", "dogfast `quality`", "diffusers fp16")}
+    publish(RESULT, to_json(result))
+    pipeline, folder = RandomModel(), WORK / "sd15-random"
+    write_random_model(pipeline, folder)
+    networks = open_networks(pipeline, ModelConfig(device="cuda"), Events(plain_lines(sys.stderr)))
+    wanted = Job(SIDE_PX, IMAGE_PX, 8, 2 * ROWS, ROWS)
+    peer = diffusers_pipeline(folder, Order(prompts(8), 50, 7.5, SIDE_PX), torch.float16, "cuda", solver="pndm")
+    seconds = {batch: min(peer(batch, batch) for _ in range(2)) / batch for batch in BATCHES}
+    best = min(seconds, key=seconds.get)
+    contenders: dict[str, Contender] = {
+        "dogfast `paper`": painting(pipeline, networks, wanted, {"recipe": "paper"}),
+        "dogfast `quality`": painting(pipeline, networks, wanted, {"recipe": "quality"}),
+        **{f"diffusers fp16, batch {batch}": lambda batch=batch: peer(batch, batch) / batch for batch in {1, best}},
+    }
+    found = {name: [] for name in contenders}
+    for number in range(-1, ROUNDS):
+        for name, contender in contenders.items():
+            took = contender()
+            found[name] += [took] if number >= 0 else []
+    result["command"] = {
+        name: {
+            "seconds_an_image": median(each),
+            "fastest": min(each),
+            "slowest": max(each),
+            "minutes_of_100_x_1000": median(each) * WHOLE_JOB / 60,
+        }
+        for name, each in found.items()
+    }
+    result |= {"backend": networks.backend, "precision": networks.precision, "command_rows": ROWS, "side_px": SIDE_PX}
+
+
+# --- the UNet ---------------------------------------------------------------------------------------------------
 
 
 def _end_after(seconds: float) -> None:
@@ -106,7 +163,12 @@ def _built(pipeline: RandomPipeline, backend: str, shapes: tuple[Shape, ...]) ->
     return Workshop(pipeline, Platform(backend, "cuda", "fp16"), cache, events).open(UNET, shapes)
 
 
+PARTS = {"command": measure_command, "unet": measure_unet}
+
+
 if __name__ == "__main__":
     parser = ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("parts", nargs="*", default=list(PARTS), metavar="PART")
     parser.add_argument("--minutes", type=float, default=8, help="end after so many")
-    main(parser.parse_args().minutes)
+    given = parser.parse_args()
+    main(given.parts, given.minutes)

@@ -45,12 +45,13 @@ class Order:
         return [self.prompts[place % len(self.prompts)] for place in range(images)]
 
 
-def diffusers_pipeline(folder: Path, order: Order, dtype: torch.dtype) -> Paint:
-    """`StableDiffusionPipeline` with DPM-Solver++ (2M), its PNG files included; bf16 in channels_last, where that is faster."""
-    from diffusers import DPMSolverMultistepScheduler, StableDiffusionPipeline
+def diffusers_pipeline(folder: Path, order: Order, dtype: torch.dtype, device: str = "cpu", solver: str = "dpm++2m") -> Paint:
+    """`StableDiffusionPipeline`, its PNG files included; in half precision in channels_last, where that is faster."""
+    from diffusers import DPMSolverMultistepScheduler, PNDMScheduler, StableDiffusionPipeline
 
-    pipe = StableDiffusionPipeline.from_pretrained(folder, torch_dtype=dtype, safety_checker=None)
-    pipe.scheduler = DPMSolverMultistepScheduler.from_config(pipe.scheduler.config)
+    pipe = StableDiffusionPipeline.from_pretrained(folder, torch_dtype=dtype, safety_checker=None).to(device)
+    scheduler = {"dpm++2m": DPMSolverMultistepScheduler, "pndm": PNDMScheduler}[solver]
+    pipe.scheduler = scheduler.from_config(pipe.scheduler.config)
     pipe.set_progress_bar_config(disable=True)
     if dtype != torch.float32:
         for network in (pipe.unet, pipe.vae):

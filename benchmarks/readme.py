@@ -223,21 +223,71 @@ def scaling_block(result: dict) -> str:
     return f"{table}\n\nMedians of {result['rounds']} rounds, {result['images_a_process']} images a process, on {result['hardware']}."
 
 
+def throughput_block(result: dict) -> str:
+    """What benchmarks/throughput.py measured: whole painting on a CPU."""
+    return "\n\n".join(_throughput_of(name, found) for name, found in result["worlds"].items())
+
+
+def _throughput_of(name: str, found: dict) -> str:
+    rows = {contender: found["contenders"][contender] for contender in found["order"]}
+    peers = [peer for peer in rows if not peer.startswith("dogfast")]
+    ours = {peer.split()[-1]: peer for peer in rows if peer.startswith("dogfast") and "," not in peer}
+    lines = [
+        [contender, _range(row), _number(1 / row["seconds_an_image"]), str(row["rounds"])]
+        + [f"{rows[peer]['seconds_an_image'] / row['seconds_an_image']:.2f}×" for peer in peers]
+        for contender, row in rows.items()
+        if ", without" not in contender
+    ]
+    stages = [
+        f"{contender}: " + ", ".join(f"{stage} {share:.1%}" for stage, share in _stages(rows, contender).items())
+        for contender in ours.values()
+    ]
+    head = ["on", "seconds an image (range)", "images a second", "rounds", *(f"against {peer}" for peer in peers)]
+    return (
+        f"`{name}` painted at {found['side_px']} px, stored at {found['image_px']} px, {found['rows']} rows:\n\n{_table(head, lines)}\n\n"
+        f"{'; '.join(stages)}. On {found['hardware']}, whose bf16 products reach {found['gemm_tflops']:.2f} TFLOP/s."
+    )
+
+
+def _stages(rows: dict, contender: str) -> dict[str, float]:
+    """What share of the whole the networks alone take, and what each stage, as the whole is faster without it."""
+    whole = rows[contender]["seconds_an_image"]
+    left_out = {name.split(", without ")[1]: row for name, row in rows.items() if name.startswith(f"{contender}, without ")}
+    shares = {stage: 1 - row["seconds_an_image"] / whole for stage, row in left_out.items()}
+    return {"networks' own time": rows[f"{contender}, the networks alone"]["seconds_an_image"] / whole, **shares}
+
+
 def gpu_block(result: dict) -> str:
-    """What benchmarks/gpu.py measured: the UNet on a GPU."""
+    """What benchmarks/gpu.py measured: the whole command and the UNet on a GPU."""
+    command = _table(
+        ["512 px, whole command", "seconds an image (range)", "images a second", "minutes for 100 × 1,000"],
+        [
+            [name, row, "–", "–"]
+            if isinstance(row, str)
+            else [name, _range(row), _number(1 / row["seconds_an_image"]), f"{row['minutes_of_100_x_1000']:.0f}"]
+            for name, row in result["command"].items()
+        ],
+    )
     lines = [
         [cell, name, *([row, "–", "–"] if isinstance(row, str) else _rates(row))]
         for cell, found in result["cells"].items()
         for name, row in ({"all": found} if isinstance(found, str) else found["contenders"]).items()
     ]
     head = ["rows", "on", "milliseconds a row", "TFLOP/s", "of the bf16 GEMM rate"]
-    return (
-        f"{_table(head, lines)}\n\nSD v1.5's UNet with random weights on {result['gpu']}, medians of {result['rounds']} rounds."
-    )
+    return f"{command}\n\n{_table(head, lines)}\n\nSD v1.5 with random weights on {result['gpu']}, medians of {result['rounds']} rounds."
 
 
 def _rates(row: dict) -> list[str]:
     return [f"{1000 * row['seconds_a_row']:.2f}", f"{row['tflops']:.0f}", f"{row['share_of_gemm']:.2f}"]
+
+
+def _range(row: dict) -> str:
+    return " ".join((_number(row["seconds_an_image"]), f"({_number(row['fastest'])}–{_number(row['slowest'])})"))
+
+
+def _number(value: float) -> str:
+    """Three digits that count."""
+    return f"{value:.3g}" if value < 1000 else f"{value:.0f}"
 
 
 # --- cells ------------------------------------------------------------------------------------------------------
@@ -290,6 +340,7 @@ BLOCKS = {
     "engines": ("engines", engines_block),
     "concepts": ("concepts", concepts_block),
     "scaling": ("scaling", scaling_block),
+    "throughput": ("throughput", throughput_block),
     "gpu": ("gpu", gpu_block),
     "tiny": ("tiny", tiny_block),
 }

@@ -1,0 +1,90 @@
+"""The stage behind `dogfast generate` as a contender: on networks that are open, into an empty run."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from peers import BETAS
+
+import dogfast.synthesis.job as job
+import dogfast.synthesis.worker as worker
+from dogfast.config import RunConfig
+from dogfast.config.model import ModelConfig
+from dogfast.data.shapes import ID_WORDS
+from dogfast.diffusion.load import Pipeline
+from dogfast.diffusion.random_weights import RandomPipeline
+from dogfast.diffusion.schedule import alphas_cumprod
+from dogfast.engines.networks import Networks
+from dogfast.events import Events
+from dogfast.run import launch, write_jsonl
+from dogfast.synthesis.stage import generate
+
+Contender = Callable[[], float]
+"""Paints once; seconds an image."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """``images`` of ``classes``, painted at ``side_px`` and stored at ``image_px``, ``rows`` at once."""
+
+    side_px: int
+    image_px: int
+    classes: int
+    images: int
+    rows: int
+
+
+class RandomModel(RandomPipeline):
+    """Stable Diffusion v1.5 with random weights, as synthesis asks for it; it reads prompts as `tiny` does."""
+
+    alphas_cumprod = alphas_cumprod(BETAS)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tokenizer = Pipeline(ModelConfig(), "tiny").tokenizer
+        self.tokenizer.model_max_length = self.tokens
+
+
+def prompts(classes: int) -> tuple[str, ...]:
+    return tuple(f"a photo of a {word}" for word in ID_WORDS[:classes])
+
+
+def painting(pipeline: Pipeline, networks: Networks, wanted: Job, recipe: dict[str, Any]) -> Contender:
+    """The whole stage, from conditions to committed shards."""
+    values = {"m": wanted.images // wanted.classes, "rows": wanted.rows, "resolution": wanted.side_px}
+    values |= {"samples_per_shard": -(-wanted.images // 2), **recipe}
+    sections = {"data": {"image_px": wanted.image_px}, "model": {"model": "tiny"}, "synthesis": values}
+    config = RunConfig().with_values(sections, "benchmark")
+
+    def paint() -> float:
+        with TemporaryDirectory() as place, _opened(pipeline, networks), launch(Path(place) / "run", "") as run:
+            write_jsonl(run.conditions, _conditions(wanted.classes))
+            began = time.perf_counter()
+            found = generate(config, run, Events())
+            seconds = time.perf_counter() - began
+        assert found["outliers"] + found["failed"] in (wanted.images, 0), f"{found} of {wanted.images} images"
+        return seconds / wanted.images
+
+    return paint
+
+
+def _conditions(classes: int) -> list[dict[str, Any]]:
+    return [
+        {"cls": y, "class_name": word, "strategy": "dog", "anchor": word, "text": [[prompt, 1.0]]}
+        for y, (word, prompt) in enumerate(zip(ID_WORDS, prompts(classes)))
+    ]
+
+
+@contextmanager
+def _opened(pipeline: Pipeline, networks: Networks) -> Iterator[None]:
+    """``networks`` in the place of those that would be opened anew."""
+    kept = job.Pipeline, worker.open_networks
+    job.Pipeline, worker.open_networks = lambda config, model: pipeline, lambda pipeline, config, events: networks
+    try:
+        yield
+    finally:
+        job.Pipeline, worker.open_networks = kept

@@ -1,0 +1,202 @@
+"""How fast outliers are painted on a CPU: `python benchmarks/throughput.py [tiny|sd15 …] [--optimum PYTHON]`.
+
+The stage behind `dogfast generate` (conditions to committed shards) against the networks' own time for the same calls,
+against diffusers' `StableDiffusionPipeline` at batch 1 and at its best batch, and against optimum-intel's OpenVINO pipeline
+where PYTHON is an interpreter that has it. Same weights, prompts, solver (20 steps of DPM-Solver++ 2M), guidance (every step)
+and decoder, image files included; contenders take turns, and opening networks is not counted. What a stage takes is what the
+whole takes less what it takes without. Writes benchmarks/results/throughput.json.
+"""
+
+import sys
+import time
+from argparse import ArgumentParser
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+from painting import Contender, Job, RandomModel, painting, prompts
+from peers import Order, Paint, diffusers_pipeline, optimum_pipeline, write_random_model
+from timing import gemm_rate, products, timed
+
+import dogfast.synthesis.worker as worker
+from dogfast.config.model import ModelConfig
+from dogfast.diffusion.load import ASSETS, Pipeline
+from dogfast.engines.networks import Networks
+from dogfast.engines.opening import open_networks
+from dogfast.environment import hardware
+from dogfast.events import Events, plain_lines
+from dogfast.run import publish, read_json, to_json, versions
+
+RESULT = Path(__file__).parent / "results" / "throughput.json"
+WORK = Path(__file__).parents[1] / "build" / "throughput"
+GEMM_SIDES = (1024, 2048, 4096)
+STEPS, GUIDANCE = 20, 4.0
+SAME = {"solver": "dpm++2m", "steps": STEPS, "guidance_scale": GUIDANCE, "guidance_start": 0.0, "guidance_stop": 1.0}
+SAME |= {"decoder": "vae"}
+QUALITY = {"recipe": "quality"}
+OURS, DIFFUSERS, OPTIMUM, ALONE = "dogfast", "diffusers", "optimum-intel", "the networks alone"
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
+
+@dataclass(frozen=True)
+class World:
+    """What is painted of a generator, and how often."""
+
+    job: Job
+    precisions: tuple[str, ...]
+    batches: tuple[int, ...]
+    """The first, and the one of the others that a peer is fastest at."""
+    rounds: int
+    diffusers_rounds: int
+    alone_steps: int
+    """Steps that the networks alone take in the place of all."""
+    stages: bool
+    """Whether stages are left out in turn."""
+
+
+WORLDS = {
+    "tiny": World(Job(32, 32, 8, 256, 64), ("fp32", "bf16"), (1, 16, 64, 128), 7, 7, STEPS, True),
+    "sd15": World(Job(256, 256, 4, 4, 4), ("bf16",), (1, 4), 7, 1, 4, False),
+}
+
+
+def main(names: list[str], optimum: str) -> None:
+    found = read_json(RESULT)["worlds"] if RESULT.exists() else {}
+    for name in names:
+        found[name] = measure(name, WORLDS[name], optimum)
+        publish(RESULT, to_json({"steps": STEPS, "worlds": {name: found[name] for name in WORLDS if name in found}}))
+
+
+def measure(name: str, world: World, optimum: str) -> dict[str, Any]:
+    """Seconds an image of every contender, interleaved, and the GEMM rate of the same minutes."""
+    folder, pipeline = model_of(name)
+    contenders = {}
+    for precision in world.precisions:
+        contenders |= ours(pipeline, precision, world)
+    peers = {}
+    order = Order(prompts(world.job.classes), STEPS, GUIDANCE, world.job.side_px)
+    for precision in world.precisions:
+        peers |= at_batches(f"{DIFFUSERS} {precision}", diffusers_pipeline(folder, order, DTYPES[precision]), world)
+        if optimum:
+            contenders |= at_batches(f"{OPTIMUM} {precision}", optimum_pipeline(optimum, folder, order, precision), world)
+    gemms = products(GEMM_SIDES, torch.bfloat16, "cpu")
+    calls = {name: lambda call=call: timed(call) for name, (call, _) in gemms.items()}
+    seconds = in_turn(contenders | peers | calls, world.rounds, dict.fromkeys(peers, world.diffusers_rounds))
+    return {
+        "order": [*contenders, *peers],
+        "contenders": {name: summary(seconds[name]) for name in (*contenders, *peers)},
+        "optimum": "measured" if optimum else "not run: no --optimum",
+        "gemm_tflops": gemm_rate(seconds, gemms),
+        "side_px": world.job.side_px,
+        "image_px": world.job.image_px,
+        "rows": world.job.rows,
+        "hardware": hardware("bf16"),
+        "versions": versions(),
+    }
+
+
+def model_of(name: str) -> tuple[Path, Pipeline]:
+    """A generator as a diffusers folder, for the peers, and as we load it: the same weights."""
+    if name == "tiny":
+        return ASSETS / "tiny", Pipeline(ModelConfig(), "tiny")
+    pipeline, folder = RandomModel(), WORK / "sd15-random"
+    write_random_model(pipeline, folder)
+    return folder, pipeline
+
+
+def in_turn(contenders: dict[str, Contender], rounds: int, fewer: dict[str, int]) -> dict[str, list[float]]:
+    """What every contender answers in ``rounds`` rounds, or in ``fewer``, after once to warm up where there is more than one."""
+    seconds: dict[str, list[float]] = {name: [] for name in contenders}
+    for number in range(-1, rounds):
+        for name, contender in contenders.items():
+            wanted = fewer.get(name, rounds)
+            if number >= wanted or (number < 0 and wanted == 1):
+                continue
+            took = contender()
+            print(f"round {number}: {name}: {took:.4f} s", file=sys.stderr, flush=True)
+            if number >= 0:
+                seconds[name].append(took)
+    return seconds
+
+
+def summary(seconds: list[float]) -> dict[str, Any]:
+    return {"seconds_an_image": median(seconds), "fastest": min(seconds), "slowest": max(seconds), "rounds": len(seconds)}
+
+
+# --- ours -------------------------------------------------------------------------------------------------------
+def ours(pipeline: Pipeline, precision: str, world: World) -> dict[str, Contender]:
+    """Our painting in one precision: the same recipe, the recipe `quality`, without each stage, and the networks alone."""
+    networks = open_networks(pipeline, ModelConfig(precision=precision, device="cpu"), Events(plain_lines(sys.stderr)))
+    name = f"{OURS} {networks.backend} {precision}"
+    found = {name: painting(pipeline, networks, world.job, SAME)}
+    found[f"{name}, `quality`"] = painting(pipeline, networks, world.job, QUALITY)
+    found[f"{name}, {ALONE}"] = alone(networks, pipeline, world)
+    if world.stages:
+        found |= {f"{name}, without {stage}": call for stage, call in without(networks, pipeline, world.job).items()}
+    return found
+
+
+def without(networks: Networks, pipeline: Pipeline, wanted: Job) -> dict[str, Contender]:
+    """The same painting with one stage left out."""
+    scale = pipeline.downscale
+
+    def no_denoise(latents: torch.Tensor, timesteps: torch.Tensor, states: torch.Tensor) -> torch.Tensor:
+        return torch.zeros_like(latents)
+
+    def no_decode(latents: torch.Tensor) -> torch.Tensor:
+        return latents[:, :3].clamp(-1, 1).repeat_interleave(scale, 2).repeat_interleave(scale, 3)
+
+    whole = painting(pipeline, networks, wanted, SAME)
+
+    def no_writing() -> float:
+        kept, worker.commit_shard = (
+            worker.commit_shard,
+            lambda *given: dict.fromkeys(("shard", "samples", "failed", "seconds"), 0),
+        )
+        try:
+            return whole()
+        finally:
+            worker.commit_shard = kept
+
+    return {
+        "the UNet": painting(pipeline, replace(networks, denoise=no_denoise), wanted, SAME),
+        "the decoder": painting(pipeline, replace(networks, decode=no_decode), wanted, SAME),
+        "tar and records": no_writing,
+    }
+
+
+def alone(networks: Networks, pipeline: Pipeline, world: World) -> Contender:
+    """Nothing but the calls of one batch, on inputs that are there."""
+    side, rows = world.job.side_px // pipeline.downscale, world.job.rows
+    latents = torch.randn(2 * rows, pipeline.latent_channels, side, side)
+    timesteps, states = torch.full((2 * rows,), 500.0), torch.randn(2 * rows, pipeline.tokens, pipeline.width)
+
+    def call() -> float:
+        began = time.perf_counter()
+        for _ in range(world.alone_steps):
+            networks.denoise(latents, timesteps, states)
+        denoised = time.perf_counter()
+        networks.decode(latents[:rows])
+        decoding = time.perf_counter() - denoised
+        return ((denoised - began) * STEPS / world.alone_steps + decoding) / rows
+
+    return call
+
+
+# --- the peers --------------------------------------------------------------------------------------------------
+def at_batches(name: str, peer: Paint, world: World) -> dict[str, Contender]:
+    """The peer at its first batch and at its best other one."""
+    first, *others = world.batches
+    seconds = {batch: min(peer(batch, batch) for _ in range(2)) / batch for batch in others} if others[1:] else {others[0]: 0.0}
+    best = min(seconds, key=seconds.get)
+    return {f"{name}, batch {batch}": lambda batch=batch: peer(batch, batch) / batch for batch in (first, best)}
+
+
+if __name__ == "__main__":
+    parser = ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("worlds", nargs="*", default=list(WORLDS), metavar="WORLD")
+    parser.add_argument("--optimum", default="", metavar="PYTHON", help="an interpreter that has optimum-intel")
+    given = parser.parse_args()
+    main(given.worlds, given.optimum)
