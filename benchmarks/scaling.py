@@ -166,7 +166,7 @@ def fake_networks():
         return latents[:, :3].clamp(-1, 1).repeat_interleave(4, 2).repeat_interleave(4, 3)
 
     states = lambda ids: (torch.zeros(len(ids), 4, 8), torch.zeros(len(ids), 8))  # noqa: E731
-    return Networks(states, None, None, denoise, decode, decode, "fake", "cpu", "fp32")
+    return Networks(states, None, None, denoise, None, None, decode, decode, "fake", "cpu", "fp32")
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ EXTRA = {
     ),
     "rows": (int, typer.Option(0, "--rows", help="images painted together; 0 = chosen as generate does")),
     "resolution": (int, typer.Option(0, "--resolution", help="painted side in pixels; 0 = the model's own")),
+    "deepcache": (int, typer.Option(1, "--deepcache", help="as generate is given it: other networks if more than 1")),
     "network": (list[str], typer.Option([], "--network", help="only this network; may be repeated")),
     "random_weights": (bool, typer.Option(False, "--random-weights", help="Stable Diffusion v1.5's sizes, no download")),
     "prune": (bool, typer.Option(False, "--prune", help="build nothing; remove engines that cannot be opened any more")),
@@ -48,7 +49,9 @@ def build_engines(invocation: Invocation) -> None:
         return
     targets = tuple(name for given in extra["target"] for name in given.split(","))
     networks = tuple(extra["network"])
-    request = Request(extra["classes"], targets, extra["rows"], extra["resolution"], networks, extra["random_weights"])
+    request = Request(
+        extra["classes"], targets, extra["rows"], extra["resolution"], networks, extra["random_weights"], extra["deepcache"]
+    )
     result = (plan_engines if invocation.dry_run else work)(config, request, events)
     answer(invocation, result, "\n".join(map(_line, result["engines"])) or "nothing to build")
 

@@ -19,6 +19,8 @@ class Networks:
     ``encode_image``: uint8 (R, 3, H, W) to projected (R, P), float32.
     ``encode``: images in [-1, 1], (R, 3, H, W), to scaled latents (R, 4, h, w), float32.
     ``denoise``: latents (R, 4, h, w), timesteps (R,), token states (R, L, D) to predicted noise, float32.
+    ``denoise_deep``: the same to noise and DeepCache's feature (R, F, h, w), float32.
+    ``denoise_shallow``: the same with a feature to noise, by the outermost layers alone.
     ``decode``: scaled latents to images in [-1, 1], (R, 3, H, W), float32.
     ``decode_tiny``: the same by the tiny decoder.
     """
@@ -27,6 +29,8 @@ class Networks:
     encode_image: Callable[[Tensor], Tensor]
     encode: Callable[[Tensor], Tensor]
     denoise: Callable[[Tensor, Tensor, Tensor], Tensor]
+    denoise_deep: Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
+    denoise_shallow: Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
     decode: Callable[[Tensor], Tensor]
     decode_tiny: Callable[[Tensor], Tensor]
     backend: str

@@ -66,7 +66,7 @@ def _command(pipeline: Pipeline, platform: Platform, config: ModelConfig) -> str
         "--engine-dir": "",
     }
     flags = [f"{flag} {value}" for flag, value in given.items() if value != usual.get(flag)]
-    return " ".join(["dogfast build-engines", *flags, "(and the --rows and --resolution that you give)"])
+    return " ".join(["dogfast build-engines", *flags, "(and the --rows, --resolution and --deepcache that you give)"])
 
 
 def engine_cache(config: ModelConfig) -> Cache:
@@ -114,13 +114,19 @@ def networks_on(pipeline: Pipeline, platform: Platform, open_at: Open) -> Networ
     def denoise(latents: Tensor, timesteps: Tensor, states: Tensor) -> Tensor:
         return call("unet", latents, timesteps, states)[0]
 
+    def denoise_deep(latents: Tensor, timesteps: Tensor, states: Tensor) -> tuple[Tensor, Tensor]:
+        return call("unet_deep", latents, timesteps, states)
+
+    def denoise_shallow(latents: Tensor, timesteps: Tensor, states: Tensor, feature: Tensor) -> Tensor:
+        return call("unet_shallow", latents, timesteps, states, feature)[0]
+
     def decode(latents: Tensor) -> Tensor:
         return call("vae_decoder", latents)[0]
 
     def decode_tiny(latents: Tensor) -> Tensor:
         return call("tiny_decoder", latents)[0]
 
-    calls = (encode_text, encode_image, encode, denoise, decode, decode_tiny)
+    calls = (encode_text, encode_image, encode, denoise, denoise_deep, denoise_shallow, decode, decode_tiny)
     return Networks(*calls, platform.backend, platform.device, platform.precision)
 
 

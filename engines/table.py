@@ -1,7 +1,7 @@
 """What is exported: the networks of a generator, with their inputs and outputs, axes and element types.
 
 Axes: rows (what an engine takes at once), tokens, width (of token states), projected (the space shared by words and
-images), channels, latent (positions a side), px (pixels a side), tower_px (pixels a side of the image tower). An engine
+images), channels, feature (channels of what DeepCache keeps), latent (positions a side), px (pixels a side), tower_px (pixels a side of the image tower). An engine
 is static in all of them; a graph leaves open only `GRAPH_OPEN`.
 """
 
@@ -62,6 +62,9 @@ class Network:
 _LATENTS = ("rows", "channels", "latent", "latent")
 _IMAGES = ("rows", "rgb", "px", "px")
 _STATES = ("rows", "tokens", "width")
+_FEATURE = ("rows", "feature", "latent", "latent")
+# A sinusoid of 999 in fp16 would be off by half a radian: timesteps are float32 in every graph.
+_UNET_INPUTS = (Port("latents", _LATENTS), Port("timesteps", ("rows",), FLOAT32), Port("states", _STATES))
 
 NETWORKS = {
     network.name: network
@@ -82,18 +85,20 @@ NETWORKS = {
             min_cosine=0.9999,
             exact=True,
         ),
-        Network(
-            "unet",
-            "unet",
-            # A sinusoid of 999 in fp16 would be off by half a radian: timesteps are float32 in every graph.
-            (Port("latents", _LATENTS), Port("timesteps", ("rows",), FLOAT32), Port("states", _STATES)),
-            (Port("noise", _LATENTS),),
-        ),
+        Network("unet", "unet", _UNET_INPUTS, (Port("noise", _LATENTS),)),
+        Network("unet_deep", "unet", _UNET_INPUTS, (Port("noise", _LATENTS), Port("feature", _FEATURE))),
+        Network("unet_shallow", "unet", (*_UNET_INPUTS, Port("feature", _FEATURE)), (Port("noise", _LATENTS),)),
         Network("vae_encoder", "vae", (Port("images", _IMAGES),), (Port("latents", _LATENTS),), exact=True),
         Network("vae_decoder", "vae", (Port("latents", _LATENTS),), (Port("images", _IMAGES),)),
         Network("tiny_decoder", "tiny_decoder", (Port("latents", _LATENTS),), (Port("images", _IMAGES),)),
     )
 }
+
+
+def networks_used(deepcache: int) -> tuple[str, ...]:
+    """Names of the networks of a generator whose whole UNet is computed at every ``deepcache``-th call (1: the plain one)."""
+    unused = ("unet_deep", "unet_shallow") if deepcache == 1 else ("unet",)
+    return tuple(name for name in NETWORKS if name not in unused)
 
 
 def axis_sizes(pipeline: Pipeline, side_px: int) -> dict[str, int]:
@@ -103,6 +108,7 @@ def axis_sizes(pipeline: Pipeline, side_px: int) -> dict[str, int]:
         "width": pipeline.width,
         "rgb": 3,
         "channels": pipeline.latent_channels,
+        "feature": pipeline.feature_channels,
         "latent": side_px // pipeline.downscale,
         "px": side_px,
         "tower_px": pipeline.pixels.side_px,
@@ -124,7 +130,7 @@ def engine_shapes(pipeline: Pipeline, network: Network, side_px: int, rows: int)
         return [input_shapes(network, sizes, ENCODER_ROWS)]
     if network.name == "vae_encoder":
         return [input_shapes(network, sizes, vae_rows(pipeline.native_px))]
-    return [input_shapes(network, sizes, each) for each in ((rows, 2 * rows) if network.name == "unet" else (rows,))]
+    return [input_shapes(network, sizes, each) for each in ((rows, 2 * rows) if network.part == "unet" else (rows,))]
 
 
 def sizes_of(network: Network, shapes: tuple[Shape, ...]) -> dict[str, int]:

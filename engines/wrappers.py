@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from dogfast.diffusion.autoencoder import decode_latents, encode_images
+from dogfast.diffusion.deepcache import outermost, shallow_pass, whole_pass
 from dogfast.diffusion.load import Pipeline
 from dogfast.diffusion.prompts import encode_prompts
 
@@ -46,6 +47,28 @@ class Unet(nn.Module):
         return self.unet(latents, timesteps, states, return_dict=False)
 
 
+class UnetDeep(nn.Module):
+    """As `Unet`, and the feature that `UnetShallow` takes."""
+
+    def __init__(self, pipeline: Pipeline):
+        super().__init__()
+        self.unet = pipeline.unet
+
+    def forward(self, latents: Tensor, timesteps: Tensor, states: Tensor) -> tuple[Tensor, Tensor]:
+        return whole_pass(self.unet, latents, timesteps, states)
+
+
+class UnetShallow(nn.Module):
+    """The outermost layers of `Unet`, with the feature of an earlier call in the place of the others."""
+
+    def __init__(self, pipeline: Pipeline):
+        super().__init__()
+        self.unet = outermost(pipeline.unet)
+
+    def forward(self, latents: Tensor, timesteps: Tensor, states: Tensor, feature: Tensor) -> tuple[Tensor]:
+        return (shallow_pass(self.unet, latents, timesteps, states, feature),)
+
+
 class VaeEncoder(nn.Module):
     """Images in [-1, 1] to scaled latents."""
 
@@ -83,6 +106,8 @@ WRAPPERS = {
     "text_encoder": TextEncoder,
     "image_encoder": ImageEncoder,
     "unet": Unet,
+    "unet_deep": UnetDeep,
+    "unet_shallow": UnetShallow,
     "vae_encoder": VaeEncoder,
     "vae_decoder": VaeDecoder,
     "tiny_decoder": TinyDecoder,

@@ -43,6 +43,9 @@ class SynthesisConfig:
     guidance_scale: float | None = option(None, "classifier-free guidance; default: the recipe's")
     guidance_start: float | None = option(None, "part of the steps before guidance begins, 0 to 1; default: the recipe's")
     guidance_stop: float | None = option(None, "part of the steps after which guidance ends, 0 to 1; default: the recipe's")
+    deepcache: int = option(
+        1, "compute the whole UNet at every N-th call only, its outermost layers in between (DeepCache); 1 = always"
+    )
     decoder: str | None = option(
         None, "vae, tiny (TAESD) or auto: tiny for images of up to 64 px, where the model has one; default: the recipe's"
     )
@@ -72,6 +75,7 @@ class SynthesisConfig:
         for name in ("guidance_start", "guidance_stop"):
             value = getattr(self, name)
             require(value is None or 0 <= value <= 1, f"--{name.replace('_', '-')} {value} is out of range; choose 0 to 1")
+        require(self.deepcache >= 1, f"--deepcache {self.deepcache} must be at least 1")
         require(
             self.resolution is None or (8 <= self.resolution <= 4096 and self.resolution % 8 == 0),
             f"--resolution {self.resolution} is out of range; choose a multiple of 8, 8 to 4096",

@@ -30,7 +30,8 @@ class Guidance:
 def guided(denoise: Denoise, text: torch.Tensor, empty: torch.Tensor, guidance: Guidance, steps: int) -> Predict:
     """Noise prediction for prompts ``text`` (B, L, D) against ``empty`` (1, L, D) (Ho & Salimans 2022, Eq. 6).
 
-    Guided steps evaluate 2 B rows in one batch, the others B: the unconditional half is not computed.
+    Guided steps evaluate 2 B rows in one batch, the conditional half last; the others B: the unconditional half is not
+    computed.
     """
     both = torch.cat([empty.expand_as(text), text])
 

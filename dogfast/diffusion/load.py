@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import torch
 
 from dogfast.config.model import ModelConfig
+from dogfast.diffusion.deepcache import feature_channels
 from dogfast.diffusion.lora import LORA_FILE, fuse_lora
 from dogfast.diffusion.pixels import Pixels
 from dogfast.environment import Choice
@@ -189,6 +190,11 @@ class Pipeline:
     def width(self) -> int:
         """Width of a token state."""
         return int(self._fact("unet", "cross_attention_dim"))
+
+    @cached_property
+    def feature_channels(self) -> int:
+        """Channels of what DeepCache keeps of the UNet's inner layers; 0 where it cannot be used."""
+        return feature_channels(self._json("config.json", "unet", self.place))
 
     @property
     def tokens(self) -> int:

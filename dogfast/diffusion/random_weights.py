@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from dogfast.diffusion.deepcache import feature_channels
 from dogfast.diffusion.load import Pipeline
 from dogfast.diffusion.pixels import Pixels
 
@@ -58,6 +59,7 @@ class RandomPipeline(Pipeline):
         self.name = self.place = self.clip = self.small = "sd15 --random-weights"
 
     native_px, downscale, latent_channels = UNET["sample_size"] * 8, 8, VAE["latent_channels"]
+    feature_channels = feature_channels(UNET)
     width, tokens, start_id, end_id = TEXT["hidden_size"], TEXT["max_position_embeddings"], 49406, 49407
     revision, pixels, has_tiny_decoder = f"random-{SEED}", PIXELS, True
 

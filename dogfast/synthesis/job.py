@@ -64,6 +64,7 @@ def open_job(config: RunConfig, run: Run) -> Job:
     recipe = replace(recipe, decoder=decoder.value)
     schedule_of(recipe, conditions, pipeline)
     side_in_latents(config.synthesis.resolution, pipeline)
+    require_outer_layers(recipe.deepcache, pipeline)
     if config.synthesis.reject_id:
         require_words("--reject-id", config.synthesis.strategy)
     return Job(config, run, conditions, pipeline, recipe, decoder)
@@ -95,6 +96,14 @@ def side_in_latents(wanted: int | None, pipeline: Pipeline) -> int:
     unit = pipeline.downscale
     require(wanted is None or wanted % unit == 0, f"--resolution {wanted} must be a multiple of {unit}, this model's unit")
     return (wanted or pipeline.native_px) // unit
+
+
+def require_outer_layers(deepcache: int, pipeline: Pipeline) -> None:
+    """Raise :class:`UsageError` for a --deepcache that the generator's UNet does not allow."""
+    allowed = deepcache == 1 or pipeline.feature_channels > 0
+    require(
+        allowed, f"--deepcache {deepcache}: the outermost blocks of --model {pipeline.name} are of another kind; leave it out"
+    )
 
 
 def model_name(pipeline: Pipeline) -> str:

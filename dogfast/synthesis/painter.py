@@ -13,7 +13,8 @@ from dataclasses import dataclass, field, replace
 import torch
 
 from dogfast.diffusion.autoencoder import to_bytes
-from dogfast.diffusion.guidance import guided
+from dogfast.diffusion.deepcache import reusing
+from dogfast.diffusion.guidance import Denoise, guided
 from dogfast.diffusion.noise import derive_seed, gaussian_noise
 from dogfast.diffusion.schedule import Schedule
 from dogfast.diffusion.solvers import SOLVERS
@@ -113,7 +114,8 @@ def begin(brush: Brush, conditions: list[int], seeds: list[int], attempt: int) -
         drawn = gaussian_noise([derive_seed("step", key, step) for key in keys], tuple(start.shape[1:]))
         return upload(drawn, networks.device)
 
-    predict = guided(networks.denoise, brush.texts(rows, keys), brush.empty, recipe.guidance, recipe.steps)
+    denoise = _denoiser(networks, recipe.deepcache)
+    predict = guided(denoise, brush.texts(rows, keys), brush.empty, recipe.guidance, recipe.steps)
     latents = SOLVERS[recipe.solver].solve(predict, start, brush.schedule, noise)
     decoded = brush.decode(latents)[: len(seeds)]
     images = to_bytes(decoded, brush.image_px)
@@ -138,6 +140,11 @@ def _one_ahead(begun: Iterable[Pending]) -> Iterator[Pending]:
         if len(under_way) == IN_FLIGHT:
             yield under_way.popleft()
     yield from under_way
+
+
+def _denoiser(networks: Networks, deepcache: int) -> Denoise:
+    """The UNet for one batch."""
+    return networks.denoise if deepcache == 1 else reusing(networks.denoise_deep, networks.denoise_shallow, deepcache)
 
 
 def _refused(painted: dict[int, Painted]) -> list[int]:

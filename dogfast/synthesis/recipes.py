@@ -16,7 +16,9 @@ TINY_ENOUGH_PX = 64
 
 @dataclass(frozen=True)
 class Recipe:
-    """``decoder``: the full VAE, the tiny one, or by the size that is asked for (`choose_decoder`)."""
+    """``decoder``: the full VAE, the tiny one, or by the size that is asked for (`choose_decoder`).
+    ``deepcache``: the whole UNet is computed at every so many calls of a batch.
+    """
 
     name: str
     solver: str
@@ -24,6 +26,7 @@ class Recipe:
     guidance: Guidance
     decoder: str = "auto"
     negative_prompt: str = ""
+    deepcache: int = 1
 
 
 RECIPES = {
@@ -50,7 +53,8 @@ def resolve_recipe(config: SynthesisConfig) -> Recipe:
     solver, decoder = _given(config.solver, base.solver), _given(config.decoder, base.decoder)
     one_of(solver, tuple(SOLVERS), "--solver")
     one_of(decoder, DECODERS, "--decoder")
-    return Recipe(base.name, solver, _given(config.steps, base.steps), guidance, decoder, config.negative_prompt)
+    steps = _given(config.steps, base.steps)
+    return Recipe(base.name, solver, steps, guidance, decoder, config.negative_prompt, config.deepcache)
 
 
 def choose_decoder(wanted: str, image_px: int, has_tiny: bool) -> Choice[str]:

@@ -15,10 +15,10 @@ from dogfast.engines.building import Workshop, is_current
 from dogfast.engines.cache import Entry
 from dogfast.engines.choice import TORCH
 from dogfast.engines.opening import choose_platform, engine_cache, workshop_of
-from dogfast.engines.table import NETWORKS, Network, Shape, engine_shapes
+from dogfast.engines.table import NETWORKS, Network, Shape, engine_shapes, networks_used
 from dogfast.errors import EnvironmentFault, UsageError
 from dogfast.events import Events
-from dogfast.synthesis.job import side_in_latents
+from dogfast.synthesis.job import require_outer_layers, side_in_latents
 from dogfast.synthesis.worker import choose_rows
 
 NOTHING_TO_BUILD = "the torch backend runs the networks as they are; there is nothing to build"
@@ -26,7 +26,8 @@ NOTHING_TO_BUILD = "the torch backend runs the networks as they are; there is no
 
 @dataclass(frozen=True)
 class Request:
-    """What to build: ``rows`` 0 and ``resolution`` 0 mean as `generate` chooses; no ``networks`` means all."""
+    """What to build: ``rows`` 0 and ``resolution`` 0 mean as `generate` chooses; no ``networks`` means all that it opens with its
+    ``deepcache``."""
 
     classes: str = "shapes"
     targets: tuple[str, ...] = ()
@@ -34,12 +35,14 @@ class Request:
     resolution: int = 0
     networks: tuple[str, ...] = ()
     random_weights: bool = False
+    deepcache: int = 1
 
     def __post_init__(self) -> None:
         for target in self.targets:
             one_of(target, TARGETS, "--target")
+        require(self.deepcache >= 1, f"--deepcache {self.deepcache} must be at least 1")
         for name in self.networks:
-            one_of(name, tuple(NETWORKS), "--network")
+            one_of(name, networks_used(self.deepcache), "--network")
         require(self.rows >= 0, f"--rows {self.rows} must not be negative")
         require(self.resolution >= 0, f"--resolution {self.resolution} must not be negative")
 
@@ -99,7 +102,8 @@ def _wanted(workshop: Workshop, request: Request) -> Iterator[tuple[Network, tup
     pipeline, platform = workshop.pipeline, workshop.platform
     side = side_in_latents(request.resolution or None, pipeline)
     rows = choose_rows(request.rows, "cuda" if platform.target else platform.device, side * side).value
-    for network in NETWORKS.values():
+    require_outer_layers(request.deepcache, pipeline)
+    for network in (NETWORKS[name] for name in networks_used(request.deepcache)):
         if request.networks and network.name not in request.networks:
             continue
         if network.part == TINY_DECODER and (fault := _lacks_tiny_decoder(pipeline)):

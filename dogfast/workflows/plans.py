@@ -46,6 +46,7 @@ def plan_anchors(config: RunConfig, run: Run, events: Events) -> dict[str, Any]:
 def plan_generate(config: RunConfig, run: Run, events: Events) -> dict[str, Any]:
     """Images left to paint, with bytes and seconds by what this run's shards took so far."""
     recipe = resolve_recipe(config.synthesis)
+    cached = f", DeepCache {recipe.deepcache}" if recipe.deepcache > 1 else ""
     stage = plan_anchors(config, run, events)
     records = read_records(run.outliers(config.synthesis.strategy))
     images = config.synthesis.m * stage["classes"]
@@ -56,7 +57,7 @@ def plan_generate(config: RunConfig, run: Run, events: Events) -> dict[str, Any]
     budget = config.synthesis.budget
     return stage | {
         "budget": f"{budget}: recipe and m below are the most it takes" if budget else "none",
-        "recipe": f"{recipe.name}: {recipe.steps} steps of {recipe.solver}, guidance {recipe.guidance.scale:g}",
+        "recipe": f"{recipe.name}: {recipe.steps} steps of {recipe.solver}, guidance {recipe.guidance.scale:g}{cached}",
         "images": images,
         "images_left": left,
         "shards": -(-images // config.synthesis.samples_per_shard),

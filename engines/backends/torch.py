@@ -35,7 +35,7 @@ def open_engine(pipeline: Pipeline, network: Network, device: str, precision: st
     if network.part in ("unet", "vae", "tiny_decoder"):
         module = module.to(memory_format=torch.channels_last)
     if attention == "xformers" and network.part in ("unet", "vae"):
-        getattr(module, network.part).enable_xformers_memory_efficient_attention()
+        _use_xformers(module)
     if device.startswith("cuda"):
         # Without its own CUDA graphs: their outputs would be overwritten by the next call.
         module = torch.compile(module, mode="max-autotune-no-cudagraphs", dynamic=False)
@@ -49,3 +49,11 @@ def open_engine(pipeline: Pipeline, network: Network, device: str, precision: st
         return tensor.to(device, dtype).contiguous(memory_format=memory_format)
 
     return engine
+
+
+def _use_xformers(module: torch.nn.Module) -> None:
+    from diffusers.models.attention_processor import Attention
+
+    for part in module.modules():
+        if isinstance(part, Attention):
+            part.set_use_memory_efficient_attention_xformers(True)

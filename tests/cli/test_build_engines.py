@@ -73,6 +73,17 @@ def test_a_dry_run_says_what_stands(tiny, tmp_path):
     assert not any(engine["stands"] for engine in elsewhere["engines"]) and not (tmp_path / "engines").exists()
 
 
+def test_deepcache_has_two_networks_in_the_place_of_the_unet(tmp_path):
+    pytest.importorskip("openvino", reason="openvino is not installed (extra cpu)")
+    words = ("--backend", "openvino", "--dry-run", "--json", "--engine-dir", str(tmp_path / "engines"))
+    plain, cached = (
+        [engine["network"] for engine in answer(typed(*words, "--deepcache", every))["engines"]] for every in ("1", "2")
+    )
+    assert "unet" in plain and not {"unet_deep", "unet_shallow"} & {*plain}
+    others = [name for name in plain if name != "unet"]
+    assert sorted(cached) == sorted([*others, "unet_deep", "unet_deep", "unet_shallow", "unet_shallow"])
+
+
 def test_two_targets_without_a_gpu(plans):
     assert {(engine["network"], engine["target"]) for engine in plans["engines"]} == {
         (network, target) for network in PLANNED for target in ("sm86", "sm120")
@@ -101,6 +112,8 @@ def test_torch_has_nothing_to_build():
         (("--backend", "tensorrt"), 2, "--backend tensorrt does not run on cpu"),
         (("--backend", "magic"), 2, "--backend 'magic' is unknown"),
         (("--network", "brain"), 2, "--network 'brain' is unknown"),
+        (("--network", "unet_deep"), 2, "--network 'unet_deep' is unknown"),
+        (("--deepcache", "0"), 2, "--deepcache 0"),
         (("--prune", "--dry-run"), 2, "--prune removes what cannot be opened"),
         (
             ("--backend", "openvino", "--no-build", "--rows", "3"),

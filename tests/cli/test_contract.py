@@ -21,7 +21,7 @@ MODEL = {
     "--model", "--revision", "--clip", "--tiny-decoder", "--safety-checker", "--lora", "--precision", "--backend", "--attention", "--engine-dir",
     "--build", "--no-build", "--device", "--offline", "--no-offline",
 }  # fmt: skip
-ENGINES = {"--classes", "--target", "--rows", "--resolution", "--network", "--random-weights", "--prune"}
+ENGINES = {"--classes", "--target", "--rows", "--resolution", "--deepcache", "--network", "--random-weights", "--prune"}
 CONCEPTS = {
     "--vocabulary", "--exclude-words", "--block-list", "--prompt", "--inversion-steps", "--inversion-batch", "--inversion-lr",
     "--inversion-images", "--top-k", "--eta", "--anchor-quantile", "--anchor-lambda", "--anchor-band", "--anchor-side",
@@ -29,7 +29,7 @@ CONCEPTS = {
 }  # fmt: skip
 SYNTHESIS = {
     "--m", "--budget", "--strategy", "--recipe", "--solver", "--steps", "--guidance-scale", "--guidance-start", "--guidance-stop",
-    "--decoder", "--templates", "--negative-prompt", "--reject-id", "--no-reject-id", "--resolution", "--samples-per-shard", "--ray", "--workers", "--rows", "--seed",
+    "--deepcache", "--decoder", "--templates", "--negative-prompt", "--reject-id", "--no-reject-id", "--resolution", "--samples-per-shard", "--ray", "--workers", "--rows", "--seed",
 }  # fmt: skip
 TRAINING = {
     "--objective", "--outliers", "--id-synthetic", "--backbone", "--dropout", "--pretrain-epochs", "--pretrain-lr", "--epochs", "--lr", "--batch",

@@ -21,7 +21,7 @@ REFUSED = [
     ("inversion_steps", -1), ("inversion_batch", 0), ("inversion_images", 0), ("inversion_lr", 0.0), ("top_k", 0),
     ("eta", 0.0), ("eta", 1.0), ("anchor_quantile", 0.0), ("anchor_quantile", 1.1), ("concepts_seed", -1), ("concepts_seed", 2**53),
     ("m", 0), ("strategy", "fox"), ("steps", 1), ("steps", 1001), ("guidance_scale", -0.1), ("guidance_start", 1.1),
-    ("guidance_stop", -0.1), ("resolution", 0), ("resolution", 33), ("samples_per_shard", 0), ("samples_per_shard", 10_001),
+    ("guidance_stop", -0.1), ("deepcache", 0), ("resolution", 0), ("resolution", 33), ("samples_per_shard", 0), ("samples_per_shard", 10_001),
     ("rows", -1), ("seed", -1), ("seed", 2**53),
     ("objective", "magic"), ("wor_step", "both"), ("wor_sign", "up"), ("train_precision", "fp16"), ("dropout", 1.0),
     ("id_synthetic", 1.0), ("id_synthetic", -0.1), ("outliers", "id-control"),

@@ -8,8 +8,13 @@ from onnx import TensorProto
 from dogfast.config.model import ModelConfig
 from dogfast.diffusion.load import Pipeline
 from dogfast.engines.export import GRAPH_FILE, OPSET, WEIGHTS_FILE, check_graph, export_graph
-from dogfast.engines.table import NETWORKS, axis_sizes
+from dogfast.engines.table import NETWORKS, axis_sizes, networks_used
 from dogfast.errors import EnvironmentFault
+
+NAMES = [
+    name if name in networks_used(deepcache=1) else pytest.param(name, marks=pytest.mark.slow)
+    for name in NETWORKS
+]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +44,7 @@ def axes(value):
     return [size.dim_param or size.dim_value for size in value.type.tensor_type.shape.dim]
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", NAMES)
 def test_rows_and_tokens_stay_open_and_all_else_is_fixed(exported, pipeline, name):
     graph = read(exported(name, "fp32")).graph
     sizes = axis_sizes(pipeline, 32)
@@ -60,7 +65,7 @@ def test_two_files_and_one_opset(exported, name, precision):
     assert {node.domain for node in model.graph.node} == {""}
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", NAMES)
 def test_half_is_half_inside_and_outside(exported, name):
     graph = read(exported(name, "fp16")).graph
     kinds = {value.name: value.type.tensor_type.elem_type for value in (*graph.input, *graph.output)}

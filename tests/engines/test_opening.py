@@ -42,12 +42,16 @@ def inputs(pipeline):
 
 def outputs(networks, inputs):
     states, projected = networks.encode_text(inputs["ids"])
+    deep, feature = networks.denoise_deep(inputs["latents"], inputs["timesteps"], states)
     return dict(
         states=states,
         projected=projected,
         pictures=networks.encode_image(inputs["pictures"]),
         latents=networks.encode(inputs["images"]),
         noise=networks.denoise(inputs["latents"], inputs["timesteps"], states),
+        deep=deep,
+        feature=feature,
+        shallow=networks.denoise_shallow(inputs["latents"], inputs["timesteps"], states, feature),
         images=networks.decode(inputs["latents"]),
     )
 
@@ -67,7 +71,7 @@ def test_every_backend_answers_as_torch_does(pipeline, inputs, backend):
 def test_bf16_by_a_hint_stays_close_and_spares_the_towers(pipeline, inputs):
     expected = outputs(opened(pipeline, "torch"), inputs)
     found = outputs(opened(pipeline, "openvino", "bf16"), inputs)
-    for name in ("noise", "images"):
+    for name in ("noise", "deep", "feature", "shallow", "images"):
         cosine = F.cosine_similarity(found[name].flatten(1), expected[name].flatten(1)).min()
         assert cosine >= 0.999, name
     for name in ("states", "projected", "pictures", "latents"):

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from dogfast.diffusion.random_weights import RandomPipeline
-from dogfast.engines.table import NETWORKS, axis_sizes
+from dogfast.engines.table import axis_sizes, networks_used
 from tests.environment import ENVIRONMENT
 
 LIMIT_BYTES = 16 * 2**30
@@ -40,7 +40,7 @@ def test_its_sizes_are_the_published_ones():
         counts = {part: sum(weight.numel() for weight in getattr(pipeline, part).parameters()) for part in PARAMETERS}
     assert counts == PARAMETERS
     assert axis_sizes(pipeline, 512) == {
-        "tokens": 77, "width": 768, "rgb": 3, "channels": 4, "latent": 64, "px": 512, "tower_px": 224,
+        "tokens": 77, "width": 768, "rgb": 3, "channels": 4, "feature": 320, "latent": 64, "px": 512, "tower_px": 224,
     }  # fmt: skip
 
 
@@ -48,7 +48,7 @@ def test_its_sizes_are_the_published_ones():
 def test_every_network_is_built_for_a_gpu_that_is_not_here(tmp_path):
     pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx is not installed (extra rtx)")
     engines, memory = built(tmp_path, "--backend", "tensorrt-rtx", "--target", "sm86", "--rows", "4", "--resolution", "256")
-    assert {engine["network"] for engine in engines} == set(NETWORKS)
+    assert {engine["network"] for engine in engines} == set(networks_used(1))
     assert memory < LIMIT_BYTES
     for engine in engines:
         assert engine["precision"] == "fp16" and engine["parity"]["verdict"] == "not run"

@@ -40,11 +40,14 @@ def torch_networks(pipeline, precision):
 
 def outputs(networks, inputs):
     states, projected = networks.encode_text(inputs["ids"])
+    deep, feature = networks.denoise_deep(inputs["latents"], inputs["timesteps"], states)
     return dict(
         states=states,
         projected=projected,
         images=networks.encode_image(inputs["images"]),
         eps=networks.denoise(inputs["latents"], inputs["timesteps"], states),
+        deep=deep,
+        shallow=networks.denoise_shallow(inputs["latents"], inputs["timesteps"], states, feature),
         decoded=networks.decode(inputs["latents"]),
     )
 
@@ -54,7 +57,8 @@ def test_shapes_and_float32_outside_whatever_it_computes_in(pipeline, inputs, pr
     networks = torch_networks(pipeline, precision)
     before = {name: value.clone() for name, value in inputs.items()}
     found = outputs(networks, inputs)
-    shapes = dict(states=(3, 16, 32), projected=(3, 24), images=(3, 24), eps=(3, 4, 8, 8), decoded=(3, 3, 32, 32))
+    shapes = dict(states=(3, 16, 32), projected=(3, 24), images=(3, 24), decoded=(3, 3, 32, 32))
+    shapes |= dict.fromkeys(("eps", "deep", "shallow"), (3, 4, 8, 8))
     assert {name: tuple(value.shape) for name, value in found.items()} == shapes
     assert all(value.dtype == torch.float32 and value.isfinite().all() for value in found.values())
     assert all(torch.equal(before[name], value) and value.dtype == before[name].dtype for name, value in inputs.items())
@@ -70,14 +74,15 @@ def test_fp32_is_the_networks_themselves(pipeline, inputs):
         pixels = F.interpolate(inputs["images"].float() / 255, (32, 32), mode="bicubic", antialias=True).clamp(0, 1)
         images = pipeline.image_encoder((pixels - 0.5) / 0.5).image_embeds
     torch.testing.assert_close(found["states"], states)
-    torch.testing.assert_close(found["eps"], eps, rtol=1e-4, atol=1e-5)
+    for name in ("eps", "deep", "shallow"):
+        torch.testing.assert_close(found[name], eps, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(found["decoded"], decoded, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(found["images"], images, rtol=1e-4, atol=1e-5)
 
 
 def test_bf16_stays_close_to_fp32_and_the_towers_are_equal(pipeline, inputs):
     full, half = (outputs(torch_networks(pipeline, precision), inputs) for precision in ("fp32", "bf16"))
-    for name in ("eps", "decoded"):
+    for name in ("eps", "deep", "shallow", "decoded"):
         cosine = F.cosine_similarity(full[name].flatten(1), half[name].flatten(1)).min()
         assert cosine >= 0.999, (name, float(cosine))
         assert not torch.equal(full[name], half[name]), f"{name} was not computed in bf16"
@@ -121,7 +126,21 @@ def test_each_network_is_prepared_once(pipeline, inputs, monkeypatch):
     assert copied == []
     outputs(networks, inputs)
     outputs(networks, inputs)
-    assert len(copied) == 4 == len(set(copied))
+    assert len(copied) == 6 == len(set(copied))
+
+
+@pytest.mark.parametrize("name, count", [("unet", 8), ("unet_deep", 8), ("unet_shallow", 6)])
+def test_xformers_is_put_into_every_attention(pipeline, name, count, monkeypatch):
+    from diffusers.models.attention_processor import Attention
+
+    import dogfast.engines.backends.torch as backend
+
+    told = []
+    monkeypatch.setattr(
+        Attention, "set_use_memory_efficient_attention_xformers", lambda part, valid: told.append((part, valid))
+    )
+    backend._use_xformers(backend.wrap(pipeline, name))
+    assert len(told) == count and all(valid for _, valid in told)
 
 
 def test_dtypes_are_what_their_names_say():

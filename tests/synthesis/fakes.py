@@ -33,7 +33,7 @@ class FakePipeline:
 
     revision, native_px, downscale, has_tiny_decoder = "r0", SIDE, 2, False
     tokenizer = Tokenizer()
-    latent_channels = 4
+    latent_channels, feature_channels = 4, 1
     alphas_cumprod = torch.linspace(0.99, LAST_SIGNAL, 100, dtype=torch.float64)
 
     def __init__(self, config, model):
@@ -63,6 +63,16 @@ def networks(calls=None, spoil=None, pause_s=0.0, text_strength=0.1, fits=None, 
         time.sleep(pause_s)
         return torch.zeros_like(latents) + text_strength * text[:, :1, :1, None]
 
+    def denoise_deep(latents, timesteps, text):
+        calls.append(("deep", len(latents)))
+        feature = text_strength * text[:, :1, :1, None]
+        return torch.zeros_like(latents) + feature, feature
+
+    def denoise_shallow(latents, timesteps, text, feature):
+        assert len(latents) == len(timesteps) == len(text) == len(feature)
+        calls.append(("shallow", len(latents)))
+        return torch.zeros_like(latents) + feature
+
     def decode(latents, decoder="decode"):
         calls.append((decoder, len(latents)))
         images = (latents[:, :3] / 8).clamp(-1, 1).repeat_interleave(2, 2).repeat_interleave(2, 3)
@@ -74,7 +84,9 @@ def networks(calls=None, spoil=None, pause_s=0.0, text_strength=0.1, fits=None, 
     def decode_tiny(latents):
         return decode(latents, "decode_tiny")
 
-    return Networks(encode_text, lambda images: images, None, denoise, decode, decode_tiny, "fake", "cpu", "fp32")
+    encode_image, encode = lambda images: images, None
+    denoisers = denoise, denoise_deep, denoise_shallow
+    return Networks(encode_text, encode_image, encode, *denoisers, decode, decode_tiny, "fake", "cpu", "fp32")
 
 
 def _spoilt(fault, shape):

@@ -167,7 +167,7 @@ def test_guidance_leads_away_from_the_negative_prompt(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "field", [{"solver": "unipc"}, {"decoder": "tiny"}, {"negative_prompt": "blurry"}, {"recipe": "paper"}]
+    "field", [{"solver": "unipc"}, {"decoder": "tiny"}, {"negative_prompt": "blurry"}, {"recipe": "paper"}, {"deepcache": 2}]
 )
 def test_another_recipe_is_refused_with_its_field(tmp_path, field):
     call(tmp_path / "run")
@@ -186,6 +186,22 @@ def test_a_resolution_that_the_decoder_cannot_give_is_refused_before_anything_is
     with pytest.raises(UsageError, match=r"--resolution 32 must be a multiple of 3"):
         call(tmp_path / "run", resolution=32)
     assert not (tmp_path / "run" / "plan").exists()
+
+
+def test_deepcache_is_refused_where_the_model_has_no_such_layers(tmp_path, monkeypatch):
+    monkeypatch.setattr(fakes.FakePipeline, "feature_channels", 0)
+    with pytest.raises(UsageError, match="--deepcache 2: the outermost blocks of --model fake are of another kind"):
+        call(tmp_path / "run", deepcache=2)
+    assert not (tmp_path / "run" / "plan").exists()
+    assert call(tmp_path / "run")["outliers"] == 9
+
+
+def test_bytes_under_deepcache_do_not_depend_on_rows(tmp_path):
+    calls = []
+    for rows in (1, 3, 7):
+        call(tmp_path / str(rows), rows=rows, steps=5, deepcache=2, networks={"calls": calls})
+    first, *others = (fakes.tars(tmp_path / str(rows) / "outliers" / "dog") for rows in (1, 3, 7))
+    assert all(first == other for other in others) and {what for what, _ in calls} == {"deep", "shallow", "decode"}
 
 
 @pytest.mark.parametrize("wanted, device, positions, rows", [(5, "cpu", 64, 5), (0, "cpu", 64, 64), (0, "cpu", 4096, 1)])

@@ -20,10 +20,10 @@ fakes = SimpleNamespace(**runpy.run_path(str(Path(__file__).parent / "fakes.py")
 STEPS = 4
 
 
-def brush(rows=4, guidance=None, texts=5, solver="dpm++2m", **options):
-    recipe = Recipe("test", solver, STEPS, guidance or Guidance(4.0, 0.0, 0.5))
+def brush(rows=4, guidance=None, texts=5, solver="dpm++2m", steps=STEPS, deepcache=1, **options):
+    recipe = Recipe("test", solver, steps, guidance or Guidance(4.0, 0.0, 0.5), deepcache=deepcache)
     states = torch.arange(texts, dtype=torch.float32)[:, None, None].expand(-1, 4, 2)
-    schedule = SOLVERS[solver].spacing(fakes.FakePipeline.alphas_cumprod, STEPS, None)
+    schedule = SOLVERS[solver].spacing(fakes.FakePipeline.alphas_cumprod, steps, None)
     networks = fakes.networks(**options)
     return Brush(
         networks,
@@ -90,6 +90,34 @@ def test_images_are_bytes_with_channels_last():
 
 def test_nothing_to_paint_paints_nothing():
     assert paint(brush(), [], seed_of) == []
+
+
+# --- DeepCache --------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("every", [2, 3, 7])
+@pytest.mark.parametrize("solver, calls", [("dpm++2m", 20), ("pndm", 21)])
+def test_every_so_many_calls_of_a_batch_are_whole(every, solver, calls):
+    seen = []
+    paint(brush(solver=solver, steps=20, deepcache=every, calls=seen), [n % 5 for n in range(8)], seed_of)
+    guided = calls - 10
+    one = [("shallow" if call % every else "deep", 8 if call < guided else 4) for call in range(calls)]
+    assert seen == [*one, ("decode", 4)] * 2, "the second batch begins anew"
+
+
+def test_guidance_that_begins_later_begins_with_a_whole_call():
+    seen = []
+    guidance = Guidance(4.0, 0.25, 0.75)
+    paint(brush(steps=20, guidance=guidance, deepcache=2, calls=seen), [0] * 4, seed_of)
+    assert [what == "deep" for what, _ in seen[:20]] == [call == 5 or call % 2 == 0 for call in range(20)]
+    assert [rows for _, rows in seen[:20]] == [4] * 5 + [8] * 10 + [4] * 5
+
+
+@pytest.mark.parametrize("every", [2, 3])
+def test_every_image_is_given_its_own_feature(every):
+    """The fake feature is all that the fake network says of a prompt: with its own, an image is as if all calls were whole."""
+    conditions = [n % 5 for n in range(11)]
+    plain = paint(brush(rows=4, steps=10), conditions, seed_of)
+    for rows in (1, 4, 7):
+        assert same(plain, paint(brush(rows=rows, steps=10, deepcache=every), conditions, seed_of))
 
 
 # --- faults -----------------------------------------------------------------------------------------------------

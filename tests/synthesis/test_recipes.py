@@ -18,6 +18,7 @@ def test_every_field_can_be_overridden_also_by_zero():
     assert recipe.solver == RECIPES["quality"].solver
     recipe = resolve_recipe(SynthesisConfig(recipe="paper", solver="ddpm", decoder="tiny", negative_prompt="blurry"))
     assert (recipe.solver, recipe.decoder, recipe.negative_prompt) == ("ddpm", "tiny", "blurry")
+    assert resolve_recipe(SynthesisConfig(recipe="paper", deepcache=3)).deepcache == 3 and recipe.deepcache == 1
     assert (recipe.steps, recipe.guidance.scale) == (50, 7.5), "what is not overridden stays the recipe's"
 
 
