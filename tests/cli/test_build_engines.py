@@ -73,15 +73,31 @@ def test_a_dry_run_says_what_stands(tiny, tmp_path):
     assert not any(engine["stands"] for engine in elsewhere["engines"]) and not (tmp_path / "engines").exists()
 
 
-def test_deepcache_has_two_networks_in_the_place_of_the_unet(tmp_path):
+def test_deepcache_has_two_networks_in_the_place_of_the_unet(tmp_path, monkeypatch, capsys):
+    from dogfast.cli.main import _exit_code
+
     pytest.importorskip("openvino", reason="openvino is not installed (extra cpu)")
-    words = ("--backend", "openvino", "--dry-run", "--json", "--engine-dir", str(tmp_path / "engines"))
-    plain, cached = (
-        [engine["network"] for engine in answer(typed(*words, "--deepcache", every))["engines"]] for every in ("1", "2")
-    )
-    assert "unet" in plain and not {"unet_deep", "unet_shallow"} & {*plain}
-    others = [name for name in plain if name != "unet"]
-    assert sorted(cached) == sorted([*others, "unet_deep", "unet_deep", "unet_shallow", "unet_shallow"])
+    words = ("--backend", "openvino", "--device", "cpu", "--dry-run", "--json", "--engine-dir", str(tmp_path / "engines"))
+    planned = {}
+    for every in ("1", "2"):
+        monkeypatch.setattr(sys, "argv", ["dogfast", "build-engines", *words, "--deepcache", every])
+        assert _exit_code() == 0
+        planned[every] = [engine["network"] for engine in json.loads(capsys.readouterr().out.splitlines()[-1])["engines"]]
+    others = [name for name in planned["1"] if name != "unet"]
+    assert len(planned["1"]) == len(others) + 2 and not {"unet_deep", "unet_shallow"} & {*others}
+    assert sorted(planned["2"]) == sorted([*others, "unet_deep", "unet_deep", "unet_shallow", "unet_shallow"])
+
+
+@pytest.mark.slow
+def test_deepcaches_networks_are_planned_for_a_gpu_that_is_not_here():
+    pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx is not installed (extra rtx)")
+    words = ("--network", "unet_deep", "--network", "unet_shallow", "--deepcache", "2", "--target", "sm86", "--rows", "8")
+    engines = answer(typed("--model", "tiny", "--backend", "tensorrt-rtx", *words, "--json"))["engines"]
+    assert [(engine["network"], engine["rows"]) for engine in engines] == [
+        ("unet_deep", 8), ("unet_deep", 16), ("unet_shallow", 8), ("unet_shallow", 16),
+    ]  # fmt: skip
+    assert all(engine["precision"] == "fp16" and engine["parity"]["verdict"] == "not run" for engine in engines)
+    assert engines[2]["bytes"] < engines[0]["bytes"] / 2
 
 
 def test_two_targets_without_a_gpu(plans):

@@ -42,16 +42,12 @@ def inputs(pipeline):
 
 def outputs(networks, inputs):
     states, projected = networks.encode_text(inputs["ids"])
-    deep, feature = networks.denoise_deep(inputs["latents"], inputs["timesteps"], states)
     return dict(
         states=states,
         projected=projected,
         pictures=networks.encode_image(inputs["pictures"]),
         latents=networks.encode(inputs["images"]),
         noise=networks.denoise(inputs["latents"], inputs["timesteps"], states),
-        deep=deep,
-        feature=feature,
-        shallow=networks.denoise_shallow(inputs["latents"], inputs["timesteps"], states, feature),
         images=networks.decode(inputs["latents"]),
     )
 
@@ -67,11 +63,46 @@ def test_every_backend_answers_as_torch_does(pipeline, inputs, backend):
     assert all(torch.equal(before[name], value) for name, value in inputs.items())
 
 
+@pytest.fixture(scope="module")
+def whole(pipeline, inputs):
+    """What torch computes a whole UNet from, and the noise and feature it says."""
+    networks = opened(pipeline, "torch")
+    given = inputs["latents"], inputs["timesteps"], networks.encode_text(inputs["ids"])[0]
+    return given, *networks.denoise_deep(*given)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_with_the_same_inputs_feature_the_outermost_layers_say_what_the_whole_says(pipeline, whole, backend):
+    given, noise, feature = whole
+    found = opened(pipeline, backend).denoise_shallow(*given, feature)
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, noise, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_the_whole_unet_and_its_feature_are_torchs(pipeline, whole, backend):
+    given, noise, feature = whole
+    found = opened(pipeline, backend).denoise_deep(*given)
+    for ours, theirs in zip(found, (noise, feature), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.slow
+@needs_bf16
+def test_deepcache_in_bf16_stays_close(pipeline, whole):
+    given, noise, feature = whole
+    networks = opened(pipeline, "openvino", "bf16")
+    deep, kept = networks.denoise_deep(*given)
+    for ours, theirs in ((deep, noise), (kept, feature), (networks.denoise_shallow(*given, kept), noise)):
+        assert F.cosine_similarity(ours.flatten(1), theirs.flatten(1)).min() >= 0.999
+
+
 @needs_bf16
 def test_bf16_by_a_hint_stays_close_and_spares_the_towers(pipeline, inputs):
     expected = outputs(opened(pipeline, "torch"), inputs)
     found = outputs(opened(pipeline, "openvino", "bf16"), inputs)
-    for name in ("noise", "deep", "feature", "shallow", "images"):
+    for name in ("noise", "images"):
         cosine = F.cosine_similarity(found[name].flatten(1), expected[name].flatten(1)).min()
         assert cosine >= 0.999, name
     for name in ("states", "projected", "pictures", "latents"):

@@ -23,6 +23,8 @@ def test_generate_counts_what_is_left(tmp_path, config):
     run, events = Run(tmp_path / "run"), Events()
     fresh = plan_generate(config(), run, events)
     assert (fresh["images"], fresh["images_left"], fresh["shards"]) == (3 * CLASSES, 3 * CLASSES, 3)
+    assert "DeepCache" not in fresh["recipe"]
+    assert plan_generate(config(synthesis={"deepcache": 3}), run, events)["recipe"].endswith(", DeepCache 3")
     assert fresh["bytes"] > 0 and isinstance(fresh["seconds"], str) and fresh["anchors_found"] is False
     api.generate(config(), run.root)
     done = plan_generate(config(), run, events)
