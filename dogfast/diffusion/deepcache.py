@@ -1,8 +1,8 @@
 """DeepCache (Ma, Fang & Wang 2023, arXiv 2312.00858, Section 3.3): what the inner layers say changes little from call to call.
 
-Every so many calls the whole UNet is computed. In between only its outermost layers are: those of the paper's skip branch 1,
-which are the stem, the first layer down, and the last two layers up, whose skips these two are. What entered them from
-within is kept from the last whole pass: the *feature*.
+Every so many calls the whole UNet is computed. In between only its outermost layers are: the stem, the first layer down, and
+the last two layers up, whose skips these two are. What entered them from within is kept from the last whole pass: the
+*feature*.
 
 Shapes: latents and noise (R, C, h, w), timesteps (R,), token states (R, L, D), feature (R, F, h, w).
 """
