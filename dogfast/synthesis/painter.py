@@ -75,7 +75,8 @@ def paint(
 ) -> list[Painted]:
     """Paint one image of each entry of ``conditions``; faulty ones are painted again from sub-seeds, `MAX_ATTEMPTS` times at most.
 
-    What is still faulty, or a copy of an earlier image, is returned with its fault.
+    What is still faulty, or a copy of an earlier image, is returned with its fault. ``advance`` is told of every batch how
+    many images it began: none where it repeats some.
     """
     painted: dict[int, Painted] = {}
     left = list(range(len(conditions)))
@@ -86,8 +87,7 @@ def paint(
         )
         for chunk, pending in zip(chunks, _one_ahead(begun)):
             painted |= dict(zip(chunk, pending()))
-            if attempt == 0:
-                advance(len(chunk))
+            advance(len(chunk) if attempt == 0 else 0)
         left = _refused(painted)
         if not left:
             break

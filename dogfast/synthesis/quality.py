@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from pathlib import Path
+
 import torch
+
+from dogfast.errors import DataError
+from dogfast.shards.reader import read_records
 
 FLAT_STD = 2.0
 """Images whose pixels deviate less than this from their mean, in 8-bit steps, show nothing."""
 
 DARK_MEAN = 1.0
 """Images whose mean is at most this are black: a safety checker or an overflow made them."""
+
+MOST = 0.5
+"""Beyond this share of unusable images a generator is not worth its time."""
 
 FAULTS = ("", "not finite", "black", "flat")
 """What the codes of `faults` stand for."""
@@ -26,3 +35,19 @@ def faults(decoded: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
     for code, found in ((3, flat), (2, black), (1, broken)):
         codes = codes.masked_fill(found, code)
     return codes
+
+
+def refuse_mostly_faulty(folder: Path, found: list[str]) -> None:
+    """Raise :class:`DataError` where of a shard's images, by their faults ``found`` ("" for none), most are unusable, and
+    most of all that ``folder`` holds too: then it is the generator that is wrong, not an image."""
+    failed = sum(map(bool, found))
+    if failed <= MOST * len(found):
+        return
+    before = [(record.get("failed", 0), record["samples"]) for record in read_records(folder)]
+    lost, kept = (sum(counts) for counts in zip((failed, len(found) - failed), *before))
+    if lost > MOST * (lost + kept):
+        reasons = ", ".join(f"{count} {fault}" for fault, count in Counter(filter(None, found)).most_common())
+        raise DataError(
+            f"{failed} of {len(found)} images cannot be used however often they are painted ({reasons}), so nothing more is; "
+            "try --precision fp32, another --decoder or --backend, more --steps, or do without --reject-id"
+        )

@@ -29,9 +29,11 @@ from dogfast.synthesis.job import Job, model_name, schedule_of, side_in_latents
 from dogfast.synthesis.memory import fewer, free_memory, is_out_of_memory
 from dogfast.synthesis.painter import Brush, Painted, image_seed, paint
 from dogfast.synthesis.plan import Item, Shard
+from dogfast.synthesis.quality import refuse_mostly_faulty
 from dogfast.synthesis.recipes import Recipe
 from dogfast.synthesis.resolver import Resolver, Sources, painted_from, prompt_of
 from dogfast.synthesis.safety_check import UNSAFE, safety_check
+from dogfast.synthesis.watchdog import Watchdog
 
 SHARDS_IN_FLIGHT = 2
 Record = dict[str, Any]
@@ -54,21 +56,32 @@ class Worker:
     """One process with its networks: paints a shard, and commits what was painted."""
 
     def __init__(self, job: Job, rank: int, events: Events):
-        self.job, self.rank, self.events = job, rank, events
+        self.job, self.rank, self.events, self.watchdog = job, rank, events, Watchdog()
         self.brush = open_brush(job, events, open_networks(job.pipeline, job.config.model, events))
 
     def paint(self, shard: Shard, advance: Advance = lambda images: None) -> Fresh:
-        """Every image of ``shard``. Where the device runs out of memory, fewer together from then on: images do not change."""
+        """Every image of ``shard``. Where the device runs out of memory, fewer together from then on: images do not change.
+
+        Raises :class:`DataError` where most of what the generator paints cannot be used.
+        """
         began, counted, items = time.monotonic(), _Counted(advance), shard.items()
+
+        def told(images: int) -> None:
+            self.watchdog.batch_done()
+            counted(images)
+
         while True:
             try:
-                painted = paint(self.brush, [item.condition for item in items], _seeds(self.job, items), counted)
+                with self.watchdog.watching():
+                    painted = paint(self.brush, [item.condition for item in items], _seeds(self.job, items), told)
+                refuse_mostly_faulty(self.job.folder, [result.fault for result in painted])
                 return Fresh(shard.number, items, painted, _record_facts(self.brush, self.rank, time.monotonic() - began))
             except (RuntimeError, MemoryError, OutOfMemory) as error:
                 if not is_out_of_memory(error):
                     raise
                 self.brush = replace(self.brush, rows=fewer(self.brush.rows, error))
             counted.again()
+            self.watchdog.forget()
             free_memory()
             self.events.say(f"the device is out of memory; {self.brush.rows} rows from here on")
 
@@ -98,10 +111,9 @@ def paint_shards(job: Job, shards: list[Shard], rank: int, events: Events, advan
     worker, in_flight = Worker(job, rank, events), deque()
     with ThreadPoolExecutor(1) as committer:
         for shard in shards:
-            fresh = worker.paint(shard, advance)
-            if len(in_flight) >= SHARDS_IN_FLIGHT:
+            in_flight.append(committer.submit(worker.commit, worker.paint(shard, advance)))
+            if len(in_flight) > SHARDS_IN_FLIGHT:
                 tell_of_shard(in_flight.popleft().result(), events)
-            in_flight.append(committer.submit(worker.commit, fresh))
         for future in in_flight:
             tell_of_shard(future.result(), events)
 

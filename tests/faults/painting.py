@@ -17,7 +17,7 @@ from types import SimpleNamespace
 fakes = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "synthesis" / "fakes.py")))
 
 
-def paint(root, pause_s=0.0, die_at=None):
+def paint(root, die_at=None, **options):
     from dogfast.events import Events
     from dogfast.run import launch
     from dogfast.synthesis.stage import generate
@@ -25,7 +25,7 @@ def paint(root, pause_s=0.0, die_at=None):
     if die_at is not None:
         deadly(die_at)
     config = fakes.config(m=8, samples_per_shard=4)
-    with fakes.installed(pause_s=pause_s), launch(root, config.to_toml()) as run:
+    with fakes.installed(**options), launch(root, config.to_toml()) as run:
         fakes.write_conditions(config, run, None)
         generate(config, run, Events())
 
@@ -45,6 +45,18 @@ def deadly(moment):
         return call
 
     dogfast.run.os.fsync, dogfast.run.os.replace = guarded(os.fsync), guarded(os.replace)
+
+
+def slow_disk(seconds):
+    """Every fsync of what belongs to a shard takes so long."""
+    import dogfast.run
+
+    def fsync(descriptor, plain=os.fsync):
+        if f"{os.sep}outliers{os.sep}" in os.readlink(f"/proc/self/fd/{descriptor}"):
+            time.sleep(seconds)
+        plain(descriptor)
+
+    dogfast.run.os.fsync = fsync
 
 
 def forked(work, kill_after_s=None):
@@ -84,11 +96,31 @@ def moments(run, *seconds):
     return {"ends": ends, "last": forked(lambda: paint(run))}
 
 
+def hang(run):
+    """A process whose device hangs in its third batch, and one that goes on."""
+    import dogfast.synthesis.stage  # noqa: F401
+    import dogfast.synthesis.watchdog as watchdog
+
+    watchdog.LEAST_LIMIT_S = 0.5
+    run = Path(run)
+    return {"hung": forked(lambda: paint(run, calls=Hanging())), "last": forked(lambda: paint(run))}
+
+
+class Hanging(list):
+    """Calls of the networks, the device's last being in the third batch."""
+
+    def append(self, call):
+        super().append(call)
+        if sum(what == "decode" for what, _ in self) == 2:
+            time.sleep(1e6)
+
+
 def install():
     """The fake generator in the place of the real one, for good."""
     import dogfast.synthesis.job as job
     import dogfast.synthesis.worker as worker
 
+    slow_disk(float(os.environ.get("DISK_S", "0")))
     job.Pipeline = fakes.FakePipeline
     worker.open_networks = lambda pipeline, config, events: fakes.networks(Mortal(), pause_s=float(os.environ["PAUSE_S"]))
 
@@ -127,4 +159,4 @@ def cli(*arguments):
 
 
 if __name__ == "__main__":
-    print(json.dumps({"points": points, "moments": moments, "cli": cli}[sys.argv[1]](*sys.argv[2:])))
+    print(json.dumps({"points": points, "moments": moments, "hang": hang, "cli": cli}[sys.argv[1]](*sys.argv[2:])))
