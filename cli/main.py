@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 import typer
@@ -24,6 +26,10 @@ for command in (doctor, build_engines, anchors, generate, shards, train, evaluat
     command.register(app)
 
 
+ECHO_S = 1.0
+"""A launcher hands on the signal that a terminal sent to all: within this time it is the same one."""
+
+
 class Stopped(BaseException):
     """Somebody, a scheduler or a closed terminal asks to end. No KeyboardInterrupt, which typer swallows."""
 
@@ -40,10 +46,19 @@ def main() -> None:
 
 @contextmanager
 def _stopping() -> Iterator[None]:
-    """SIGINT, SIGTERM and SIGHUP raise `Stopped`, unless whoever started us had them ignored (nohup)."""
+    """SIGINT, SIGTERM and SIGHUP raise `Stopped`, unless whoever started us had them ignored (nohup).
+
+    What is painted is committed on the way out; a second signal does not wait for that.
+    """
+    first_s: list[float] = []
 
     def stop(number: int, frame: FrameType | None) -> None:
-        raise Stopped(number)
+        now = time.monotonic()
+        if not first_s:
+            first_s.append(now)
+            raise Stopped(number)
+        if now - first_s[0] > ECHO_S:
+            os._exit(128 + number)
 
     wanted = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
     before = {number: signal.getsignal(number) for number in wanted}
@@ -66,7 +81,8 @@ def _exit_code() -> int:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
     except Stopped as stop:
-        print("interrupted; the same command goes on where it stopped", file=sys.stderr)
+        with suppress(OSError):  # the terminal may be the one that was closed
+            print("interrupted; the same command goes on where it stopped", file=sys.stderr)
         return 128 + stop.number
     except TyperException as error:
         error.show() if hasattr(error, "show") else print(f"error: {error}", file=sys.stderr)
