@@ -1,0 +1,63 @@
+"""Fifty kills at random moments, one after the other: at the end it is as if nothing had happened."""
+
+import json
+import os
+import random
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from dogfast.shards.reader import read_records, read_shard
+
+SCRIPT = Path(__file__).parent / "storm.py"
+fakes = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "synthesis" / "fakes.py")))
+KILLS, IMAGES, SHARDS = 50, 600, 300
+PATIENCE_S = 600
+MOMENTS = {"painting", "writing a tar", "between tar and record", "writing a record"}
+
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(not hasattr(os, "fork"), reason="the killed processes are forked")]
+
+
+def script(*arguments):
+    command = [sys.executable, str(SCRIPT), *map(str, arguments)]
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=PATIENCE_S, env=os.environ | {"OMP_NUM_THREADS": "1"}
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1]), done.stderr
+
+
+@pytest.fixture(scope="module")
+def calm(tmp_path_factory):
+    run = tmp_path_factory.mktemp("storm") / "calm"
+    told, errors = script("calm", run)
+    assert told["last"] == [0], errors
+    return run
+
+
+def assert_like(run, calm, what):
+    folder = run / "outliers" / "dog"
+    assert fakes.tars(folder) == fakes.tars(calm / "outliers" / "dog"), what
+    records = read_records(folder)
+    keys = [sample.key for record in records for sample in read_shard(folder / record["tar"], record["sha256"])]
+    assert len(records) == SHARDS and len(keys) == len(set(keys)) == IMAGES, what
+    assert not fakes.leftovers(run), what
+
+
+@pytest.mark.parametrize("kind", ["lone", "crew"])
+def test_killed_at_fifty_random_moments(calm, tmp_path, kind):
+    seed = random.randrange(10**6)
+    told, errors = script(kind, tmp_path / "run", seed, KILLS)
+    what = f"seed {seed}: {told}\n{errors}"
+    print(what)
+    assert told["kills"] == KILLS and told["last"] == [0] * (1 + (kind == "crew")), what
+    assert told["phases"].keys() >= MOMENTS, what
+    assert 0 < told["committed"] < SHARDS, what
+    assert_like(tmp_path / "run", calm, what)
+    if kind == "crew":
+        assert min(told["victims"].get(rank, 0) for rank in ("0", "1")) >= KILLS // 5, what
+        assert {record["rank"] for record in read_records(tmp_path / "run" / "outliers" / "dog")} == {0, 1}, what
