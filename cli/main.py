@@ -29,6 +29,9 @@ for command in (doctor, build_engines, anchors, generate, shards, train, evaluat
 ECHO_S = 1.0
 """A launcher hands on the signal that a terminal sent to all: within this time it is the same one."""
 
+GRACE_S = 5.0
+"""How long the others of a launch wait to be ended with the first."""
+
 
 class Stopped(BaseException):
     """Somebody, a scheduler or a closed terminal asks to end. No KeyboardInterrupt, which typer swallows."""
@@ -76,17 +79,34 @@ def _exit_code() -> int:
     from typer.exceptions import TyperException
 
     try:
-        return app(standalone_mode=False) or 0
+        with _first_speaks():
+            return app(standalone_mode=False) or 0
     except DogfastError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
     except Stopped as stop:
         with suppress(OSError):  # the terminal may be the one that was closed
-            print("interrupted; the same command goes on where it stopped", file=sys.stderr)
+            if _is_first():
+                print("interrupted; the same command goes on where it stopped", file=sys.stderr)
         return 128 + stop.number
     except TyperException as error:
         error.show() if hasattr(error, "show") else print(f"error: {error}", file=sys.stderr)
         return getattr(error, "exit_code", 2)
+
+
+@contextmanager
+def _first_speaks() -> Iterator[None]:
+    """Of processes that a launcher started together the first says what went wrong in all; the others' errors wait for it."""
+    try:
+        yield
+    except Exception:
+        if not _is_first():
+            time.sleep(GRACE_S)
+        raise
+
+
+def _is_first() -> bool:
+    return os.environ.get("RANK", "0") == "0"
 
 
 if __name__ == "__main__":

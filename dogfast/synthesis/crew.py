@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from dogfast.environment import processor_count
+from dogfast.errors import EnvironmentFault
 from dogfast.events import Events
 from dogfast.run import Run
 from dogfast.shards.format import record_name
@@ -37,13 +38,19 @@ class Crew:
     size: int = 1
 
     def told(self, word: T | None) -> T:
-        """What the first process says, in every process; the word of the others does not count."""
+        """What the first process says, in every process; the word of the others does not count.
+
+        Raises :class:`EnvironmentFault` where the first ended before it said anything.
+        """
         if self.size == 1:
             return word
         import torch.distributed
 
         words = [word]
-        torch.distributed.broadcast_object_list(words, src=0)
+        try:
+            torch.distributed.broadcast_object_list(words, src=0)
+        except RuntimeError as error:
+            raise EnvironmentFault("the first process ended before it had planned anything; it says why") from error
         return words[0]
 
     def share(self, work: list[T]) -> list[T]:

@@ -118,16 +118,28 @@ class Hanging(list):
 def install():
     """The fake generator in the place of the real one, for good."""
     import dogfast.synthesis.job as job
+    import dogfast.synthesis.watchdog as watchdog
     import dogfast.synthesis.worker as worker
 
     slow_disk(float(os.environ.get("DISK_S", "0")))
+    watchdog.LEAST_LIMIT_S = float(os.environ.get("LIMIT_S", watchdog.LEAST_LIMIT_S))
     job.Pipeline = fakes.FakePipeline
-    worker.open_networks = lambda pipeline, config, events: fakes.networks(Mortal(), pause_s=float(os.environ["PAUSE_S"]))
+    worker.open_networks = open_networks
+
+
+def open_networks(pipeline, config, events):
+    """The fakes, or the error that $BAD_ENGINE asks for."""
+    from dogfast.errors import EnvironmentFault
+
+    bad = os.environ.get("BAD_ENGINE", "")
+    if bad:
+        raise {"told": EnvironmentFault, "raw": RuntimeError}[bad]("the engine is broken")
+    return fakes.networks(Mortal(), pause_s=float(os.environ["PAUSE_S"]))
 
 
 class Mortal(list):
-    """Calls of the networks. The process $RANK = $DIE_RANK is killed after $DIE_AFTER_BATCHES decoded batches, once: the
-    file $DIE_MARK tells that it was."""
+    """Calls of the networks. The process $RANK = $DIE_RANK is killed after $DIE_AFTER_BATCHES decoded batches, or with
+    $DIE_BY = hang its device answers no more; once: the file $DIE_MARK tells that it was."""
 
     def append(self, call):
         super().append(call)
@@ -136,6 +148,8 @@ class Mortal(list):
             mark = Path(os.environ["DIE_MARK"])
             if not mark.exists():
                 mark.touch()
+                if os.environ.get("DIE_BY") == "hang":
+                    time.sleep(1e6)
                 os.kill(os.getpid(), signal.SIGKILL)
 
 

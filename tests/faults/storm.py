@@ -2,19 +2,22 @@
 
 `lone RUN SEED KILLS`: one process after the other. `crew RUN SEED KILLS`: two at a time, of which one is killed by chance and
 the other by what would be the launcher. `calm RUN`: nobody is killed. All is imported once and forked.
+`ray RUN SEED KILLS`: two painters on a cluster that stays, killed as they come back; a run that gives up is started again.
 """
 
 import json
 import os
 import random
 import runpy
+import shutil
 import signal
 import socket
 import sys
+import threading
 import time
 import traceback
 from collections import Counter
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -31,26 +34,29 @@ MOST_LIVES = 100
 
 
 def paint(root, pause_s=0.0, disk_s=0.0):
+    """What one of the processes that a launcher starts does, the fake generator in the place of the real one."""
     from dogfast.events import Events
-    from dogfast.run import launch
     from dogfast.synthesis.crew import join_crew
-    from dogfast.synthesis.stage import generate
+    from dogfast.synthesis.worker import paint_alone
 
     painting.slow_disk(disk_s)
-    config = fakes.config(m=-(-IMAGES // len(fakes.CLASSES)), samples_per_shard=2, rows=2)
     crew = join_crew()
     with fakes.installed(pause_s=pause_s):
         if crew.rank:
-            return crew.assist(lambda run: Events())
-        with launch(root, config.to_toml()) as run:
-            fakes.write_conditions(config, run, None)
-            return generate(config, run, Events(), crew.paint if crew.size > 1 else paint_alone())
+            crew.assist(lambda run: Events())
+        else:
+            lead(root, crew.paint if crew.size > 1 else paint_alone)
 
 
-def paint_alone():
-    from dogfast.synthesis.worker import paint_alone
+def lead(root, paint_all):
+    from dogfast.events import Events
+    from dogfast.run import launch
+    from dogfast.synthesis.stage import generate
 
-    return paint_alone
+    config = fakes.config(m=IMAGES // len(fakes.CLASSES), samples_per_shard=2, rows=2)
+    with launch(root, config.to_toml()) as run:
+        fakes.write_conditions(config, run, None)
+        generate(config, run, Events(), paint_all)
 
 
 def born(root, **speed):
@@ -85,15 +91,19 @@ def ended(child):
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
-def phase(folder):
+def phase(folder, pid="*"):
     """What the killed were at, by what they left."""
-    if list(folder.glob(".train-*.part-*")):
+    if list(folder.glob(f".train-*.part-{pid}")):
         return "writing a tar"
-    if list(folder.glob("records/.*.part-*")):
+    if list(folder.glob(f"records/.*.part-{pid}")):
         return "writing a record"
-    if len(list(folder.glob("train-*.tar"))) > len(list(folder.glob("records/0*.json"))):
+    if len(list(folder.glob("train-*.tar"))) > committed_in(folder):
         return "between tar and record"
     return "painting" if folder.exists() else "before the first image"
+
+
+def committed_in(folder):
+    return len(list(folder.glob("records/0*.json")))
 
 
 def storm(size, root, seed, kills):
@@ -113,9 +123,79 @@ def storm(size, root, seed, kills):
             died += 1
             phases[phase(root / "outliers" / "dog")] += 1
             victims[victim] += 1
-    committed = len(list((root / "outliers" / "dog" / "records").glob("0*.json")))
+    committed = committed_in(root / "outliers" / "dog")
     last = [ended(child) for child in crew_of(size, root)]
     return {"kills": died, "phases": phases, "victims": victims, "committed": committed, "last": last}
+
+
+# --- on Ray -----------------------------------------------------------------------------------------------------
+class Killer(threading.Thread):
+    """Kills painters by chance some moments after each has come to life."""
+
+    def __init__(self, root, births, seed, kills):
+        super().__init__(daemon=True)
+        self.folder, self.births, self.kills = root / "outliers" / "dog", births, kills
+        self.chance, self.died, self.phases = random.Random(int(seed)), 0, Counter()
+
+    def run(self):
+        known, due = set(), {}
+        while self.died < self.kills:
+            for birth in set(self.births.iterdir()) - known:
+                known.add(birth)
+                due[int(birth.name)] = time.monotonic() + self.chance.uniform(0.05, 2 * LIFE_S)
+            for pid in [pid for pid, moment in due.items() if moment < time.monotonic()]:
+                del due[pid]
+                if is_painter(pid) and self.died < self.kills:
+                    os.kill(pid, signal.SIGKILL)
+                    self.died += 1
+                    self.phases[phase(self.folder, pid)] += 1
+            time.sleep(0.005)
+        self.committed = committed_in(self.folder)
+
+
+def is_painter(pid):
+    """Whether it still lives: a launch that gives up ends its painters, and numbers are used again."""
+    with suppress(OSError):
+        return b"FakePainter" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    return False
+
+
+def storm_on_ray(root, seed, kills):
+    from ray.cluster_utils import Cluster
+
+    import dogfast.synthesis.cluster as cluster
+    from dogfast.errors import EnvironmentFault
+
+    script, births = os.path.abspath(__file__), root.with_name("births")
+    births.mkdir(parents=True)
+
+    class FakePainter(cluster.Painter):
+        def __init__(self, *given):
+            super().__init__(*given)
+            me = runpy.run_path(script)
+            calm = not births.exists()
+            os.environ |= {"PAUSE_S": str(0 if calm else PAUSE_S), "DISK_S": str(0 if calm else 2 * DISK_S)}
+            me["painting"].install()
+            if not calm:
+                (births / str(os.getpid())).touch()
+
+    cluster.Painter = FakePainter
+    machine = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
+    killer = Killer(root, births, seed, kills)
+    killer.start()
+    launches = 0
+    with fakes.installed():
+        while killer.is_alive():
+            launches += 1
+            assert launches < MOST_LIVES
+            try:
+                lead(root, cluster.paint_on_cluster(machine.address, 2))
+            except EnvironmentFault as error:
+                print(error, file=sys.stderr)
+        shutil.rmtree(births)
+        lead(root, cluster.paint_on_cluster(machine.address, 2))
+    machine.shutdown()
+    return {"kills": killer.died, "last": [], "phases": killer.phases, "launches": launches, "committed": killer.committed}
 
 
 def main(what, root, seed="0", kills="0"):
@@ -127,6 +207,8 @@ def main(what, root, seed="0", kills="0"):
     import dogfast.synthesis.crew
     import dogfast.synthesis.stage  # noqa: F401 - loaded once, before the children are forked
 
+    if what == "ray":
+        return storm_on_ray(Path(root), seed, int(kills))
     return storm({"calm": 1, "lone": 1, "crew": 2}[what], Path(root), seed, int(kills))
 
 

@@ -104,10 +104,31 @@ def test_what_is_left_is_dealt_anew(calm, tmp_path):
     assert fakes.tars(outliers(run)) == fakes.tars(outliers(calm))
 
 
+LAUNCHERS = 1
+"""Tracebacks of accelerate's own, whatever ends its processes."""
+
+
 def test_a_refused_command_ends_every_process_with_one_message(tmp_path):
     done, _ = paint(tmp_path / "run", accelerated(2), ["--recipe", "fast"])
     assert done.returncode != 0 and done.stderr.count("--recipe 'fast' is unknown") == 1
-    assert not (tmp_path / "run" / "outliers").exists()
+    assert done.stderr.count("error: ") == 1 and done.stderr.count("Traceback") == LAUNCHERS, done.stderr
+    assert "interrupted" not in done.stderr and not (tmp_path / "run" / "outliers").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("bad", ["told", "raw"])
+def test_what_fails_in_every_process_is_told_once(tmp_path, bad):
+    """As a bad engine does, when each opens its networks; what no message was written for has one traceback."""
+    done, _ = paint(tmp_path / "run", accelerated(2), BAD_ENGINE=bad)
+    assert done.returncode != 0 and done.stderr.count("r: the engine is broken") == 1, done.stderr
+    assert done.stderr.count("Traceback") == LAUNCHERS + (bad == "raw"), done.stderr
+    assert paint(tmp_path / "run", accelerated(2))[0].returncode == 0
+
+
+@pytest.mark.slow
+def test_a_wrong_flag_is_told_once(tmp_path):
+    done, _ = paint(tmp_path / "run", accelerated(2), ["--m", "many"])
+    assert done.returncode != 0 and done.stderr.count("Invalid value for '--m'") == 1, done.stderr
 
 
 # --- on Ray -----------------------------------------------------------------------------------------------------
@@ -122,16 +143,25 @@ def test_painters_on_ray_paint_the_same_bytes(calm, tmp_path, painters):
 
 
 @pytest.mark.slow
-def test_a_painter_that_dies_is_started_again_and_its_shards_painted_anew(calm, tmp_path):
+@pytest.mark.parametrize("how", ["kill", "hang"])
+def test_a_painter_that_dies_is_started_again_and_its_shards_painted_anew(calm, tmp_path, how):
     pytest.importorskip("ray", reason="Ray is not installed")
     run = tmp_path / "run"
-    done, (answer,) = paint(run, more=["--ray", "local", "--workers", "2"], **doomed(tmp_path, 2))
+    done, (answer,) = paint(run, more=["--ray", "local", "--workers", "2"], **doomed(tmp_path, 2), DIE_BY=how, LIMIT_S="3")
     assert done.returncode == 0 and (tmp_path / "died").exists(), done.stderr
     assert answer["outliers"] == IMAGES and answer["shards"] == SHARDS
     assert {record["rank"] for record in read_records(outliers(run))} == {0, 1}
     assert fakes.tars(outliers(run)) == fakes.tars(outliers(calm))
     assert len(keys(outliers(run))) == len(set(keys(outliers(run)))) == IMAGES
     assert not fakes.leftovers(run / "outliers")
+
+
+@pytest.mark.slow
+def test_what_fails_in_every_painter_is_told_once(tmp_path):
+    pytest.importorskip("ray", reason="Ray is not installed")
+    done, answers = paint(tmp_path / "run", more=["--ray", "local", "--workers", "2"], BAD_ENGINE="told")
+    assert done.returncode == 3 and not answers and done.stderr.count("the engine is broken") == 1, done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_no_cluster_there_is_told_with_what_to_do(tmp_path):

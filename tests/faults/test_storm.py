@@ -48,16 +48,19 @@ def assert_like(run, calm, what):
     assert not fakes.leftovers(run), what
 
 
-@pytest.mark.parametrize("kind", ["lone", "crew"])
+@pytest.mark.parametrize("kind", ["lone", "crew", "ray"])
 def test_killed_at_fifty_random_moments(calm, tmp_path, kind):
-    seed = random.randrange(10**6)
-    told, errors = script(kind, tmp_path / "run", seed, KILLS)
+    if kind == "ray":
+        pytest.importorskip("ray", reason="Ray is not installed")
+    run, seed = tmp_path / "run", random.randrange(10**6)
+    told, errors = script(kind, run, seed, KILLS)
     what = f"seed {seed}: {told}\n{errors}"
-    print(what)
-    assert told["kills"] == KILLS and told["last"] == [0] * (1 + (kind == "crew")), what
-    assert told["phases"].keys() >= MOMENTS, what
-    assert 0 < told["committed"] < SHARDS, what
-    assert_like(tmp_path / "run", calm, what)
+    print(f"{kind}, seed {seed}: {told}")
+    assert told["kills"] == KILLS and not any(told["last"]), what
+    assert told["phases"].keys() >= MOMENTS - ({"painting"} if kind == "ray" else set()), what  # it commits meanwhile
+    assert 0 < told["committed"] < SHARDS, "it ended before its last kill: " + what
+    assert_like(run, calm, what)
+    if kind != "lone":
+        assert {record["rank"] for record in read_records(run / "outliers" / "dog")} == {0, 1}, what
     if kind == "crew":
         assert min(told["victims"].get(rank, 0) for rank in ("0", "1")) >= KILLS // 5, what
-        assert {record["rank"] for record in read_records(tmp_path / "run" / "outliers" / "dog")} == {0, 1}, what
