@@ -55,7 +55,10 @@ def default_folder() -> Path:
 
 def cache_home() -> Path:
     """`dogfast` in the user's cache."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dogfast"
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dogfast"
+    except RuntimeError as error:
+        raise EnvironmentFault("nobody knows your home folder; set $XDG_CACHE_HOME to a folder for caches") from error
 
 
 def key_of(fields: Fields) -> str:

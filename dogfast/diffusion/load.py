@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
@@ -43,6 +44,7 @@ PARTS = (
     "vae",
 )
 
+UNWRITABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ENOSPC, errno.EDQUOT}
 WEIGHT_SUFFIXES = {".json", ".safetensors", ".txt"}
 
 T = TypeVar("T")
@@ -280,7 +282,7 @@ class Pipeline:
         try:
             return load(place, subfolder=subfolder, **self._source(place), **options)
         except Exception as error:  # what the libraries raise for damaged files has no common base
-            raise EnvironmentFault(self._unloadable(place, subfolder, first_line(error))) from error
+            raise EnvironmentFault(self._unloadable(place, subfolder, _reason(error, place))) from error
 
     def _foreign_revision(self, place: str) -> str:
         if place not in self._foreign_revisions:
@@ -323,13 +325,12 @@ class Pipeline:
     def _file(self, name: str, subfolder: str, place: str) -> Path:
         if Path(place).is_dir():
             return Path(place) / subfolder / name
-        from huggingface_hub import hf_hub_download
-        from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+        import huggingface_hub
 
         try:
-            return Path(hf_hub_download(place, name, subfolder=subfolder or None, **self._source(place)))
-        except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
-            raise EnvironmentFault(self._unloadable(place, f"{subfolder}/{name}".lstrip("/"), first_line(error))) from error
+            return Path(huggingface_hub.hf_hub_download(place, name, subfolder=subfolder or None, **self._source(place)))
+        except Exception as error:  # the hub, its transport and the file system have no common base
+            raise EnvironmentFault(self._unloadable(place, f"{subfolder}/{name}".lstrip("/"), _reason(error, place))) from error
 
     def _json(self, name: str, subfolder: str, place: str) -> dict[str, Any]:
         path = self._file(name, subfolder, place)
@@ -359,6 +360,20 @@ class Pipeline:
                 f"--clip {self.clip}: its text tower is not the one of --model {self.name}; give the CLIP it was trained with"
             )
         return clip.text_projection.weight.detach()
+
+
+def _reason(error: Exception, place: str) -> str:
+    """Why ``place`` could not be loaded: what stands behind ``error`` and can be mended, else what it says first."""
+    from huggingface_hub.errors import GatedRepoError
+
+    behind, chain = error, [error]
+    while (behind := behind.__cause__ or behind.__context__) is not None:
+        chain.append(behind)
+    if any(isinstance(one, GatedRepoError) for one in chain):
+        return f"gated: accept its terms on https://huggingface.co/{place}, then log in with `hf auth login` or set $HF_TOKEN"
+    if not Path(place).is_dir() and any(getattr(one, "errno", None) in UNWRITABLE for one in chain):
+        return f"the hub's cache cannot be written, {first_line(error)}: set $HF_HOME to a folder that can"
+    return first_line(error)
 
 
 def _digest_of(folder: Path, files: list[Path]) -> str:
