@@ -52,5 +52,7 @@ def _verify_shard(path: Path, record: dict[str, Any]) -> None:
         count += 1
     if count != record["samples"]:
         raise DataError(f"{path} holds {count} samples, its record says {record['samples']}")
-    if lossless and "pixel_sha256" in record and pixels.hexdigest() != record["pixel_sha256"]:
+    if path.stat().st_size != record["bytes"]:
+        raise DataError(f"{path} has {path.stat().st_size} bytes, its record says {record['bytes']}")
+    if lossless and pixels.hexdigest() != record.get("pixel_sha256"):
         raise DataError(f"{path}: the pixels are not those that were painted")
