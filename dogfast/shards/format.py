@@ -58,8 +58,8 @@ class Sample:
         return self.facts["key"]
 
 
-MAX_SAMPLES = 10_000
-"""A key has four digits for the place in a shard."""
+MAX_SAMPLES, MAX_SHARDS = 10_000, 100_000
+"""A key has four digits for the place in a shard, and five for the shard."""
 
 
 def sample_key(shard: int, index: int) -> str:

@@ -15,7 +15,10 @@ import numpy as np
 
 from dogfast.errors import DataError
 from dogfast.run import publish, read_json, to_json
-from dogfast.shards.format import MAX_SAMPLES
+from dogfast.shards.format import MAX_SAMPLES, MAX_SHARDS
+
+MAX_IMAGES = 50_000_000
+"""Of one source: painting order takes some hundred bytes an image."""
 
 
 @dataclass(frozen=True)
@@ -108,6 +111,12 @@ def _in_order(segment: Segment, class_of: np.ndarray) -> tuple[np.ndarray, np.nd
     return rows[turn[order]], (firsts[turn] + round_)[order]
 
 
+def fits(segments: list[Segment]) -> bool:
+    """Whether keys and memory reach for so many images and shards."""
+    images, shards = sum(segment.images for segment in segments), sum(segment.shards for segment in segments)
+    return images <= MAX_IMAGES and shards <= MAX_SHARDS
+
+
 # --- on disk ----------------------------------------------------------------------------------------------------
 def read_segments(folder: Path) -> list[Segment]:
     """The segments of a source, in order; :class:`DataError` names a file that is missing, not one, or does not go on where the one before ended."""
@@ -121,6 +130,8 @@ def read_segments(folder: Path) -> list[Segment]:
             raise _broken(path)
         painted |= {row: first + count for row, (first, count) in segment.counts.items()}
         segments.append(segment)
+        if not fits(segments):
+            raise _broken(path)
     return segments
 
 

@@ -8,13 +8,24 @@ from pathlib import Path
 from typing import Any
 
 from dogfast.config import RunConfig
+from dogfast.config.option import require
 from dogfast.errors import DataError
 from dogfast.events import Events
 from dogfast.run import Run, publish, sweep_partial
 from dogfast.shards.card import card
+from dogfast.shards.format import MAX_SHARDS
 from dogfast.shards.reader import has_shards, read_records
 from dogfast.synthesis.job import Job, job_identity, model_name, open_job
-from dogfast.synthesis.plan import Segment, append_segment, planned_a_class, read_segments, shards_of, spread
+from dogfast.synthesis.plan import (
+    MAX_IMAGES,
+    Segment,
+    append_segment,
+    fits,
+    planned_a_class,
+    read_segments,
+    shards_of,
+    spread,
+)
 from dogfast.synthesis.worker import PaintAll, Record, paint_alone
 
 
@@ -59,6 +70,11 @@ def plan_segments(job: Job, events: Events) -> list[Segment]:
     if settings.m > planned:
         first_shard = sum(segment.shards for segment in segments)
         segments.append(Segment(first_shard, settings.samples_per_shard, spread(class_of, settings.m, planned)))
+        require(
+            fits(segments),
+            f"--m {settings.m} is too much: a source holds {MAX_IMAGES:,} outliers in {MAX_SHARDS:,} shards at most; "
+            "choose a smaller --m or larger --samples-per-shard",
+        )
         append_segment(folder, segments[-1])
     elif settings.m < planned:
         events.say(f"{planned} outliers a class are planned already; --m {settings.m} takes none away")
