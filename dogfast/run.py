@@ -33,7 +33,7 @@ def publish(path: Path, content: bytes | str) -> None:
     encoded = content.encode() if isinstance(content, str) else content
     temporary = path.with_name(f".{path.name}.part-{os.getpid()}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         with open(temporary, "wb") as file:
             file.write(encoded)
             file.flush()
@@ -45,6 +45,14 @@ def publish(path: Path, content: bytes | str) -> None:
             temporary.unlink()
         reason = error.strerror or error
         raise EnvironmentFault(f"cannot write {path}: {reason}; free space or choose another --output") from error
+
+
+def make_folder(folder: Path) -> None:
+    """Make ``folder`` and what is missing above it; a power loss takes none of them away again."""
+    made = [place for place in (folder, *folder.parents) if not place.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for place in reversed(made):
+        sync_folder(place.parent)
 
 
 def sync_folder(folder: Path) -> None:
@@ -278,7 +286,7 @@ def newest_run(parent: Path) -> Path | None:
 def exclusive(root: Path) -> Iterator[None]:
     """Hold the run for one launch; :class:`RunMismatch` names the process that has it. The lock dies with its process."""
     try:
-        root.mkdir(parents=True, exist_ok=True)
+        make_folder(root)
         lock = FileLock(root / LOCK_FILE, timeout=0)
         lock.acquire()
     except Timeout:

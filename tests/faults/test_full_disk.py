@@ -33,9 +33,9 @@ def calm(tmp_path_factory):
 
 
 @pytest.mark.parametrize("kind", [errno.ENOSPC, errno.EDQUOT], ids=["disk", "quota"])
-@pytest.mark.parametrize("room", [10, 13, 14, 17, 22])
+@pytest.mark.parametrize("room", [16, 20, 21, 24, 29])
 def test_a_full_disk_ends_the_command_and_loses_nothing(tmp_path, monkeypatch, calm, kind, room):
-    """There is room for so many files; the run, its configuration, conditions and plan come first."""
+    """So many calls of fsync find room; those of the run, its configuration, conditions and plan come first."""
     left = iter(range(room))
 
     def fsync(descriptor, plain=os.fsync):

@@ -18,7 +18,7 @@ SCRIPT = Path(__file__).parent / "painting.py"
 fakes = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "synthesis" / "fakes.py")))
 PATIENCE_S = 600
 IMAGES = 24
-MOMENTS = (0, 3, 4, 10, *range(12, 28), 50, 51, 52, 53)
+MOMENTS = (0, 4, 12, *range(16, 34), 57, 58, 59, 60)
 """Calls of fsync and rename: the claim and the plan, two whole shards, the last record, the card."""
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="the killed processes are forked")

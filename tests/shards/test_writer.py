@@ -133,8 +133,8 @@ def dying(monkeypatch, moment):
         monkeypatch.setattr(dogfast.run.os, name, guarded(getattr(os, name)))
 
 
-STEPS = 12
-"""Before and after fsync, replace and fsync of the folder, of the tar and of the record."""
+STEPS = 16
+"""Before and after fsync of a new folder's parent, fsync, replace and fsync of the folder, of the tar and of the record."""
 
 
 @pytest.mark.parametrize("moment", range(STEPS + 1))
@@ -149,7 +149,7 @@ def test_a_crash_leaves_a_shard_committed_or_absent(tmp_path, moment):
         else:
             helpers.commit(folder)
     records = read_records(folder)
-    assert len(records) == (moment >= 9), "a shard counts from the rename of its record on, and not before"
+    assert len(records) == (moment >= 13), "a shard counts from the rename of its record on, and not before"
     for record in records:
         assert len(list(read_shard(folder / record["tar"], record["sha256"]))) == 3
     for place in (folder, folder / "records"):

@@ -349,7 +349,7 @@ class Died(BaseException):
     """In the place of a power cut: nothing but the test catches it."""
 
 
-@pytest.mark.parametrize("moment", range(0, 72, 5))
+@pytest.mark.parametrize("moment", range(0, 86, 6))
 def test_a_death_at_any_step_loses_nothing_and_doubles_nothing(tmp_path, moment):
     """Before and after fsync and rename of run.json, conditions, plan, tars, records and card."""
     call(tmp_path / "whole")
