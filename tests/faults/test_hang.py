@@ -84,9 +84,18 @@ def test_a_run_sets_the_timer_for_every_batch_and_leaves_none(tmp_path, timer, m
     assert committing == [None] * 3, "waiting for a disk is not timed"
 
 
+class Filling(list):
+    """Calls of the networks of a device that is full once, in its second batch."""
+
+    def append(self, call):
+        super().append(call)
+        if self.count(("decode", 4)) == 2 and call[0] == "decode":
+            raise RuntimeError("CUDA out of memory")
+
+
 def test_fewer_rows_are_other_batches(tmp_path, timer):
-    paint(tmp_path / "run", fits=4)
-    assert timer.limits[:3] == [FIRST_LIMIT_S, FIRST_LIMIT_S, LEAST_LIMIT_S]
+    paint(tmp_path / "run", calls=Filling())
+    assert timer.limits[:5] == [FIRST_LIMIT_S, LEAST_LIMIT_S, LEAST_LIMIT_S, FIRST_LIMIT_S, LEAST_LIMIT_S]
 
 
 def test_repeated_images_are_batches_too(tmp_path, timer, monkeypatch):
