@@ -49,5 +49,5 @@ def refuse_mostly_faulty(folder: Path, found: list[str]) -> None:
         reasons = ", ".join(f"{count} {fault}" for fault, count in Counter(filter(None, found)).most_common())
         raise DataError(
             f"{failed} of {len(found)} images cannot be used however often they are painted ({reasons}), so nothing more is; "
-            "try --precision fp32, another --decoder or --backend, more --steps, or do without --reject-id"
+            "try --precision fp32, another --decoder or --backend, more --steps, or do without --reject-id and --safety-checker"
         )

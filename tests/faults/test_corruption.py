@@ -52,7 +52,7 @@ def decisive(path):
     return [json.loads(path.read_text()).get(name) for name in DECISIVE]
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_every_flipped_bit_of_a_tar_is_named_and_refused(run, seed):
     chance, path = random.Random(seed), run.outliers("dog") / TAR
     whole = path.read_bytes()
@@ -65,7 +65,7 @@ def test_every_flipped_bit_of_a_tar_is_named_and_refused(run, seed):
         path.write_bytes(whole)
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_a_flipped_bit_of_a_record_is_named_or_says_nothing_of_the_tar(run, seed):
     chance, path = random.Random(seed), run.outliers("dog") / RECORD
     whole, named = path.read_bytes(), 0
@@ -91,7 +91,7 @@ def test_a_cut_file_is_named(run, cut):
         path.write_bytes(whole)
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(3))
 def test_repair_gives_the_same_bytes_again(run, painted, seed):
     chance, folder = random.Random(seed), run.outliers("dog")
     for name in (TAR, RECORD) if seed else (TAR, "train-00000.tar", "train-00002.tar"):

@@ -49,7 +49,7 @@ def paint(root, spoil, calls=None):
         return generate(config, run, Events())
 
 
-@pytest.mark.parametrize("fault, reason", [("nan", "not finite"), ("inf", "not finite"), ("black", "black"), ("flat", "flat")])
+@pytest.mark.parametrize("fault, reason", [("nan", "not finite"), ("flat", "flat")])
 def test_a_generator_that_fails_from_the_start_is_stopped_with_nothing_stored(tmp_path, numbered, fault, reason):
     calls = []
     with pytest.raises(DataError, match=rf"4 of 4 images cannot be used .*\(4 {reason}\).*--precision fp32.*--decoder"):

@@ -89,7 +89,7 @@ class Filling(list):
 
     def append(self, call):
         super().append(call)
-        if self.count(("decode", 4)) == 2 and call[0] == "decode":
+        if call == ("decode", 4) and self.count(call) == 2:
             raise RuntimeError("CUDA out of memory")
 
 

@@ -68,7 +68,7 @@ def test_a_reason_that_a_library_wrapped_is_found():
         Pipeline(ModelConfig(model=NAME), NAME)._load(load, "unet")
 
 
-@pytest.mark.parametrize("kind", ["gated", "offline", "read-only"])
+@pytest.mark.parametrize("kind", ["gated", "read-only"])
 def test_the_command_ends_before_any_work_and_leaves_nothing(tmp_path, monkeypatch, capsys, kind):
     """By the pipeline's first question; the libraries are not even asked for weights."""
     failing(monkeypatch, kind)

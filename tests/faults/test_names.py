@@ -43,7 +43,7 @@ def paint(root, names):
         return generate(config, run, Events())
 
 
-@settings(max_examples=8, deadline=None, database=None)
+@settings(max_examples=3, deadline=None, database=None)
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=40), min_size=1, max_size=8, unique=True))
 @example(WEIRD)
 def test_names_are_data_and_nothing_else(names):

@@ -2,6 +2,7 @@
 
 import json
 import runpy
+import shutil
 import tracemalloc
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,10 +20,16 @@ fakes = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "synthe
 LITTLE_BYTES = 64 * 2**20
 
 
+@pytest.fixture(scope="module")
+def painted(tmp_path_factory):
+    root = tmp_path_factory.mktemp("plan") / "run"
+    paint(root)
+    return root
+
+
 @pytest.fixture
-def root(tmp_path):
-    paint(tmp_path / "run")
-    return tmp_path / "run"
+def root(painted, tmp_path):
+    return Path(shutil.copytree(painted, tmp_path / "run"))
 
 
 def paint(root, **synthesis):
