@@ -19,5 +19,11 @@ def derive_seed(*parts: str | int) -> int:
 
 def gaussian_noise(seeds: list[int], shape: tuple[int, ...]) -> torch.Tensor:
     """Standard normal noise float32 (n, *shape), row i a function of ``seeds[i]`` alone."""
-    rows = [np.random.Generator(np.random.Philox(key=seed)).standard_normal(shape, dtype=np.float32) for seed in seeds]
-    return torch.from_numpy(np.stack(rows))
+    bits = np.random.Philox(key=0)
+    generator, state = np.random.Generator(bits), bits.state
+    rows = np.empty((len(seeds), *shape), np.float32)
+    for row, seed in zip(rows, seeds):
+        state["state"]["key"][:] = seed, 0
+        bits.state = state  # as a new Philox(key=seed), which would first ask the system for entropy that it does not use
+        generator.standard_normal(out=row, dtype=np.float32)
+    return torch.from_numpy(rows)

@@ -61,6 +61,8 @@ class Painted:
     seed: int
     attempt: int
     fault: str
+    sha256: bytes
+    """Of the image: hashed while the device paints the next batch."""
 
 
 SeedOf = Callable[[int, int], int]
@@ -127,7 +129,10 @@ def begin(brush: Brush, conditions: list[int], seeds: list[int], attempt: int) -
     def painted() -> list[Painted]:
         pictures, found = arriving()
         words = (*FAULTS, *brush.checks)
-        return [Painted(image, seed, attempt, words[code]) for image, seed, code in zip(pictures, seeds, found.tolist())]
+        return [
+            Painted(image, seed, attempt, words[code], hashlib.sha256(image.numpy()).digest())
+            for image, seed, code in zip(pictures, seeds, found.tolist())
+        ]
 
     return painted
 
@@ -152,8 +157,7 @@ def _refused(painted: dict[int, Painted]) -> list[int]:
     seen: set[bytes] = set()
     refused = []
     for place in sorted(painted):
-        pixels = hashlib.sha256(painted[place].image.numpy().tobytes()).digest()
-        if painted[place].fault or pixels in seen:
+        if painted[place].fault or painted[place].sha256 in seen:
             refused.append(place)
-        seen.add(pixels)
+        seen.add(painted[place].sha256)
     return refused
