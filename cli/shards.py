@@ -27,7 +27,7 @@ def register(app: typer.Typer) -> None:
 
 
 def list_command(invocation: Invocation) -> None:
-    """List shards, images, bytes and engines of every source."""
+    """List shards, images or latents, bytes and engines of every source."""
     from dogfast.workflows.shards import list_shards
 
     place, _ = argument_place(invocation)
@@ -36,7 +36,7 @@ def list_command(invocation: Invocation) -> None:
 
 
 def verify_command(invocation: Invocation) -> None:
-    """Read, decode and hash every image and compare it with the records; changes nothing. Exit code 4 where one differs."""
+    """Read, decode and hash every image or latent and compare it with the records; changes nothing. Exit code 4 where one differs."""
     from dogfast.workflows.shards import verify_shards
 
     place, _ = argument_place(invocation)
@@ -68,9 +68,7 @@ def repair_command(invocation: Invocation) -> None:
 
 
 def _line(found: dict[str, Any]) -> str:
-    whole = (
-        f"{found['samples']} images in {found['shards']} of {found['planned_shards']} planned shards, {found['bytes']:,} bytes"
-    )
+    whole = f"{found['samples']} {found['kind']}s in {found['shards']} of {found['planned_shards']} planned shards, {found['bytes']:,} bytes"
     return f"{whole}, {found['resampled']} painted again, {found['failed']} failed ({'; '.join(found['engines'])})"
 
 

@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,14 +28,18 @@ BARE_FILES = LAUNCH_FILES | {RUN_FILE, "run.toml", "events"}
 
 
 # --- files that are whole or absent -----------------------------------------------------------------------------
-def publish(path: Path, content: bytes | str) -> None:
-    """Write ``path`` so that it is whole or absent after a crash: temporary name, fsync, rename, fsync of the folder."""
-    encoded = content.encode() if isinstance(content, str) else content
+def publish(path: Path, content: bytes | str | Iterable[bytes]) -> None:
+    """Write ``path`` so that it is whole or absent after a crash: temporary name, fsync, rename, fsync of the folder.
+
+    ``content`` may come in parts, each made when it is its turn.
+    """
+    parts = [content.encode()] if isinstance(content, str) else [content] if isinstance(content, bytes) else content
     temporary = path.with_name(f".{path.name}.part-{os.getpid()}")
     try:
         make_folder(path.parent)
         with open(temporary, "wb") as file:
-            file.write(encoded)
+            for part in parts:
+                file.write(part)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
@@ -154,6 +158,7 @@ class Run:
         self.anchors = self.concepts / "anchors.jsonl"
         self.conditions = self.concepts / "conditions.jsonl"
         self.text_map = self.concepts / "map.jsonl"
+        self.id_latents = root / "latents" / "id.safetensors"
         self.report = root / "report" / "index.html"
 
     def table(self, name: str) -> Path:

@@ -94,7 +94,7 @@ def paint_samples(pipeline: Pipeline, networks: Networks) -> tuple[torch.Tensor,
     started = time.monotonic()
     painted = paint(brush, rows, lambda place, attempt: derive_seed("judge", place, attempt))
     seconds = time.monotonic() - started
-    return torch.stack([each.image for each in painted]).permute(0, 3, 1, 2).contiguous(), seconds
+    return torch.stack([each.content for each in painted]).permute(0, 3, 1, 2).contiguous(), seconds
 
 
 def through_camera(images: torch.Tensor, split: str) -> torch.Tensor:

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from typing import Any
 
 from dogfast.config.option import around_a_word, one_of, option, require
 
@@ -15,6 +16,10 @@ STRATEGIES = (
     "boundary",
     "id-control",
 )
+IMAGE, LATENT = "image", "latent"
+OUTPUT_KINDS = (IMAGE, LATENT)
+LATENT_SUFFIX = "-latent"
+"""Ends the name of every source of latents: one run may hold `dog` and `dog-latent`."""
 
 
 TIME_UNITS = {"s": 1, "m": 60, "h": 3600}
@@ -37,6 +42,9 @@ class SynthesisConfig:
         kept=False,
     )
     strategy: str = option("dog", f"how conditions are chosen: {', '.join(STRATEGIES)} (the ID classes themselves)")
+    output_kind: str = option(
+        IMAGE, "image, or latent: painted but never decoded (whatever --decoder says), with the ID images' latents beside them"
+    )
     recipe: str = option("quality", "solver, steps, guidance and decoder as one name: paper, quality, draft")
     solver: str | None = option(None, "dpm++2m, unipc, ddim, euler, pndm, ddpm (ancestral) or lcm; default: the recipe's")
     steps: int | None = option(None, "solver steps; default: the recipe's")
@@ -67,6 +75,7 @@ class SynthesisConfig:
             seconds_of(self.budget)
             require(not self.ray or self.workers > 0, "--budget on Ray needs --workers, to know how many paint")
         one_of(self.strategy, STRATEGIES, "--strategy")
+        one_of(self.output_kind, OUTPUT_KINDS, "--output-kind")
         for template in self.templates:
             around_a_word(template, "--templates")
         require(len(set(self.templates)) == len(self.templates), "--templates: one of them stands twice; its images would too")
@@ -85,3 +94,15 @@ class SynthesisConfig:
         require(self.workers >= 0, "--workers must not be negative")
         require(bool(self.ray) or not self.workers, "--workers counts painters on Ray; give --ray, or use `accelerate launch`")
         require(0 <= self.seed < 2**53, "--seed must lie between 0 and 2^53")
+
+    @property
+    def source(self) -> str:
+        """What the outliers are called in a run: its folders under `plan/` and `outliers/`."""
+        return self.strategy + (LATENT_SUFFIX if self.output_kind == LATENT else "")
+
+
+def fields_of(source: str) -> dict[str, Any]:
+    """The fields that name ``source``; of latents, with what alone can paint them."""
+    if source.endswith(LATENT_SUFFIX):
+        return {"strategy": source.removesuffix(LATENT_SUFFIX), "output_kind": LATENT, "reject_id": False}
+    return {"strategy": source, "output_kind": IMAGE}

@@ -20,6 +20,7 @@ from dogfast.data.splits import PAINTING_WORDS
 from dogfast.errors import DataError
 from dogfast.run import Run
 from dogfast.shards.format import ID_CONTROL
+from dogfast.shards.reader import holds_latents
 
 PER_ANCHOR = 6
 PER_ANCHOR_OF_MANY, MANY_ANCHORS = 3, 6
@@ -191,9 +192,10 @@ class Gallery:
 
 
 def painted_sources(run: Run) -> list[str]:
-    """Sources of outliers with at least one committed shard, `dog` first."""
+    """Sources of outlier images with at least one committed shard, `dog` first."""
     folders = sorted((run.root / "outliers").glob("*/"), key=lambda folder: (folder.name != "dog", folder.name))
-    return [folder.name for folder in folders if folder.name != ID_CONTROL and committed_shards(folder)]
+    folders = [folder for folder in folders if folder.name != ID_CONTROL and not holds_latents(folder)]
+    return [folder.name for folder in folders if committed_shards(folder)]
 
 
 def build_gallery(

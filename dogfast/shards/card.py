@@ -5,18 +5,24 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from dogfast.config.synthesis import IMAGE, LATENT, fields_of
 from dogfast.shards.format import ID_CONTROL
 
 OUTLIER_USE = "They show what the ID classes are *not*: use them to train a classifier to refuse, never as examples of a class."
 CONTROL_USE = (
     "They show the ID classes as the generator paints them: use them to tell its handwriting from content, never as outliers."
 )
+IMAGE_MEMBERS = "Each sample is `<key>.png` or `<key>.jpg` and `<key>.json`"
+LATENT_MEMBERS = """A latent is what the generator's VAE decodes to an image, and was never decoded. It is scaled to about unit variance: divide
+it by the `scaling_factor` in the generator's `vae/config.json`, then let that VAE decode it.
+
+Each sample is `<key>.npy`, float16 (channels, height, width), and `<key>.json`"""
 
 
-def card(classes: str, source: str, model: str, revision: str, records: list[dict[str, Any]]) -> str:
+def card(classes: str, source: str, model: str, revision: str, records: list[dict[str, Any]], output_kind: str = IMAGE) -> str:
     """README.md of a source: what it holds, how it was made, and how to read it."""
-    images = sum(record["samples"] for record in records)
-    size = next(label for limit, label in _SIZES if images < limit)
+    count = sum(record["samples"] for record in records)
+    size = next(label for limit, label in _SIZES if count < limit)
     head = {
         "license": "other",
         "task_categories": ["image-classification"],
@@ -24,19 +30,21 @@ def card(classes: str, source: str, model: str, revision: str, records: list[dic
         "size_categories": [size],
         "configs": [{"config_name": "default", "data_files": [{"split": "train", "path": "train-*.tar"}]}],
     }
-    title, use = ("ID classes of", CONTROL_USE) if source == ID_CONTROL else ("Outliers for", OUTLIER_USE)
+    control = fields_of(source)["strategy"] == ID_CONTROL
+    title, use = ("ID classes of", CONTROL_USE) if control else ("Outliers for", OUTLIER_USE)
+    members = LATENT_MEMBERS if output_kind == LATENT else IMAGE_MEMBERS
     yaml = "".join(f"{key}: {json.dumps(value)}\n" for key, value in head.items())
     return f"""---
 {yaml}---
 # {title} {json.dumps(classes, ensure_ascii=False)}, source `{source}`
 
-{images} images in {len(records)} tars, painted by dogfast with the generator {json.dumps(model, ensure_ascii=False)} (revision {revision}).
+{count} {output_kind}s in {len(records)} tars, painted by dogfast with the generator {json.dumps(model, ensure_ascii=False)} (revision {revision}).
 {use}
 
-Each sample is `<key>.png` or `<key>.jpg` and `<key>.json` (class it was painted for, anchor word, prompt, seed, recipe).
-`records/` holds the SHA-256 of every tar, the software, and counts of images that were refused or painted again.
+{members} (class it was painted for, anchor word, prompt, seed, recipe).
+`records/` holds the SHA-256 of every tar, the software, and counts of {output_kind}s that were refused or painted again.
 
-The terms of the generator's weights apply to its images; its biases show in them.
+The terms of the generator's weights apply to its {output_kind}s; its biases show in them.
 """
 
 

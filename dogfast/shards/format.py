@@ -1,6 +1,6 @@
 """What a shard of outliers is: names, the fields of a sample, the fields of a record.
 
-A shard is a tar of pairs ``<key>.png`` (or ``.jpg``) and ``<key>.json``; a key is the shard's five digits and the
+A shard is a tar of pairs ``<key>.png`` (``.jpg``, or ``.npy`` for a latent) and ``<key>.json``; a key is the shard's five digits and the
 sample's four. The json holds facts of the plan only, with constant keys and types and no nulls, so that the bytes of a
 tar are a function of the plan. What may differ between machines (software, engine, rows, seconds) stands in the record.
 """
@@ -13,13 +13,16 @@ from typing import Any
 JPEG_ABOVE_PX = 64
 """Images up to this side are stored as PNG, larger ones as JPEG of quality 95, 4:4:4."""
 
+NPY = "npy"
+"""The suffix of a latent; every other is an image's."""
+
 ID_CONTROL = "id-control"
 """The source of ID-class images as the generator paints them."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
-    """The json beside an image."""
+    """The json beside an image or a latent, of which ``width`` and ``height`` are its positions."""
 
     key: str
     cls: int
@@ -47,10 +50,10 @@ class Facts:
 
 @dataclass(frozen=True)
 class Sample:
-    """One member pair: encoded image, its suffix, and the facts."""
+    """One member pair: an image or latent as a file, its suffix, and the facts."""
 
     facts: dict[str, Any]
-    image: bytes
+    content: bytes
     suffix: str
 
     @property

@@ -9,6 +9,7 @@ import math
 import re
 import tarfile
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,13 @@ import numpy as np
 import torch
 from PIL import Image
 
+from dogfast.config.synthesis import LATENT
 from dogfast.errors import DataError
 from dogfast.run import read_json
-from dogfast.shards.format import Facts, Sample, record_name, tar_name
+from dogfast.shards.format import NPY, Facts, Sample, record_name, tar_name
 from dogfast.text import is_utf8
 
-MEMBER = re.compile(r"([0-9A-Za-z_-]{1,64})\.(png|jpg|json)")
+MEMBER = re.compile(r"([0-9A-Za-z_-]{1,64})\.(png|jpg|npy|json)")
 BLOCK = tarfile.BLOCKSIZE
 MAX_SHARD_BYTES = 4 * 2**30
 MAX_MEMBER_BYTES = 32 * 2**20
@@ -57,7 +59,7 @@ def check_record(path: Path, record: Any) -> dict[str, Any]:
 def read_shard(path: Path, sha256: str | None = None) -> Iterator[Sample]:
     """Every sample of a tar in order. With ``sha256`` the file must match it.
 
-    Raises :class:`DataError` naming the shard and member for anything but pairs of a small regular image and its facts.
+    Raises :class:`DataError` naming the shard and member for anything but pairs of a small regular image or latent and its facts.
     """
     content = _content(path)
     if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
@@ -73,18 +75,38 @@ def read_shard(path: Path, sha256: str | None = None) -> Iterator[Sample]:
         if len(parts) == 2:
             yield _sample(path, key, pending.pop(key))
     if pending:
-        raise DataError(f"{path}: sample {next(iter(pending))!r} lacks its image or its json")
+        raise DataError(f"{path}: sample {next(iter(pending))!r} lacks its image (or latent) or its json")
 
 
 def decode_image(path: Path, sample: Sample) -> np.ndarray:
     """uint8 (H, W, 3); :class:`DataError` names what is no image or not of its stated size."""
+    if sample.suffix == NPY:
+        raise _no_images(path)
     try:
-        image = Image.open(io.BytesIO(sample.image), formats=("PNG", "JPEG"))
+        image = Image.open(io.BytesIO(sample.content), formats=("PNG", "JPEG"))
         if image.width * image.height > MAX_PIXELS or image.size != (sample.facts["width"], sample.facts["height"]):
             raise ValueError(f"{image.width} x {image.height} pixels")
         return np.array(image.convert("RGB"))
     except Exception as error:
         raise DataError(f"{path}: the image of sample {sample.key!r} is not readable ({error})") from error
+
+
+def holds_latents(folder: Path) -> bool:
+    """Whether the shards of ``folder`` hold latents, by the first record; one that cannot be read is for others to tell of."""
+    with suppress(DataError):
+        record = next((read_json(path) for path in record_paths(folder)), None)
+        return isinstance(record, dict) and record.get("kind") == LATENT
+    return False
+
+
+def require_images(folder: Path) -> None:
+    """Raise :class:`DataError` where ``folder`` holds latents."""
+    if holds_latents(folder):
+        raise _no_images(folder)
+
+
+def _no_images(place: Path) -> DataError:
+    return DataError(f"{place} holds latents, which only the objective `oal` will learn from; name a source of images")
 
 
 class Outliers:
@@ -148,7 +170,9 @@ def _members(path: Path, content: bytes) -> Iterator[tuple[str, str, bytes]]:
         member = _header(path, content[at : at + BLOCK])
         match = MEMBER.fullmatch(member.name)
         if match is None or member.type not in (tarfile.REGTYPE, tarfile.AREGTYPE):
-            raise DataError(f"{path}: unexpected member {member.name!r}; only KEY.png, KEY.jpg and KEY.json belong there")
+            raise DataError(
+                f"{path}: unexpected member {member.name!r}; only KEY.png, KEY.jpg, KEY.npy and KEY.json belong there"
+            )
         if not 0 <= member.size <= MAX_MEMBER_BYTES:
             raise DataError(f"{path}: {member.name} is larger than {MAX_MEMBER_BYTES >> 20} MiB")
         body = content[at + BLOCK : at + BLOCK + member.size]
@@ -171,7 +195,7 @@ def _header(path: Path, block: bytes) -> tarfile.TarInfo:
 def _sample(path: Path, key: str, parts: dict[str, bytes]) -> Sample:
     suffix = next((s for s in parts if s != "json"), None)
     if suffix is None or "json" not in parts:
-        raise DataError(f"{path}: sample {key!r} is not one image and one json")
+        raise DataError(f"{path}: sample {key!r} is not one image or latent and one json")
     try:
         facts = json.loads(parts["json"])
     except (ValueError, RecursionError) as error:

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dogfast.config.synthesis import LATENT
 from dogfast.errors import DataError
 from dogfast.run import read_json
 from dogfast.shards.format import sample_key
+from dogfast.shards.latents import decode_latent
 from dogfast.shards.reader import check_record, decode_image, read_shard, record_paths
 
 
@@ -43,12 +45,13 @@ def verify(folder: Path) -> Iterator[Fault | None]:
 
 
 def _verify_shard(path: Path, record: dict[str, Any]) -> None:
+    decode = decode_latent if record.get("kind") == LATENT else decode_image
     pixels, count, lossless = hashlib.sha256(), 0, True
     for sample in read_shard(path, record["sha256"]):
         if sample.key[:5] != sample_key(record["shard"], 0)[:5]:
             raise DataError(f"{path}: sample {sample.key!r} belongs to another shard")
-        pixels.update(decode_image(path, sample).tobytes())
-        lossless &= sample.suffix == "png"
+        pixels.update(decode(path, sample).tobytes())
+        lossless &= sample.suffix != "jpg"
         count += 1
     if count != record["samples"]:
         raise DataError(f"{path} holds {count} samples, its record says {record['samples']}")

@@ -8,14 +8,14 @@ from typing import Any
 
 from dogfast.config import RunConfig
 from dogfast.config.option import identity, require
-from dogfast.config.synthesis import SynthesisConfig
+from dogfast.config.synthesis import LATENT, SynthesisConfig
 from dogfast.diffusion.load import SAFETY_CHECKER, TINY_DECODER, Pipeline, choose_model
 from dogfast.diffusion.schedule import Schedule
 from dogfast.diffusion.solvers import SOLVERS
 from dogfast.environment import Choice
 from dogfast.run import Run, digest
 from dogfast.synthesis.conditions import read_conditions
-from dogfast.synthesis.recipes import Recipe, choose_decoder, resolve_recipe
+from dogfast.synthesis.recipes import NO_DECODER, Recipe, choose_decoder, resolve_recipe
 from dogfast.synthesis.templates import require_words, with_templates
 
 
@@ -32,7 +32,7 @@ class Job:
 
     @property
     def source(self) -> str:
-        return self.config.synthesis.strategy
+        return self.config.synthesis.source
 
     @property
     def stage(self) -> str:
@@ -49,10 +49,16 @@ class Job:
         return [condition["cls"] for condition in self.conditions]
 
     @property
+    def latents(self) -> bool:
+        """Whether what is painted stays latents."""
+        return self.config.synthesis.output_kind == LATENT
+
+    @property
     def resize(self) -> str:
+        """How painted images were brought to the side that is stored."""
         side = self.config.data.image_px
         painted = self.config.synthesis.resolution or self.pipeline.native_px
-        return "none" if side == painted else f"bicubic-antialias {painted}->{side}"
+        return "none" if self.latents or side == painted else f"bicubic-antialias {painted}->{side}"
 
 
 def open_job(config: RunConfig, run: Run) -> Job:
@@ -60,13 +66,17 @@ def open_job(config: RunConfig, run: Run) -> Job:
     conditions = read_job_conditions(config.synthesis, run)
     pipeline = Pipeline(config.model, choose_model(config.model.model, config.data.classes).value)
     recipe = recipe_for(config.synthesis, conditions, len(pipeline.alphas_cumprod))
-    decoder = choose_decoder(recipe.decoder, config.data.image_px, pipeline.has_tiny_decoder)
+    if config.synthesis.output_kind == LATENT:
+        decoder = NO_DECODER
+    else:
+        decoder = choose_decoder(recipe.decoder, config.data.image_px, pipeline.has_tiny_decoder)
     recipe = replace(recipe, decoder=decoder.value)
     schedule_of(recipe, conditions, pipeline)
     side_in_latents(config.synthesis.resolution, pipeline)
     require_outer_layers(recipe.deepcache, pipeline)
     if config.synthesis.reject_id:
         require_words("--reject-id", config.synthesis.strategy)
+        require_pictures(config.synthesis)
     return Job(config, run, conditions, pipeline, recipe, decoder)
 
 
@@ -75,6 +85,14 @@ def read_job_conditions(config: SynthesisConfig, run: Run) -> list[dict[str, Any
     if config.templates:
         require_words("--templates", config.strategy)
     return with_templates(read_conditions(run.conditions, config.strategy), config.templates)
+
+
+def require_pictures(config: SynthesisConfig) -> None:
+    """Raise :class:`UsageError` where what looks at pictures is to refuse latents."""
+    require(
+        not config.reject_id or config.output_kind != LATENT,
+        "--reject-id looks at pictures, and --output-kind latent paints none; add --no-reject-id",
+    )
 
 
 def recipe_for(config: SynthesisConfig, conditions: list[dict[str, Any]], timesteps: int) -> Recipe:

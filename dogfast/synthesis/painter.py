@@ -1,5 +1,7 @@
 """Paint full batches of outliers: noise, solver, decoder, resize and uint8, with prompts of any classes in one batch.
 
+Latents are kept as the solver leaves them, in half precision.
+
 A device is told of the next batch before the host touches the results of the one before, so that it never waits.
 """
 
@@ -20,7 +22,7 @@ from dogfast.diffusion.schedule import Schedule
 from dogfast.diffusion.solvers import SOLVERS
 from dogfast.engines.networks import Networks
 from dogfast.synthesis.id_check import Check
-from dogfast.synthesis.quality import FAULTS, faults
+from dogfast.synthesis.quality import FAULTS, faults, latent_faults
 from dogfast.synthesis.recipes import Recipe
 from dogfast.synthesis.transfer import download, upload
 
@@ -37,8 +39,8 @@ class Brush:
     """All that painting needs: networks, recipe, schedule, target side, rows in a batch, and what conditions mean."""
 
     networks: Networks
-    decode: Callable[[torch.Tensor], torch.Tensor]
-    """Scaled latents to images in [-1, 1]: by the VAE or the tiny decoder of ``networks``."""
+    decode: Callable[[torch.Tensor], torch.Tensor] | None
+    """Scaled latents to images in [-1, 1]: by the VAE or the tiny decoder of ``networks``; None: they stay latents."""
     recipe: Recipe
     schedule: Schedule
     image_px: int
@@ -55,14 +57,15 @@ class Brush:
 
 @dataclass(frozen=True)
 class Painted:
-    """One image uint8 (H, W, 3) as a tensor, the seed it grew from, the attempt that was kept, and the fault if none was good."""
+    """One image uint8 (H, W, 3) or latent float16 (C, h, w), the seed it grew from, the attempt that was kept, and the fault
+    if none was good."""
 
-    image: torch.Tensor
+    content: torch.Tensor
     seed: int
     attempt: int
     fault: str
     sha256: bytes
-    """Of the image: hashed while the device paints the next batch."""
+    """Of the content: hashed while the device paints the next batch."""
 
 
 SeedOf = Callable[[int, int], int]
@@ -119,22 +122,30 @@ def begin(brush: Brush, conditions: list[int], seeds: list[int], attempt: int) -
     denoise = _denoiser(networks, recipe.deepcache)
     predict = guided(denoise, brush.texts(rows, keys), brush.empty, recipe.guidance, recipe.steps)
     latents = SOLVERS[recipe.solver].solve(predict, start, brush.schedule, noise)
-    decoded = brush.decode(latents)[: len(seeds)]
+    arriving = download(*_developed(brush, latents, conditions))
+
+    def painted() -> list[Painted]:
+        contents, codes = arriving()
+        words = (*FAULTS, *brush.checks)
+        return [
+            Painted(content, seed, attempt, words[code], hashlib.sha256(content.numpy()).digest())
+            for content, seed, code in zip(contents, seeds, codes.tolist())
+        ]
+
+    return painted
+
+
+def _developed(brush: Brush, latents: torch.Tensor, conditions: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
+    """What is kept of each of ``conditions``, and its fault as a place in `FAULTS` and the brush's checks."""
+    if brush.decode is None:
+        halves = latents[: len(conditions)].half()
+        return halves, latent_faults(halves)
+    decoded = brush.decode(latents)[: len(conditions)]
     images = to_bytes(decoded, brush.image_px)
     codes = faults(decoded, images)
     for code, check in enumerate(brush.checks.values(), len(FAULTS)):
         codes = codes.masked_fill((codes == 0) & check(images, conditions), code)
-    arriving = download(images.permute(0, 2, 3, 1).contiguous(), codes)
-
-    def painted() -> list[Painted]:
-        pictures, found = arriving()
-        words = (*FAULTS, *brush.checks)
-        return [
-            Painted(image, seed, attempt, words[code], hashlib.sha256(image.numpy()).digest())
-            for image, seed, code in zip(pictures, seeds, found.tolist())
-        ]
-
-    return painted
+    return images.permute(0, 2, 3, 1).contiguous(), codes
 
 
 def _one_ahead(begun: Iterable[Pending]) -> Iterator[Pending]:

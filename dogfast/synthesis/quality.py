@@ -1,4 +1,4 @@
-"""Images that must not be stored: found before encoding, on the device, one reason an image."""
+"""Images and latents that must not be stored: found before encoding, on the device, one reason each."""
 
 from __future__ import annotations
 
@@ -16,11 +16,14 @@ FLAT_STD = 2.0
 DARK_MEAN = 1.0
 """Images whose mean is at most this are black: a safety checker or an overflow made them."""
 
+FLAT_LATENT_STD = 0.01
+"""Latents whose values deviate less than this from their mean; those of pictures have about unit variance."""
+
 MOST = 0.5
 """Beyond this share of unusable images a generator is not worth its time."""
 
 FAULTS = ("", "not finite", "black", "flat")
-"""What the codes of `faults` stand for."""
+"""What the codes of `faults` and `latent_faults` stand for."""
 
 
 def faults(decoded: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
@@ -31,9 +34,20 @@ def faults(decoded: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
     broken = ~decoded.flatten(1).isfinite().all(1)
     pixels = images.flatten(1).float()
     black, flat = pixels.mean(1) <= DARK_MEAN, pixels.std(1) < FLAT_STD
-    codes = torch.zeros_like(broken, dtype=torch.uint8)
-    for code, found in ((3, flat), (2, black), (1, broken)):
-        codes = codes.masked_fill(found, code)
+    return _codes((3, flat), (2, black), (1, broken))
+
+
+def latent_faults(latents: torch.Tensor) -> torch.Tensor:
+    """The same for latents float16 (n, C, h, w) as they are stored; they cannot be black."""
+    values = latents.flatten(1).float()
+    return _codes((3, values.std(1) < FLAT_LATENT_STD), (1, ~values.isfinite().all(1)))
+
+
+def _codes(*found: tuple[int, torch.Tensor]) -> torch.Tensor:
+    """uint8 (n,): of each the last code whose fault it has, else 0."""
+    codes = torch.zeros_like(found[0][1], dtype=torch.uint8)
+    for code, has in found:
+        codes = codes.masked_fill(has, code)
     return codes
 
 

@@ -11,12 +11,13 @@ from dogfast.diffusion.solvers import SOLVERS
 from dogfast.environment import Choice
 
 DECODERS = ("auto", "vae", "tiny")
+NO_DECODER = Choice("none", "latents are not decoded")
 TINY_ENOUGH_PX = 64
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """``decoder``: the full VAE, the tiny one, or by the size that is asked for (`choose_decoder`).
+    """``decoder``: the full VAE, the tiny one, by the size that is asked for (`choose_decoder`), or none.
     ``deepcache``: the whole UNet is computed at every so many calls of a batch.
     """
 

@@ -113,8 +113,12 @@ class Resolver:
             return
         side_px = self.latent_shape[-1] * self.pipeline.downscale
         pixels = self.sources.images().images[[self._places[key] for key in wanted]]
-        latents = self.networks.encode(to_signed(upload(pixels, self.networks.device), side_px)).float()
-        self._latents |= dict(zip(wanted, latents))
+        self._latents |= dict(zip(wanted, encode_pictures(self.networks, pixels, side_px)))
+
+
+def encode_pictures(networks: Networks, pixels: torch.Tensor, side_px: int) -> torch.Tensor:
+    """Scaled latents float32 (n, C, h, w) of images uint8 (n, 3, H, W) brought to ``side_px``, on the device."""
+    return networks.encode(to_signed(upload(pixels, networks.device), side_px)).float()
 
 
 def _name(ref: Any) -> str:

@@ -15,6 +15,7 @@ from dogfast.run import Run, publish, sweep_partial
 from dogfast.shards.card import card
 from dogfast.shards.format import MAX_SHARDS
 from dogfast.shards.reader import has_shards, read_records
+from dogfast.synthesis.encoding import keep_id_latents
 from dogfast.synthesis.job import Job, job_identity, model_name, open_job
 from dogfast.synthesis.plan import (
     MAX_IMAGES,
@@ -30,7 +31,7 @@ from dogfast.synthesis.worker import PaintAll, Record, paint_alone
 
 
 def generate(config: RunConfig, run: Run, events: Events, paint_all: PaintAll = paint_alone) -> dict[str, object]:
-    """Paint what is left of ``m`` outliers a class into `outliers/<strategy>/` (Eq. 7). The same call resumes and extends.
+    """Paint what is left of ``m`` outliers a class into `outliers/<source>/` (Eq. 7). The same call resumes and extends.
 
     Raises RunMismatch when the source was painted with other fields, DataError when conditions are missing or broken.
     """
@@ -46,10 +47,14 @@ def generate(config: RunConfig, run: Run, events: Events, paint_all: PaintAll = 
     started = time.monotonic()
     with events.progress("generate", sum(map(len, left))) as advance:
         paint_all(job, left, events, advance)
+    seconds = time.monotonic() - started
     new = [record for record in read_records(job.folder) if record["shard"] not in known]
     named = Path(config.data.classes).name or config.data.classes
-    publish(job.folder / "README.md", card(named, job.source, model_name(job.pipeline), job.pipeline.revision, before + new))
-    return _summary(job, before, new, time.monotonic() - started)
+    model, kind = model_name(job.pipeline), config.synthesis.output_kind
+    publish(job.folder / "README.md", card(named, job.source, model, job.pipeline.revision, before + new, kind))
+    if job.latents:
+        keep_id_latents(job, events)
+    return _summary(job, before, new, seconds)
 
 
 def claim(job: Job) -> None:

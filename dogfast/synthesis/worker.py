@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
+import numpy as np
 import torch
 
 from dogfast.data.catalogue import load_id
@@ -176,7 +177,7 @@ def brush_for(
     signal = 0.0 if start_t is None else float(pipeline.alphas_cumprod[start_t])
     resolver = Resolver(conditions, pipeline, networks, (pipeline.latent_channels, side, side), signal, sources)
     empty = networks.encode_text(tokenize(pipeline.tokenizer, [recipe.negative_prompt]))[0]
-    decode = networks.decode_tiny if recipe.decoder == "tiny" else networks.decode
+    decode = {"none": None, "tiny": networks.decode_tiny}.get(recipe.decoder, networks.decode)
     schedule = schedule_of(recipe, conditions, pipeline)
     return Brush(networks, decode, recipe, schedule, image_px, rows, resolver.texts, resolver.starts, empty)
 
@@ -207,17 +208,19 @@ def _commit(job: Job, fresh: Fresh) -> Record:
     samples = []
     for item, result in zip(fresh.items, painted):
         if not result.fault:
-            image = result.image.numpy()
-            pixels.update(image.tobytes())
-            samples.append(_encoded(job, item, result, image))
+            content = result.content.numpy()
+            pixels.update(content.tobytes())
+            samples.append(_encoded(job, item, result, content))
     faults = [result.fault for result in painted if result.fault]
     counts = {"failed": len(faults), "faults": {fault: faults.count(fault) for fault in sorted(set(faults))}}
+    counts["kind"] = job.config.synthesis.output_kind
     counts["resampled"] = sum(result.attempt > 0 and not result.fault for result in painted)
     return commit_shard(job.folder, fresh.number, samples, pixels, fresh.facts | counts)
 
 
-def _encoded(job: Job, item: Item, result: Painted, image) -> Sample:
+def _encoded(job: Job, item: Item, result: Painted, content: np.ndarray) -> Sample:
     condition = job.conditions[item.condition]
+    height, width = content.shape[1:] if job.latents else content.shape[:2]
     facts = Facts(
         key=sample_key(item.shard, item.position),
         cls=condition["cls"],
@@ -230,8 +233,8 @@ def _encoded(job: Job, item: Item, result: Painted, image) -> Sample:
         seed=result.seed,
         status="resampled" if result.attempt else "ok",
         attempt=result.attempt,
-        width=image.shape[1],
-        height=image.shape[0],
+        width=width,
+        height=height,
         recipe=job.recipe.name,
         steps=job.recipe.steps,
         guidance_scale=float(job.recipe.guidance.scale),
@@ -239,7 +242,7 @@ def _encoded(job: Job, item: Item, result: Painted, image) -> Sample:
         model=model_name(job.pipeline),
         model_revision=job.pipeline.revision,
     )
-    return encode_sample(image, facts)
+    return encode_sample(content, facts)
 
 
 def _record_facts(brush: Brush, rank: int, seconds: float) -> dict[str, Any]:

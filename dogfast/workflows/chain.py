@@ -12,7 +12,7 @@ from dogfast.classifiers.wrn import parse_backbone
 from dogfast.concepts.stage import find_anchors
 from dogfast.config import RunConfig
 from dogfast.config.option import require
-from dogfast.config.synthesis import STRATEGIES
+from dogfast.config.synthesis import STRATEGIES, fields_of
 from dogfast.data.catalogue import load_id, parse_ood
 from dogfast.data.splits import TEST_SHARE
 from dogfast.detection.stage import evaluate
@@ -22,9 +22,10 @@ from dogfast.events import Events
 from dogfast.reporting.page import write_report
 from dogfast.run import Run
 from dogfast.shards.format import ID_CONTROL
-from dogfast.shards.reader import record_paths
+from dogfast.shards.reader import record_paths, require_images
 from dogfast.synthesis.budget import within_budget
 from dogfast.synthesis.cluster import paint_on_cluster
+from dogfast.synthesis.job import require_pictures
 from dogfast.synthesis.plan import read_segments
 from dogfast.synthesis.recipes import resolve_recipe
 from dogfast.synthesis.stage import generate
@@ -39,6 +40,7 @@ ID_TWINS = 6
 def check_generate(config: RunConfig) -> None:
     """Refuse what `generate` would only notice after the anchors were found."""
     resolve_recipe(config.synthesis)
+    require_pictures(config.synthesis)
     choose_platform(config.model, Events())
 
 
@@ -50,7 +52,7 @@ def check_train(config: RunConfig, run: Run) -> None:
     if settings.outliers == RENDERS:
         require(config.data.classes == "shapes", "--outliers renders: only --classes shapes has true renders")
     if settings.objective != "ce" and settings.outliers not in (*PROCEDURAL, *STRATEGIES):
-        shards_of(run, settings.outliers)
+        require_images(shards_of(run, settings.outliers))
 
 
 def check_evaluate(config: RunConfig) -> None:
@@ -84,7 +86,7 @@ def run_train(config: RunConfig, run: Run, events: Events) -> dict[str, Any]:
     if settings.objective != "ce":
         source = RENDERED_SOURCE if settings.outliers == RENDERS else settings.outliers
         if source in STRATEGIES and not _is_painted(run, source, events):
-            run_generate(config.with_values({"synthesis": {"strategy": source}}, "--outliers"), run, events)
+            run_generate(config.with_values({"synthesis": fields_of(source)}, "--outliers"), run, events)
         if settings.id_synthetic and not _is_painted(run, ID_CONTROL, events):
             run_id_control(config, run, events)
         if not is_trained(run.classifier(start_name(settings))):
@@ -98,13 +100,8 @@ def run_id_control(config: RunConfig, run: Run, events: Events) -> dict[str, Any
     share, data = config.training.id_synthetic, load_id(config.data)
     per_class = len(data.train) / len(data.class_names)
     m = math.ceil(per_class * share / (1 - share) / (1 - TEST_SHARE))
-    return run_generate(
-        config.with_values(
-            {"synthesis": {"strategy": ID_CONTROL, "m": m, "budget": "", "reject_id": False, "templates": ()}}, "--id-synthetic"
-        ),
-        run,
-        events,
-    )
+    fields = fields_of(ID_CONTROL) | {"m": m, "budget": "", "reject_id": False, "templates": ()}
+    return run_generate(config.with_values({"synthesis": fields}, "--id-synthetic"), run, events)
 
 
 def _is_painted(run: Run, source: str, events: Events) -> bool:

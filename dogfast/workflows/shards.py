@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from dogfast.config import RunConfig
+from dogfast.config.synthesis import fields_of
 from dogfast.errors import DataError
 from dogfast.events import Events
 from dogfast.run import Run, read_json
@@ -27,11 +28,12 @@ def sources_of(run: Run, named: str) -> list[str]:
 
 
 def list_shards(run: Run, source: str) -> dict[str, Any]:
-    """Per source: shards, images, bytes, what failed, and which engines painted them."""
+    """Per source: its kind, shards, images or latents, bytes, what failed, and which engines painted them."""
     found = {}
     for name in sources_of(run, source):
         records = read_records(run.outliers(name))
         found[name] = {
+            "kind": fields_of(name)["output_kind"],
             "shards": len(records),
             "planned_shards": sum(segment.shards for segment in read_segments(run.plan(name))),
             **{key: sum(record.get(key, 0) for record in records) for key in ("samples", "bytes", "failed", "resampled")},
@@ -85,7 +87,7 @@ def _take_away(faults: list[Fault]) -> None:
 
 def _as_planned(config: RunConfig, run: Run, name: str) -> RunConfig:
     """``config`` for just what is planned: repairing paints nothing more."""
-    named = config.with_values({"synthesis": {"strategy": name}}, "repair")
+    named = config.with_values({"synthesis": fields_of(name)}, "repair")
     class_of = [condition["cls"] for condition in read_job_conditions(named.synthesis, run)]
     planned = planned_a_class(read_segments(run.plan(name)), class_of)
     return named.with_values({"synthesis": {"m": max(1, planned)}}, "repair")

@@ -28,7 +28,7 @@ CONCEPTS = {
     "--anchor-source", "--anchors", "--margin", "--concepts-seed",
 }  # fmt: skip
 SYNTHESIS = {
-    "--m", "--budget", "--strategy", "--recipe", "--solver", "--steps", "--guidance-scale", "--guidance-start", "--guidance-stop",
+    "--m", "--budget", "--strategy", "--output-kind", "--recipe", "--solver", "--steps", "--guidance-scale", "--guidance-start", "--guidance-stop",
     "--deepcache", "--decoder", "--templates", "--negative-prompt", "--reject-id", "--no-reject-id", "--resolution", "--samples-per-shard", "--ray", "--workers", "--rows", "--seed",
 }  # fmt: skip
 TRAINING = {

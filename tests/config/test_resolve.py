@@ -27,7 +27,7 @@ OTHER = RunConfig().with_values(
             "inversion_lr": 1e-7, "inversion_images": 3, "top_k": 4, "block_list": "b.txt", "anchors": "a b.jsonl", "anchor_source": "clip-mean", "anchor_side": "far", "anchor_lambda": 0.5, "anchor_band": [0.1, 1.0], "eta": 0.5, "anchor_quantile": 1, "margin": -0.5, "concepts_seed": 5,
         },
         "synthesis": {
-            "m": 1, "budget": "10m", "strategy": "id-control", "recipe": "paper", "solver": "ddim", "deepcache": 2, "decoder": "tiny", "templates": ("{} x",), "negative_prompt": "n", "reject_id": True, "ray": "auto", "workers": 2, "steps": 9, "guidance_scale": 7.5, "guidance_start": 0, "guidance_stop": 0.75, "resolution": 64,
+            "m": 1, "budget": "10m", "strategy": "id-control", "output_kind": "latent", "recipe": "paper", "solver": "ddim", "deepcache": 2, "decoder": "tiny", "templates": ("{} x",), "negative_prompt": "n", "reject_id": True, "ray": "auto", "workers": 2, "steps": 9, "guidance_scale": 7.5, "guidance_start": 0, "guidance_stop": 0.75, "resolution": 64,
             "samples_per_shard": 7, "rows": 8, "seed": 2**53 - 1,
         },
         "training": {

@@ -47,5 +47,5 @@ def test_batches_are_enqueued_without_waiting_and_arrive_as_on_their_own(random_
     with no_waiting():
         pending = [begin(brush, given[n : n + ROWS], list(range(1 + n, 1 + n + ROWS)), 0) for n in range(0, len(given), ROWS)]
     found = [painted for batch in pending for painted in batch()]
-    assert all(torch.equal(a.image, b.image) for a, b in zip(found, expected, strict=True))
-    assert not any(painted.image.is_pinned() for painted in found)
+    assert all(torch.equal(a.content, b.content) for a, b in zip(found, expected, strict=True))
+    assert not any(painted.content.is_pinned() for painted in found)

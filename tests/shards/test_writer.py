@@ -66,7 +66,7 @@ def test_small_images_are_png_and_exact_larger_ones_jpeg(tmp_path, height, width
     if suffix == "jpg":
         from PIL import JpegImagePlugin
 
-        assert JpegImagePlugin.get_sampling(Image.open(io.BytesIO(sample.image))) == 0
+        assert JpegImagePlugin.get_sampling(Image.open(io.BytesIO(sample.content))) == 0
 
 
 # --- who can read it --------------------------------------------------------------------------------------------

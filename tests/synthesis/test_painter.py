@@ -49,7 +49,7 @@ def marked(monkeypatch):
 
 
 def same(one, two):
-    return all(torch.equal(a.image, b.image) and a.seed == b.seed for a, b in zip(one, two, strict=True))
+    return all(torch.equal(a.content, b.content) and a.seed == b.seed for a, b in zip(one, two, strict=True))
 
 
 # --- batches ----------------------------------------------------------------------------------------------------
@@ -78,13 +78,13 @@ def test_prompts_keep_to_their_rows():
     mixed = paint(brush(rows=3), conditions, lambda place, attempt: 7)[:1]
     for condition in conditions[1:]:
         mixed += paint(brush(rows=3), [condition], lambda place, attempt: 7)
-    brightness = [float(p.image.float().mean()) for p in mixed]
+    brightness = [float(p.content.float().mean()) for p in mixed]
     assert sorted(brightness, reverse=True) == [brightness[conditions.index(c)] for c in range(5)]
 
 
 def test_images_are_bytes_with_channels_last():
     (one,) = paint(brush(), [0], seed_of)
-    assert one.image.dtype == torch.uint8 and one.image.shape == (fakes.SIDE, fakes.SIDE, 3)
+    assert one.content.dtype == torch.uint8 and one.content.shape == (fakes.SIDE, fakes.SIDE, 3)
     assert (one.attempt, one.fault, one.seed) == (0, "", 1)
 
 
@@ -146,7 +146,7 @@ def test_an_image_that_stays_faulty_is_returned_with_its_fault(marked, fault, na
 def test_a_copy_is_painted_again_and_the_first_of_its_kind_is_kept(marked):
     painted = paint(brush(spoil={seed_of(1, 0): 77, seed_of(6, 0): 77}), [0] * 8, seed_of)
     assert [p.attempt for p in painted] == [0, 0, 0, 0, 0, 0, 1, 0] and not any(p.fault for p in painted)
-    assert len({p.image.numpy().tobytes() for p in painted}) == 8
+    assert len({p.content.numpy().tobytes() for p in painted}) == 8
 
 
 def test_an_image_that_stays_a_copy_has_a_fault(marked):

@@ -84,8 +84,8 @@ DAMAGES = {
 def swapped(samples):
     first, second, *others = samples
     return [
-        type(first)(first.facts, second.image, first.suffix),
-        type(first)(second.facts, first.image, second.suffix),
+        type(first)(first.facts, second.content, first.suffix),
+        type(first)(second.facts, first.content, second.suffix),
         *others,
     ]
 
