@@ -42,9 +42,7 @@ def decode_latent(path: Path, sample: Sample) -> np.ndarray:
             raise ValueError(f"{dtype} {shape} in {'Fortran' if fortran else 'C'} order")
         if shape[1:] != (sample.facts["height"], sample.facts["width"]) or math.prod(shape) > MAX_VALUES:
             raise ValueError(f"of shape {shape}")
-        if len(sample.content) - file.tell() != 2 * math.prod(shape):
-            raise ValueError("cut short, or too long")
-        latent = np.frombuffer(sample.content, "<f2", offset=file.tell()).reshape(shape)
+        latent = np.frombuffer(sample.content, "<f2", offset=file.tell()).reshape(shape)  # all of the rest, no less and no more
         if not np.isfinite(latent).all():
             raise ValueError("not finite")
         return latent

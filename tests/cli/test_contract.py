@@ -116,6 +116,9 @@ def test_every_command_has_help(command, tmp_path):
         (["generate", "--model", "nonesuch"], 3, "--model 'nonesuch'"),
         (["generate", "--device", "cuda:7"], 3, "--device cuda:7"),
         (["generate", "--recipe", "nonesuch"], 2, "--recipe 'nonesuch'"),
+        (["generate", "--output-kind", "video"], 2, "--output-kind 'video'"),
+        (["generate", "--output-kind", "latent", "--reject-id"], 2, "--reject-id looks at pictures"),
+        (["generate", "--output-kind", "latent", "--reject-id", "--dry-run"], 2, "--reject-id looks at pictures"),
         (["generate", "--config", "missing.toml"], 2, "missing.toml"),
         (["generate", "--set", "a"], 2, "--set 'a'"),
         (["generate", "--set", "synthesis.nonesuch=1"], 2, "synthesis.nonesuch"),
@@ -165,6 +168,12 @@ def test_dry_run_of_generate_knows_its_size(tmp_path):
     planned = json.loads(dogfast("generate", "--m", "50", "--dry-run", "--json", cwd=tmp_path).stdout)
     assert planned["images"] == planned["images_left"] == 8 * 50
     assert planned["shards"] == 2 and planned["bytes"] > 0
+
+
+def test_dry_run_knows_the_size_of_latents(tmp_path):
+    words = ["generate", "--m", "50", "--output-kind", "latent", "--resolution", "64", "--dry-run", "--json"]
+    planned = json.loads(dogfast(*words, cwd=tmp_path).stdout)
+    assert planned["images"] == 8 * 50 and planned["bytes"] > 8 * 50 * 2 * 4 * 16**2
 
 
 def test_dry_run_refuses_what_the_run_would(tmp_path):

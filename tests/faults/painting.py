@@ -117,6 +117,7 @@ class Hanging(list):
 
 def install():
     """The fake generator in the place of the real one, for good."""
+    import dogfast.synthesis.encoding as encoding
     import dogfast.synthesis.job as job
     import dogfast.synthesis.watchdog as watchdog
     import dogfast.synthesis.worker as worker
@@ -124,7 +125,7 @@ def install():
     slow_disk(float(os.environ.get("DISK_S", "0")))
     watchdog.LEAST_LIMIT_S = float(os.environ.get("LIMIT_S", watchdog.LEAST_LIMIT_S))
     job.Pipeline = fakes.FakePipeline
-    worker.open_networks = open_networks
+    worker.open_networks = encoding.open_networks = open_networks
 
 
 def open_networks(pipeline, config, events):

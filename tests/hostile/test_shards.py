@@ -5,14 +5,17 @@ import json
 import runpy
 import struct
 import tarfile
+import tracemalloc
 import warnings
 import zlib
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from dogfast.errors import DataError
+from dogfast.shards.latents import load_latents
 from dogfast.shards.reader import MAX_MEMBER_BYTES, decode_image, load_outliers, read_shard
 
 helpers = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "shards" / "helpers.py")))
@@ -80,6 +83,7 @@ TARS = {
     "same sample twice": helpers.pack(helpers.pair() * 2),
     "image twice": helpers.pack([helpers.pair()[1]] * 2),
     "two images": helpers.pack([("000000000.png", BODY), ("000000000.jpg", BODY)]),
+    "an image and a latent": helpers.pack([("000000000.png", BODY), ("000000000.npy", BODY)]),
     "two images and a json": helpers.pack([*helpers.pair(), ("000000000.jpg", BODY)]),
     "no json": helpers.pack([("000000000.png", BODY)]),
     "no image": helpers.pack([helpers.pair()[0]]),
@@ -202,6 +206,90 @@ def test_a_grey_png_gives_an_image_in_colour(tmp_path):
     grey = helpers.plant(tmp_path, helpers.pack(helpers.pair(content=helpers.png(helpers.image()[:, :, 0]))))
     (sample,) = read_shard(grey)
     assert decode_image(grey, sample).shape == (8, 8, 3)
+
+
+# --- latents ----------------------------------------------------------------------------------------------------
+def npy(array, **options):
+    buffer = io.BytesIO()
+    np.save(buffer, array, **options)
+    return buffer.getvalue()
+
+
+def npy_of(described, body=b"", version=b"\x01\x00"):
+    """A file whose header says anything."""
+    text = described.encode() + b"\n"
+    return b"\x93NUMPY" + version + struct.pack("<H" if version[0] == 1 else "<I", len(text)) + text + body
+
+
+def says(shape, descr="'<f2'", order=False):
+    return f"{{'descr': {descr}, 'fortran_order': {order}, 'shape': {shape}}}"
+
+
+class Armed:
+    """Whoever unpickles it writes a file."""
+
+    def __reduce__(self):
+        return (Path.touch, (Path("unpickled"),))
+
+
+LATENT = helpers.latent()
+VALUES = LATENT.tobytes()
+LATENTS = {
+    "empty": (b"", {}),
+    "no npy": (b"GIF89a", {}),
+    "a png": (BODY, {}),
+    "pickled": (npy(np.array([Armed()], dtype=object), allow_pickle=True), {}),
+    "a pickle alone": (b"\x80\x04cos\nsystem\n.", {}),
+    "said to be objects": (npy_of(says("(4, 8, 8)", "'|O'"), VALUES), {}),
+    "objects in a structure": (npy_of(says("(4, 8, 8)", "[('a', '|O')]"), VALUES), {}),
+    "huge": (npy_of(says("(4, 1048576, 1048576)"), VALUES), {"width": 2**20, "height": 2**20}),
+    "huge in channels": (npy_of(says("(4294967296, 8, 8)"), VALUES), {}),
+    "larger than any number": (npy_of(says(f"({10**400}, 8, 8)"), VALUES), {}),
+    "too large": (npy(np.zeros((1, 2048, 2049), np.float16)), {"width": 2049, "height": 2048}),
+    "wrong width": (npy(LATENT), {"width": 9}),
+    "wrong way round": (npy(helpers.latent(0, 4, 8)), {"width": 4, "height": 8}),
+    "two axes": (npy(LATENT[0]), {}),
+    "four axes": (npy(LATENT[None]), {}),
+    "no axes": (npy(np.float16(1)), {}),
+    "no channels": (npy(LATENT[:0]), {}),
+    "negative": (npy_of(says("(-4, -8, 8)"), VALUES), {"height": -8}),
+    "a truth for a size": (npy_of(says("(True, 8, 8)"), VALUES[:128]), {}),
+    "a fraction for a size": (npy_of(says("(4.0, 8, 8)"), VALUES), {}),
+    "Fortran's order": (npy(np.asfortranarray(LATENT)), {}),
+    "single precision": (npy(LATENT.astype(np.float32)), {}),
+    "big-endian": (npy(np.ones((4, 8, 8), ">f2")), {}),
+    "whole numbers": (npy(np.ones((4, 8, 8), np.int16)), {}),
+    "trailing bytes": (npy(LATENT) + b"x", {}),
+    "a second array": (npy(LATENT) * 2, {}),
+    "cut": (npy(LATENT)[:-2], {}),
+    "cut in the header": (npy(LATENT)[:40], {}),
+    "another version": (npy_of(says("(4, 8, 8)"), VALUES, b"\x02\x00"), {}),
+    "a version of the future": (npy_of(says("(4, 8, 8)"), VALUES, b"\x09\x00"), {}),
+    "code in the header": (npy_of("__import__('pathlib').Path('ran').touch()", VALUES), {}),
+    "a deep header": (npy_of("[" * 9000, VALUES), {}),
+    "a long header": (npy_of(says("(4, 8, 8)") + " " * 60_000, VALUES), {}),
+    "no number": (npy(np.full_like(LATENT, np.nan)), {}),
+    "endless": (npy(np.full_like(LATENT, np.inf)), {}),
+}
+
+
+@pytest.mark.parametrize("name", LATENTS)
+def test_a_hostile_latent_is_refused_before_anything_is_made_of_it(corner, name):
+    content, changes = LATENTS[name]
+    members = [("000000000.json", helpers.text(**changes)), ("000000000.npy", content)]
+    helpers.plant(corner, helpers.pack(members), kind="latent")
+    tracemalloc.start()
+    with warnings.catch_warnings(), pytest.raises(DataError, match=r"train-00000\.tar: the latent of sample '000000000'"):
+        warnings.simplefilter("ignore")
+        load_latents(corner)
+    assert tracemalloc.get_traced_memory()[1] < 64 * 2**20
+    tracemalloc.stop()
+    refused(corner)
+
+
+def test_the_latent_that_they_are_made_of_is_good(tmp_path):
+    helpers.plant(tmp_path, helpers.pack([("000000000.json", helpers.text()), ("000000000.npy", npy(LATENT))]), kind="latent")
+    assert np.array_equal(load_latents(tmp_path).values[0].numpy(), LATENT)
 
 
 # --- damage -----------------------------------------------------------------------------------------------------

@@ -46,6 +46,18 @@ def samples(shard=0, count=3, side=8, **changes):
     return [encode_sample(image(n, side), facts(shard, n, side, **changes)) for n in range(count)]
 
 
+def latent(number=0, side=8, width=None):
+    return np.random.default_rng(number).standard_normal((4, side, width or side)).astype(np.float16)
+
+
+def commit_latents(folder, shard=0, count=3, side=8, **changes):
+    """A shard of latents, as `generate --output-kind latent` commits it."""
+    values = [latent(10 * shard + n, side) for n in range(count)]
+    packed = [encode_sample(value, facts(shard, n, side, **changes)) for n, value in enumerate(values)]
+    pixels = hashlib.sha256(b"".join(value.tobytes() for value in values))
+    return commit_shard(folder, shard, packed, pixels, {"failed": 0, "seconds": 0.5, "kind": "latent"})
+
+
 def commit(folder, shard=0, count=3, side=8, **changes):
     return commit_shard(folder, shard, samples(shard, count, side, **changes), hashlib.sha256(), {"failed": 0, "seconds": 0.5})
 

@@ -55,6 +55,11 @@ def networks(calls=None, spoil=None, pause_s=0.0, text_strength=0.1, fits=None, 
         states = (ids.float() / 255)[:, :, None].expand(-1, -1, 2).contiguous()
         return states, states[:, 0]
 
+    def encode(images):
+        calls.append(("encode", len(images)))
+        latents = torch.nn.functional.avg_pool2d(images, 2)
+        return torch.cat([latents, latents.mean(1, keepdim=True)], 1)
+
     def denoise(latents, timesteps, text):
         assert len(latents) == len(timesteps) == len(text)
         calls.append(("denoise", len(latents)))
@@ -84,9 +89,8 @@ def networks(calls=None, spoil=None, pause_s=0.0, text_strength=0.1, fits=None, 
     def decode_tiny(latents):
         return decode(latents, "decode_tiny")
 
-    encode_image, encode = lambda images: images, None
     denoisers = denoise, denoise_deep, denoise_shallow
-    return Networks(encode_text, encode_image, encode, *denoisers, decode, decode_tiny, "fake", "cpu", "fp32")
+    return Networks(encode_text, lambda images: images, encode, *denoisers, decode, decode_tiny, "fake", "cpu", "fp32")
 
 
 def _spoilt(fault, shape):
@@ -126,15 +130,18 @@ def config(**synthesis):
 @contextmanager
 def installed(**options):
     """The fake generator in the place of the real one, in `generate`."""
+    import dogfast.synthesis.encoding as encoding
     import dogfast.synthesis.job as job
     import dogfast.synthesis.worker as worker
 
     kept = job.Pipeline, worker.open_networks
     job.Pipeline, worker.open_networks = FakePipeline, lambda pipeline, config, events: networks(**options)
+    encoding.open_networks = worker.open_networks
     try:
         yield
     finally:
         job.Pipeline, worker.open_networks = kept
+        encoding.open_networks = worker.open_networks
 
 
 def tars(folder):

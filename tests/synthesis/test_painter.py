@@ -188,6 +188,45 @@ def test_the_first_reason_to_refuse_an_image_is_the_one_that_is_told(marked):
     assert [p.fault for p in painted] == ["black", "odd", "late"]
 
 
+# --- latents ----------------------------------------------------------------------------------------------------
+def latent_brush(spoil=None, **options):
+    """Nothing is decoded. ``spoil`` maps seeds to what painting starts from: a number everywhere, or another seed's noise."""
+    made = brush(texts=1, guidance=Guidance(1.0), **options)
+
+    def starts(conditions, seeds):
+        noise = resolver.gaussian_noise(seeds, (4, 8, 8))
+        for row, seed in enumerate(seeds):
+            if seed in (spoil or {}):
+                given = spoil[seed]
+                noise[row] = resolver.gaussian_noise([given], (4, 8, 8))[0] if isinstance(given, int) else given
+        return noise
+
+    return replace(made, starts=starts, decode=None)
+
+
+def test_latents_are_kept_as_the_solver_leaves_them_in_half_precision():
+    calls = []
+    painted = paint(latent_brush(calls=calls), [0] * 5, seed_of)
+    assert {what for what, _ in calls} == {"denoise"}
+    clean = resolver.gaussian_noise([seed_of(n, 0) for n in range(5)], (4, 8, 8)) / fakes.LAST_SIGNAL**0.5
+    assert all(p.content.dtype == torch.float16 and p.fault == "" for p in painted)
+    torch.testing.assert_close(torch.stack([p.content for p in painted]), clean.half(), rtol=2e-3, atol=2e-3)
+    assert same(painted, paint(latent_brush(rows=1), [0] * 5, seed_of))
+
+
+@pytest.mark.parametrize("start, fault", [(float("nan"), "not finite"), (1e6, "not finite"), (0.3, "flat")])
+def test_faulty_latents_are_painted_again(start, fault):
+    once = paint(latent_brush({seed_of(1, 0): start}), [0] * 3, seed_of)
+    assert [(p.attempt, p.fault) for p in once] == [(0, ""), (1, ""), (0, "")]
+    always = paint(latent_brush({seed_of(1, attempt): start for attempt in range(MAX_ATTEMPTS)}), [0] * 3, seed_of)
+    assert [p.fault for p in always] == ["", fault, ""]
+
+
+def test_dark_latents_are_not_black_and_copies_are_painted_again():
+    assert not any(p.fault for p in paint(latent_brush({1: resolver.gaussian_noise([1], (4, 8, 8))[0] - 50}), [0], seed_of))
+    assert [p.attempt for p in paint(latent_brush({seed_of(2, 0): seed_of(0, 0)}), [0] * 3, seed_of)] == [0, 0, 1]
+
+
 # --- the device never waits -------------------------------------------------------------------------------------
 class Copies(TorchDispatchMode):
     """Copies from the host to the device, and whether the host waits in them."""
@@ -220,11 +259,12 @@ def on_meta(solver):
 @pytest.mark.parametrize("solver", SOLVERS)
 def test_nothing_of_a_batch_is_read_before_it_is_collected(solver, side):
     painter = replace(on_meta(solver), image_px=side)
-    with Copies() as copies:
-        pending = begin(painter, [0, 1, 2], [7, 8, 9], 0)
-    assert len(copies.waits) >= 2 and not any(copies.waits)
-    with pytest.raises(RuntimeError, match="meta"):
-        pending()
+    for each in (painter, replace(painter, decode=None)):
+        with Copies() as copies:
+            pending = begin(each, [0, 1, 2], [7, 8, 9], 0)
+        assert len(copies.waits) >= 2 and not any(copies.waits)
+        with pytest.raises(RuntimeError, match="meta"):
+            pending()
 
 
 class Watched(torch.Tensor):
