@@ -233,7 +233,7 @@ def _sampled(run: Run, sources: list[str]) -> tuple[list[tuple[str, Outlier]], l
             problems.append(f"{error}.".replace(f"{run.root}/", ""))
         else:
             if len(found) == before:
-                problems.append(f"Source `{source}` holds no images to show (latents, or nothing readable).")
+                problems.append(f"Source `{source}` holds no images that can be read.")
     return found, problems
 
 

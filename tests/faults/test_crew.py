@@ -131,6 +131,22 @@ def test_a_wrong_flag_is_told_once(tmp_path):
     assert done.returncode != 0 and done.stderr.count("Invalid value for '--m'") == 1, done.stderr
 
 
+@pytest.mark.slow
+def test_a_crew_paints_latents_and_the_first_encodes_the_id_images(tmp_path):
+    latents = ["--output-kind", "latent", "--id-images", "40"]
+    alone, run = tmp_path / "alone", tmp_path / "run"
+    assert paint(alone, more=latents)[0].returncode == 0
+    done, (answer,) = paint(run, accelerated(2), latents)
+    assert done.returncode == 0 and (answer["source"], answer["outliers"]) == ("dog-latent", IMAGES), done.stderr
+    (run / "outliers" / "dog-latent" / "records" / "00001.json").unlink()
+    done, (answer,) = paint(run, accelerated(2), latents)
+    assert done.returncode == 0 and answer["resumed_shards"] == SHARDS - 1, done.stderr
+    tars = [fakes.tars(place / "outliers" / "dog-latent") for place in (alone, run)]
+    assert tars[0] == tars[1] and len(tars[0]) == SHARDS
+    encoded = [(place / "latents" / "id.safetensors").read_bytes() for place in (alone, run)]
+    assert encoded[0] == encoded[1] and not fakes.leftovers(run)
+
+
 # --- on Ray -----------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("painters", [1, 3])
 @pytest.mark.slow

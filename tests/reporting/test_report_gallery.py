@@ -11,6 +11,7 @@ from PIL import Image
 from dogfast.errors import DataError
 from dogfast.reporting import gallery
 from dogfast.reporting.gallery import build_gallery, decoded, sample_outliers
+from dogfast.run import publish, to_json
 from tests.reporting.made_up_run import add_shard, png, samples, twins
 
 FACTS = json.dumps({"class_name": "circle", "anchor": "oval", "prompt": "p", "seed": 1}).encode()
@@ -36,6 +37,14 @@ def test_what_was_painted_from_no_word_stands_together(run):
         ("textual-near-ood", "oval"),
     ]
     assert len(one.groups[0].pictures) == gallery.PER_ANCHOR
+
+
+def test_sources_of_latents_are_passed_over(run):
+    for source, kind in (("dog", "image"), ("dog-latent", "latent")):
+        add_shard(run, source, 0, samples(per_anchor=1))
+        publish(run.outliers(source) / "records" / "00000.json", to_json({"kind": kind}))
+    gallery = build_gallery(run, {}, {})
+    assert gallery.sources == ("dog",) and not gallery.problems
 
 
 @pytest.mark.parametrize("strategy", [[], {}, None, 3])

@@ -103,6 +103,26 @@ def test_outliers_are_painted_by_the_strategy_they_are_named_after(tmp_path, con
     assert {path.name for path in Run(tmp_path / "run").outliers("").iterdir()} == {"dog"}
 
 
+def test_nothing_but_oal_learns_from_latents(tmp_path, config, world):
+    api.generate(config(synthesis={"output_kind": "latent"}), tmp_path / "run")
+    assert {path.name for path in Run(tmp_path / "run").outliers("").iterdir()} == {"dog-latent"}
+    del world[:]
+    chosen = config(training={"objective": "oe", "outliers": "dog-latent"})
+    for verb in (api.train, api.evaluate, api.report):
+        with pytest.raises(DataError, match="dog-latent holds latents, which only the objective `oal` will learn from"):
+            verb(chosen, tmp_path / "run")
+    assert world == [], "not even a starting classifier is trained"
+    folder = str(Run(tmp_path / "run").outliers("dog-latent"))
+    with pytest.raises(DataError, match="only the objective `oal`"):
+        api.train(config(training={"objective": "oe", "outliers": folder}), tmp_path / "other")
+
+
+def test_a_run_of_latents_paints_images_for_what_learns_from_images(tmp_path, config, world):
+    latents = {"output_kind": "latent", "m": 8}
+    api.train(config(synthesis=latents, training={"objective": "oe", "id_synthetic": 0.25}), tmp_path / "run")
+    assert {path.name for path in Run(tmp_path / "run").outliers("").iterdir()} == {"dog", "id-control"}
+
+
 def test_generate_always_asks_for_the_anchors(tmp_path, config, said, world):
     api.generate(config(), tmp_path / "run", said.sink)
     assert said.holds("no anchors yet")
@@ -116,6 +136,7 @@ def test_generate_always_asks_for_the_anchors(tmp_path, config, said, world):
     "verb, sections, error, said",
     [
         (api.generate, {"synthesis": {"recipe": "fast"}}, UsageError, "--recipe 'fast'"),
+        (api.generate, {"synthesis": {"output_kind": "latent", "reject_id": True}}, UsageError, "--no-reject-id"),
         (api.generate, {"model": {"device": "tpu"}}, EnvironmentFault, "--device 'tpu'"),
         (api.train, {"training": {"objective": "oe", "outliers": "unpainted"}}, DataError, "--outliers 'unpainted'"),
         (api.train, {"training": {"backbone": "resnet50"}}, UsageError, "resnet50"),

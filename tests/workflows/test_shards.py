@@ -11,6 +11,7 @@ from unittest.mock import patch
 
 import pytest
 
+import dogfast.synthesis.stage as stage
 from dogfast.cli.main import main
 from dogfast.errors import DataError, RunMismatch
 from dogfast.events import Events
@@ -134,6 +135,24 @@ def test_the_commands_find_and_mend_a_fault(run, painted, capsys):
     assert typed(run, "verify") == 0 and "3 of 3 shards are whole" in capsys.readouterr().out
     assert typed(run, "ls") == 0 and "9 images in 3 of 3 planned shards" in capsys.readouterr().out
     assert typed(run, "repair", "--source", "nope") == 4 and "it has dog" in capsys.readouterr().err
+
+
+def test_latents_are_listed_verified_and_mended(run, monkeypatch, capsys):
+    monkeypatch.setattr(stage, "keep_id_latents", lambda job, events: None)
+    config = fakes.config(output_kind="latent")
+    with fakes.installed():
+        generate(config, run, QUIET)
+    before = fakes.tars(run.outliers("dog-latent"))
+    run.config_file.write_text(fakes.config(reject_id=True).to_toml())
+    assert typed(run, "ls") == 0
+    assert "dog: 9 images in" in (said := capsys.readouterr().out) and "dog-latent: 9 latents in 3 of 3" in said
+    assert verify_shards(run, "", QUIET)["faults"] == {"dog": [], "dog-latent": []}
+    tar = run.outliers("dog-latent") / "train-00001.tar"
+    tar.write_bytes(tar.read_bytes()[:-1])
+    assert typed(run, "verify", "--source", "dog-latent") == 4 and "train-00001.tar" in capsys.readouterr().err
+    assert typed(run, "repair", "--source", "dog-latent") == 0
+    assert "dog-latent/00001.json: painted anew, pixels: the recorded ones" in capsys.readouterr().out
+    assert fakes.tars(run.outliers("dog-latent")) == before
 
 
 def test_repair_paints_only_what_is_planned(run):
