@@ -76,7 +76,7 @@ def open_job(config: RunConfig, run: Run) -> Job:
     require_outer_layers(recipe.deepcache, pipeline)
     if config.synthesis.reject_id:
         require_words("--reject-id", config.synthesis.strategy)
-        require_pictures(config.synthesis)
+    require_pictures(config)
     return Job(config, run, conditions, pipeline, recipe, decoder)
 
 
@@ -87,12 +87,12 @@ def read_job_conditions(config: SynthesisConfig, run: Run) -> list[dict[str, Any
     return with_templates(read_conditions(run.conditions, config.strategy), config.templates)
 
 
-def require_pictures(config: SynthesisConfig) -> None:
-    """Raise :class:`UsageError` where what looks at pictures is to refuse latents."""
-    require(
-        not config.reject_id or config.output_kind != LATENT,
-        "--reject-id looks at pictures, and --output-kind latent paints none; add --no-reject-id",
-    )
+def require_pictures(config: RunConfig) -> None:
+    """Raise :class:`UsageError` where what looks at pictures is to check latents."""
+    if config.synthesis.output_kind == LATENT:
+        refused = "{} looks at pictures, and --output-kind latent paints none; give {}"
+        require(not config.synthesis.reject_id, refused.format("--reject-id", "--no-reject-id"))
+        require(not config.model.safety_checker, refused.format("--safety-checker", "--safety-checker ''"))
 
 
 def recipe_for(config: SynthesisConfig, conditions: list[dict[str, Any]], timesteps: int) -> Recipe:

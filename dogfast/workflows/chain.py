@@ -40,7 +40,7 @@ ID_TWINS = 6
 def check_generate(config: RunConfig) -> None:
     """Refuse what `generate` would only notice after the anchors were found."""
     resolve_recipe(config.synthesis)
-    require_pictures(config.synthesis)
+    require_pictures(config)
     choose_platform(config.model, Events())
 
 

@@ -137,6 +137,12 @@ def test_generate_always_asks_for_the_anchors(tmp_path, config, said, world):
     [
         (api.generate, {"synthesis": {"recipe": "fast"}}, UsageError, "--recipe 'fast'"),
         (api.generate, {"synthesis": {"output_kind": "latent", "reject_id": True}}, UsageError, "--no-reject-id"),
+        (
+            api.generate,
+            {"synthesis": {"output_kind": "latent"}, "model": {"safety_checker": "own"}},
+            UsageError,
+            "--safety-checker ''",
+        ),
         (api.generate, {"model": {"device": "tpu"}}, EnvironmentFault, "--device 'tpu'"),
         (api.train, {"training": {"objective": "oe", "outliers": "unpainted"}}, DataError, "--outliers 'unpainted'"),
         (api.train, {"training": {"backbone": "resnet50"}}, UsageError, "resnet50"),
