@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from pathlib import Path
+from typing import Any
 
 import torch
 
 from dogfast.errors import DataError
-from dogfast.shards.reader import read_records
 
 FLAT_STD = 2.0
 """Images whose pixels deviate less than this from their mean, in 8-bit steps, show nothing."""
@@ -51,17 +50,21 @@ def _codes(*found: tuple[int, torch.Tensor]) -> torch.Tensor:
     return codes
 
 
-def refuse_mostly_faulty(folder: Path, found: list[str]) -> None:
-    """Raise :class:`DataError` where of a shard's images, by their faults ``found`` ("" for none), most are unusable, and
-    most of all that ``folder`` holds too: then it is the generator that is wrong, not an image."""
-    failed = sum(map(bool, found))
-    if failed <= MOST * len(found):
-        return
-    before = [(record.get("failed", 0), record["samples"]) for record in read_records(folder)]
-    lost, kept = (sum(counts) for counts in zip((failed, len(found) - failed), *before))
-    if lost > MOST * (lost + kept):
-        reasons = ", ".join(f"{count} {fault}" for fault, count in Counter(filter(None, found)).most_common())
-        raise DataError(
-            f"{failed} of {len(found)} images cannot be used however often they are painted ({reasons}), so nothing more is; "
-            "try --precision fp32, another --decoder or --backend, more --steps, or do without --reject-id and --safety-checker"
-        )
+class FaultCount:
+    """Images of a source that are unusable, and that are not: those of its ``records``, and what is added."""
+
+    def __init__(self, records: list[dict[str, Any]]):
+        self.failed = sum(record.get("failed", 0) for record in records)
+        self.good = sum(record["samples"] for record in records)
+
+    def add(self, found: list[str]) -> None:
+        """Count a shard by its faults, "" for none. Raises :class:`DataError` where most of it are unusable, and most of
+        all: then it is the generator that is wrong, not an image."""
+        failed = sum(map(bool, found))
+        self.failed, self.good = self.failed + failed, self.good + len(found) - failed
+        if failed > MOST * len(found) and self.failed > MOST * (self.failed + self.good):
+            reasons = ", ".join(f"{count} {fault}" for fault, count in Counter(filter(None, found)).most_common())
+            raise DataError(
+                f"{failed} of {len(found)} images cannot be used however often they are painted ({reasons}), so nothing more is; "
+                "try --precision fp32, another --decoder or --backend, more --steps, or do without --reject-id and --safety-checker"
+            )

@@ -24,13 +24,14 @@ from dogfast.errors import DataError, OutOfMemory
 from dogfast.events import Events
 from dogfast.run import Run, read_table, versions
 from dogfast.shards.format import Facts, Sample, sample_key
+from dogfast.shards.reader import read_records
 from dogfast.shards.writer import commit_shard, encode_sample
 from dogfast.synthesis.id_check import LOOKS_ID, Check, id_check
 from dogfast.synthesis.job import Job, model_name, schedule_of, side_in_latents
 from dogfast.synthesis.memory import fewer, free_memory, is_out_of_memory
 from dogfast.synthesis.painter import Brush, Painted, image_seed, paint
 from dogfast.synthesis.plan import Item, Shard
-from dogfast.synthesis.quality import refuse_mostly_faulty
+from dogfast.synthesis.quality import FaultCount
 from dogfast.synthesis.recipes import Recipe
 from dogfast.synthesis.resolver import Resolver, Sources, painted_from, prompt_of
 from dogfast.synthesis.safety_check import UNSAFE, safety_check
@@ -58,6 +59,7 @@ class Worker:
 
     def __init__(self, job: Job, rank: int, events: Events):
         self.job, self.rank, self.events, self.watchdog = job, rank, events, Watchdog()
+        self.faults = FaultCount(read_records(job.folder))
         self.brush = open_brush(job, events, open_networks(job.pipeline, job.config.model, events))
 
     def paint(self, shard: Shard, advance: Advance = lambda images: None) -> Fresh:
@@ -75,7 +77,7 @@ class Worker:
             try:
                 with self.watchdog.watching():
                     painted = paint(self.brush, [item.condition for item in items], _seeds(self.job, items), told)
-                refuse_mostly_faulty(self.job.folder, [result.fault for result in painted])
+                self.faults.add([result.fault for result in painted])
                 return Fresh(shard.number, items, painted, _record_facts(self.brush, self.rank, time.monotonic() - began))
             except (RuntimeError, MemoryError, OutOfMemory) as error:
                 if not is_out_of_memory(error):

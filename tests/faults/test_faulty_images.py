@@ -17,7 +17,7 @@ from dogfast.events import Events
 from dogfast.run import launch
 from dogfast.shards.reader import read_records
 from dogfast.synthesis.painter import MAX_ATTEMPTS
-from dogfast.synthesis.quality import refuse_mostly_faulty
+from dogfast.synthesis.quality import FaultCount
 from dogfast.synthesis.stage import generate
 
 fakes = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "synthesis" / "fakes.py")))
@@ -77,12 +77,12 @@ def test_a_bad_shard_among_good_ones_is_counted_and_the_run_ends(tmp_path, numbe
 @pytest.mark.parametrize(
     "failed, refused", [([""] * 4, False), (["flat"] * 2 + [""] * 2, False), (["flat"] * 3 + [""], True), ([], False)]
 )
-def test_half_may_fail(tmp_path, failed, refused):
+def test_half_may_fail(failed, refused):
     if refused:
         with pytest.raises(DataError, match=r"3 of 4 .*\(3 flat\)"):
-            refuse_mostly_faulty(tmp_path, failed)
+            FaultCount([]).add(failed)
     else:
-        refuse_mostly_faulty(tmp_path, failed)
+        FaultCount([]).add(failed)
 
 
 def test_the_command_says_it_and_ends_with_its_code(tmp_path, numbered, monkeypatch, capsys):
@@ -100,3 +100,10 @@ def test_the_command_says_it_and_ends_with_its_code(tmp_path, numbered, monkeypa
     assert [code for code, _ in ends] == [4, 0, 5]
     assert ends[0][1].startswith("error: 4 of 4 images") and ends[0][1].count("\n") == 1
     assert "1 outliers could not be painted" in ends[2][1]
+
+
+def test_what_was_painted_before_counts_whether_it_is_committed_yet_or_not():
+    count = FaultCount([{"samples": 6, "failed": 1}])
+    count.add(["nan"] * 4)
+    with pytest.raises(DataError, match="4 of 4 images"):
+        count.add(["nan"] * 4)

@@ -103,7 +103,7 @@ def test_repeated_images_are_batches_too(tmp_path, timer, monkeypatch):
     monkeypatch.setattr(
         "dogfast.synthesis.resolver.gaussian_noise", lambda seeds, shape: fakes.marked_noise([7] * len(seeds), shape)
     )
-    monkeypatch.setattr(worker, "refuse_mostly_faulty", lambda *given: None)
+    monkeypatch.setattr(worker, "FaultCount", lambda records: SimpleNamespace(add=lambda found: None))
     paint(tmp_path / "run", spoil={7: "nan"})
     assert len(timer.limits) == 3 + 3 * 3
 
