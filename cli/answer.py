@@ -31,12 +31,13 @@ def run_stage(
     events = Events() if invocation.quiet else Events(for_stream(sys.stderr))
     events.say(f"run {place.value} ({place.reason})")
     if invocation.dry_run:
-        planned = {"run": str(place.value), "dry_run": True, **plan(config, Run(place.value), events)}
+        planned = {"run": str(place.value), "dry_run": True, **plan(config, Run(place.value, events.say), events)}
         planned["disk_free_bytes"] = shutil.disk_usage(_existing(place.value)).free
         answer(invocation, planned, render_plan(planned))
         return planned
     with launch(place.value, config.to_toml()) as run:
         events = Events(*events.sinks, diary(run.events()))
+        run.say = events.say
         result = work(config, run, events)
     answer(invocation, result, render(result))
     return result

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -13,6 +14,7 @@ from dogfast.cli.places import output_place
 from dogfast.config.option import require
 from dogfast.errors import PartialFailure
 from dogfast.events import Events, diary
+from dogfast.run import Run
 
 
 def register(app: typer.Typer) -> None:
@@ -51,6 +53,6 @@ def _text(result: dict[str, Any]) -> str:
     before = f", {result['resumed_shards']} of them from before" if result["resumed_shards"] else ""
     failed = f"; {result['failed']} could not be painted" if result["failed"] else ""
     return (
-        f"{result['outliers']} outliers in {result['shards']} shards{before} in {result['run']}/outliers/{result['source']} "
+        f"{result['outliers']} outliers in {result['shards']} shards{before} in {Run(Path(result['run'])).outliers(result['source'])} "
         f"({result['img_per_s']} img/s, {result['backend']}, {result['recipe']}){failed}"
     )

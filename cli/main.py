@@ -14,6 +14,7 @@ import typer
 
 from dogfast.cli import anchors, build_engines, demo, doctor, evaluate, generate, report, shards, train
 from dogfast.errors import DogfastError
+from dogfast.store import ENDING
 
 app = typer.Typer(
     name="dogfast",
@@ -55,10 +56,13 @@ def _stopping() -> Iterator[None]:
     """
     first_s: list[float] = []
 
+    ENDING.clear()
+
     def stop(number: int, frame: FrameType | None) -> None:
         now = time.monotonic()
         if not first_s:
             first_s.append(now)
+            ENDING.set()
             raise Stopped(number)
         if now - first_s[0] > ECHO_S:
             os._exit(128 + number)

@@ -41,7 +41,7 @@ def verify_command(invocation: Invocation) -> None:
 
     place, _ = argument_place(invocation)
     events = Events() if invocation.quiet else Events(for_stream(sys.stderr))
-    result = verify_shards(Run(place.value), invocation.extra["source"], events)
+    result = verify_shards(Run(place.value, events.say), invocation.extra["source"], events)
     reasons = [fault["reason"] for faults in result["faults"].values() for fault in faults]
     answer(invocation, result, f"{result['shards'] - len(reasons)} of {result['shards']} shards are whole")
     if reasons:

@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
-from dogfast.errors import DataError, DogfastError, EnvironmentFault, RunMismatch
+from dogfast.errors import DataError, DogfastError, EnvironmentFault, RunMismatch, UsageError
+from dogfast.store import Place, Say, StorePath, open_place
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-RUN_FILE = "run.json"
+RUN_FILE, STORE_FILE = "run.json", "store.txt"
 RUNS = Path("runs")
 LOCK_FILE, OWNER_FILE = ".lock", ".owner"
 LAUNCH_FILES = {LOCK_FILE, OWNER_FILE}
@@ -28,12 +29,14 @@ BARE_FILES = LAUNCH_FILES | {RUN_FILE, "run.toml", "events"}
 
 
 # --- files that are whole or absent -----------------------------------------------------------------------------
-def publish(path: Path, content: bytes | str | Iterable[bytes]) -> None:
+def publish(path: Place, content: bytes | str | Iterable[bytes]) -> None:
     """Write ``path`` so that it is whole or absent after a crash: temporary name, fsync, rename, fsync of the folder.
 
-    ``content`` may come in parts, each made when it is its turn.
+    ``content`` may come in parts, each made when it is its turn. At a store it is put whole and read back.
     """
     parts = [content.encode()] if isinstance(content, str) else [content] if isinstance(content, bytes) else content
+    if isinstance(path, StorePath):
+        return path.put(b"".join(parts))
     temporary = path.with_name(f".{path.name}.part-{os.getpid()}")
     try:
         make_folder(path.parent)
@@ -79,7 +82,7 @@ def to_json(value: Any) -> str:
     return json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
 
-def read_json(path: Path) -> Any:
+def read_json(path: Place) -> Any:
     """Parse ``path``; :class:`DataError` names it when it is missing or not JSON."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
@@ -145,10 +148,13 @@ def file_digest(path: Path) -> str:
 
 # --- the folder -------------------------------------------------------------------------------------------------
 class Run:
-    """One experiment's folder. Paths only; every stage reads and writes its own files through them."""
+    """One experiment's folder. Paths only; every stage reads and writes its own files through them.
 
-    def __init__(self, root: Path):
-        self.root = root
+    ``say`` is told when the store of its outliers has to be asked again.
+    """
+
+    def __init__(self, root: Path, say: Say = lambda text: None):
+        self.root, self.say = root, say
         self.config_file = root / "run.toml"
         self.remembers = ""
         """What `run.toml` says once a launch has ended well."""
@@ -167,8 +173,23 @@ class Run:
     def plan(self, source: str) -> Path:
         return self.root / "plan" / source
 
-    def outliers(self, source: str) -> Path:
-        return self.root / "outliers" / source
+    @property
+    def store_file(self) -> Path:
+        """Names the place of the outliers where that is not beside it; written by the first `generate --store`."""
+        return self.root / "outliers" / STORE_FILE
+
+    @property
+    def store(self) -> Place:
+        """Where every source has its folder. Raises DataError where `store_file` names no such place."""
+        try:
+            return open_place(self.store_file.read_text(encoding="utf-8").strip(), str(self.store_file), self.say)
+        except FileNotFoundError:
+            return self.store_file.parent
+        except (UsageError, ValueError, OSError) as error:
+            raise DataError(f"{self.store_file} names no place of outliers ({error})") from error
+
+    def outliers(self, source: str) -> Place:
+        return self.store / source
 
     def classifier(self, name: str) -> Path:
         return self.root / "classifiers" / name

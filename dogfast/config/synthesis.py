@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dogfast.config.option import around_a_word, one_of, option, require
+from dogfast.store import check_place
 
 STRATEGIES = (
     "dog",
@@ -64,6 +65,12 @@ class SynthesisConfig:
     reject_id: bool = option(False, "paint again what CLIP finds nearer to an ID class's name than to its own word")
     resolution: int | None = option(None, "painted side in pixels; default: the model's own")
     samples_per_shard: int = option(500, "outliers in one tar")
+    store: str = option(
+        "",
+        "folder or URL (s3://bucket/path, or any other of fsspec) that holds the outliers; default: the run's",
+        identity=False,
+        kept=False,
+    )
     ray: str = option("", "paint on a Ray cluster: local, auto (the running one) or its address", identity=False, kept=False)
     workers: int = option(0, "painters on Ray; 0 = one a GPU, or one a machine without", identity=False, kept=False)
     rows: int = option(0, "images painted together; 0 = chosen for the machine", identity=False)
@@ -90,6 +97,7 @@ class SynthesisConfig:
             f"--resolution {self.resolution} is out of range; choose a multiple of 8, 8 to 4096",
         )
         require(1 <= self.samples_per_shard <= 10_000, "--samples-per-shard must lie between 1 and 10000")
+        check_place(self.store, "--store")
         require(self.rows >= 0, "--rows must not be negative")
         require(self.workers >= 0, "--workers must not be negative")
         require(bool(self.ray) or not self.workers, "--workers counts painters on Ray; give --ray, or use `accelerate launch`")

@@ -10,7 +10,6 @@ import tarfile
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -21,6 +20,7 @@ from dogfast.errors import DataError
 from dogfast.run import Run
 from dogfast.shards.format import ID_CONTROL
 from dogfast.shards.reader import holds_latents
+from dogfast.store import Place
 
 PER_ANCHOR = 6
 PER_ANCHOR_OF_MANY, MANY_ANCHORS = 3, 6
@@ -36,6 +36,8 @@ CLASSES_AT_MOST = 100
 OF_NO_WORD = tuple(strategy for strategy in STRATEGIES if strategy not in PAINTING_WORDS)
 """Strategies whose outliers stand together: they were painted from images, classes or points between them."""
 MEMBER_BYTES = 8 << 20
+END = bytes(2 * tarfile.BLOCKSIZE)
+"""A tar's end, which has to be looked for: `tarfile` takes a torn or overwritten header for it as well."""
 SIDE_PX, THUMBNAIL_PX = 4096, 96
 SHARD = re.compile(r"train-(\d{5,})\.tar")
 MEMBER = re.compile(r"(\d{1,20})\.(png|jpg|json)")
@@ -53,7 +55,7 @@ class Outlier:
 
 
 # --- reading shards ---------------------------------------------------------------------------------------------
-def sample_outliers(folder: Path, per_anchor: int, limit: int) -> Iterator[Outlier]:
+def sample_outliers(folder: Place, per_anchor: int, limit: int) -> Iterator[Outlier]:
     """At most ``per_anchor`` outliers of each anchor and ``limit`` in all, from the committed shards of ``folder``.
 
     Nothing is extracted; links, devices, strange names, huge members and samples without image or facts are passed over.
@@ -72,43 +74,34 @@ def sample_outliers(folder: Path, per_anchor: int, limit: int) -> Iterator[Outli
                 return
 
 
-def committed_shards(folder: Path) -> list[Path]:
+def committed_shards(folder: Place) -> list[Place]:
     """The tars whose record exists: what has none is not finished."""
-    return [
-        path
-        for path in sorted(folder.glob("*.tar"))
-        if (match := SHARD.fullmatch(path.name)) and (folder / "records" / f"{match[1]}.json").is_file()
-    ]
+    recorded = {path.stem for path in (folder / "records").glob("*.json")}
+    tars = sorted(folder.glob("*.tar"), key=lambda path: path.name)
+    return [path for path in tars if (match := SHARD.fullmatch(path.name)) and match[1] in recorded]
 
 
-def _samples(path: Path) -> Iterator[tuple[bytes, bytes]]:
+def _samples(path: Place) -> Iterator[tuple[bytes, bytes]]:
     """Image and facts of each sample; the members of one sample follow each other."""
     key, parts = "", {}
     try:
-        with tarfile.open(path, "r|") as tar:
+        with path.open("rb") as file, tarfile.open(fileobj=file, mode="r|") as tar:
             for member in tar:
                 match = MEMBER.fullmatch(member.name)
                 if not match or not member.isreg() or member.size > MEMBER_BYTES:
                     continue
                 if match[1] != key:
                     key, parts = match[1], {}
-                file = tar.extractfile(member)
-                parts["facts" if match[2] == "json" else "image"] = file.read() if file else b""
+                body = tar.extractfile(member)
+                parts["facts" if match[2] == "json" else "image"] = body.read() if body else b""
                 if len(parts) == 2:
                     yield parts["image"], parts["facts"]
                     key, parts = "", {}
-            end = tar.offset
-        if not _ends_at(path, end):
-            raise tarfile.ReadError(f"no end of archive at byte {end}")
+            file.seek(tar.offset)
+            if file.read(len(END)) != END:
+                raise tarfile.ReadError(f"no end of archive at byte {tar.offset}")
     except (tarfile.TarError, OSError, EOFError, ValueError) as error:
         raise DataError(f"{path} is damaged ({error}); run `dogfast shards verify`") from error
-
-
-def _ends_at(path: Path, offset: int) -> bool:
-    """Whether a tar's two zero blocks stand there; `tarfile` takes a torn or overwritten header for the end as well."""
-    with open(path, "rb") as file:
-        file.seek(offset)
-        return file.read(1024) == bytes(1024)
 
 
 def _outlier(image: bytes, facts: bytes) -> Outlier | None:
@@ -193,7 +186,7 @@ class Gallery:
 
 def painted_sources(run: Run) -> list[str]:
     """Sources of outlier images with at least one committed shard, `dog` first."""
-    folders = sorted((run.root / "outliers").glob("*/"), key=lambda folder: (folder.name != "dog", folder.name))
+    folders = sorted(run.store.glob("*"), key=lambda folder: (folder.name != "dog", folder.name))
     folders = [folder for folder in folders if folder.name != ID_CONTROL and not holds_latents(folder)]
     return [folder.name for folder in folders if committed_shards(folder)]
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ import torch
 from dogfast.errors import DataError
 from dogfast.shards.format import NPY, Sample
 from dogfast.shards.reader import read_records, read_shard
+from dogfast.store import Place
 
 MAX_VALUES = 2**22
 """Of one latent: 16 channels of 512 x 512."""
@@ -26,7 +26,7 @@ def encode_latent(latent: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
-def decode_latent(path: Path, sample: Sample) -> np.ndarray:
+def decode_latent(path: Place, sample: Sample) -> np.ndarray:
     """float16 (C, h, w); :class:`DataError` names what is no such file, not of its stated size, or not finite.
 
     The header is checked before anything is made of its numbers, and the values are a view of the file's bytes.
@@ -60,7 +60,7 @@ class Latents:
         return len(self.facts)
 
 
-def load_latents(folder: Path, belongs: Callable[[dict[str, Any]], bool] = lambda facts: True) -> Latents:
+def load_latents(folder: Place, belongs: Callable[[dict[str, Any]], bool] = lambda facts: True) -> Latents:
     """The committed latents of ``folder`` whose facts ``belongs`` accepts; others are not decoded.
 
     :class:`DataError` where it holds none at all, images, or latents of several shapes.

@@ -9,8 +9,8 @@ import math
 import re
 import tarfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,10 +21,13 @@ from dogfast.config.synthesis import LATENT
 from dogfast.errors import DataError
 from dogfast.run import read_json
 from dogfast.shards.format import NPY, Facts, Sample, record_name, tar_name
+from dogfast.store import Place
 from dogfast.text import is_utf8
 
 MEMBER = re.compile(r"([0-9A-Za-z_-]{1,64})\.(png|jpg|npy|json)")
 BLOCK = tarfile.BLOCKSIZE
+RECORDS_AT_ONCE = 16
+"""At a store, a record is two requests that wait for the network."""
 MAX_SHARD_BYTES = 4 * 2**30
 MAX_MEMBER_BYTES = 32 * 2**20
 MAX_PIXELS = 16_000_000
@@ -32,22 +35,28 @@ FIELDS = {name: {"int": int, "float": float, "str": str}[kind] for name, kind in
 RECORD_FIELDS = {"shard": int, "tar": str, "samples": int, "bytes": int, "sha256": str}
 
 
-def has_shards(folder: Path) -> bool:
+def sources_at(store: Place) -> list[str]:
+    """The sources at ``store`` that hold committed shards."""
+    return sorted(place.name for place in store.glob("*") if has_shards(place))
+
+
+def has_shards(folder: Place) -> bool:
     """Whether ``folder`` holds at least one committed shard."""
     return bool(record_paths(folder))
 
 
-def record_paths(folder: Path) -> list[Path]:
+def record_paths(folder: Place) -> list[Place]:
     """The records of committed shards, by number."""
-    return sorted((folder / "records").glob("[0-9]*.json"))
+    return sorted((folder / "records").glob("[0-9]*.json"), key=lambda path: path.name)
 
 
-def read_records(folder: Path) -> list[dict[str, Any]]:
+def read_records(folder: Place) -> list[dict[str, Any]]:
     """The records of committed shards, by number. :class:`DataError` names a record that is not one, or whose tar is gone."""
-    return [check_record(path, read_json(path)) for path in record_paths(folder)]
+    with ThreadPoolExecutor(RECORDS_AT_ONCE) as pool:
+        return list(pool.map(lambda path: check_record(path, read_json(path)), record_paths(folder)))
 
 
-def check_record(path: Path, record: Any) -> dict[str, Any]:
+def check_record(path: Place, record: Any) -> dict[str, Any]:
     """``record`` as it was read from ``path``; :class:`DataError` when it is not one, or its tar is gone."""
     if not _is_record(path, record):
         raise DataError(f"{path} is not a shard record; `dogfast shards repair` paints that shard anew")
@@ -56,7 +65,7 @@ def check_record(path: Path, record: Any) -> dict[str, Any]:
     return record
 
 
-def read_shard(path: Path, sha256: str | None = None) -> Iterator[Sample]:
+def read_shard(path: Place, sha256: str | None = None) -> Iterator[Sample]:
     """Every sample of a tar in order. With ``sha256`` the file must match it.
 
     Raises :class:`DataError` naming the shard and member for anything but pairs of a small regular image or latent and its facts.
@@ -78,7 +87,7 @@ def read_shard(path: Path, sha256: str | None = None) -> Iterator[Sample]:
         raise DataError(f"{path}: sample {next(iter(pending))!r} lacks its image (or latent) or its json")
 
 
-def decode_image(path: Path, sample: Sample) -> np.ndarray:
+def decode_image(path: Place, sample: Sample) -> np.ndarray:
     """uint8 (H, W, 3); :class:`DataError` names what is no image or not of its stated size."""
     if sample.suffix == NPY:
         raise _no_images(path)
@@ -91,7 +100,7 @@ def decode_image(path: Path, sample: Sample) -> np.ndarray:
         raise DataError(f"{path}: the image of sample {sample.key!r} is not readable ({error})") from error
 
 
-def holds_latents(folder: Path) -> bool:
+def holds_latents(folder: Place) -> bool:
     """Whether the shards of ``folder`` hold latents, by the first record; one that cannot be read is for others to tell of."""
     with suppress(DataError):
         record = next((read_json(path) for path in record_paths(folder)), None)
@@ -99,13 +108,13 @@ def holds_latents(folder: Path) -> bool:
     return False
 
 
-def require_images(folder: Path) -> None:
+def require_images(folder: Place) -> None:
     """Raise :class:`DataError` where ``folder`` holds latents."""
     if holds_latents(folder):
         raise _no_images(folder)
 
 
-def _no_images(place: Path) -> DataError:
+def _no_images(place: Place) -> DataError:
     return DataError(f"{place} holds latents, which only the objective `oal` will learn from; name a source of images")
 
 
@@ -123,7 +132,7 @@ class Outliers:
         return tuple(fact["key"] for fact in self.facts)
 
 
-def load_outliers(folder: Path, side_px: int, belongs: Callable[[dict[str, Any]], bool] = lambda facts: True) -> Outliers:
+def load_outliers(folder: Place, side_px: int, belongs: Callable[[dict[str, Any]], bool] = lambda facts: True) -> Outliers:
     """The committed outliers of ``folder`` whose facts ``belongs`` accepts, brought to ``side_px``; others are not decoded.
 
     :class:`DataError` when the folder holds none at all.
@@ -144,13 +153,13 @@ def load_outliers(folder: Path, side_px: int, belongs: Callable[[dict[str, Any]]
     return Outliers(torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous(), facts)
 
 
-def _is_record(path: Path, record: Any) -> bool:
+def _is_record(path: Place, record: Any) -> bool:
     if not isinstance(record, dict) or any(type(record.get(name)) is not kind for name, kind in RECORD_FIELDS.items()):
         return False
     return record_name(record["shard"]) == path.name and record["samples"] >= 0
 
 
-def _content(path: Path) -> bytes:
+def _content(path: Place) -> bytes:
     try:
         if path.stat().st_size > MAX_SHARD_BYTES:
             raise DataError(f"{path} is larger than {MAX_SHARD_BYTES >> 30} GiB; shards of dogfast are not")
@@ -159,7 +168,7 @@ def _content(path: Path) -> bytes:
         raise DataError(f"{path} cannot be read ({error.strerror})") from error
 
 
-def _members(path: Path, content: bytes) -> Iterator[tuple[str, str, bytes]]:
+def _members(path: Place, content: bytes) -> Iterator[tuple[str, str, bytes]]:
     """Key, suffix and body of every member.
 
     Each header is parsed alone, so that no link, extension or sparse map ever acts, and the archive must end as tars do:
@@ -185,14 +194,14 @@ def _members(path: Path, content: bytes) -> Iterator[tuple[str, str, bytes]]:
         raise DataError(f"{path} is cut short or damaged: it does not end as a tar does")
 
 
-def _header(path: Path, block: bytes) -> tarfile.TarInfo:
+def _header(path: Place, block: bytes) -> tarfile.TarInfo:
     try:
         return tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
     except (tarfile.TarError, ValueError) as error:
         raise DataError(f"{path} is not a readable tar ({error})") from error
 
 
-def _sample(path: Path, key: str, parts: dict[str, bytes]) -> Sample:
+def _sample(path: Place, key: str, parts: dict[str, bytes]) -> Sample:
     suffix = next((s for s in parts if s != "json"), None)
     if suffix is None or "json" not in parts:
         raise DataError(f"{path}: sample {key!r} is not one image or latent and one json")

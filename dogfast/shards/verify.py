@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from dogfast.config.synthesis import LATENT
@@ -14,22 +13,23 @@ from dogfast.run import read_json
 from dogfast.shards.format import sample_key
 from dogfast.shards.latents import decode_latent
 from dogfast.shards.reader import check_record, decode_image, read_shard, record_paths
+from dogfast.store import Place
 
 
 @dataclass(frozen=True)
 class Fault:
     """What is wrong with the shard of ``record``; ``pixel_sha256`` is the recorded one, "" where that cannot be read."""
 
-    record: Path
+    record: Place
     reason: str
     pixel_sha256: str
 
     @property
-    def tar(self) -> Path:
+    def tar(self) -> Place:
         return self.record.parent.parent / f"train-{self.record.stem}.tar"
 
 
-def verify(folder: Path) -> Iterator[Fault | None]:
+def verify(folder: Place) -> Iterator[Fault | None]:
     """For every record of ``folder``, by number, its fault or None."""
     for path in record_paths(folder):
         pixels = ""
@@ -44,7 +44,7 @@ def verify(folder: Path) -> Iterator[Fault | None]:
             yield None
 
 
-def _verify_shard(path: Path, record: dict[str, Any]) -> None:
+def _verify_shard(path: Place, record: dict[str, Any]) -> None:
     decode = decode_latent if record.get("kind") == LATENT else decode_image
     pixels, count, lossless = hashlib.sha256(), 0, True
     for sample in read_shard(path, record["sha256"]):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from PIL import Image
 from dogfast.run import publish, to_json
 from dogfast.shards.format import JPEG_ABOVE_PX, NPY, Facts, Sample, record_name, tar_name
 from dogfast.shards.latents import encode_latent
+from dogfast.store import Place
 
 
 def encode_sample(content: np.ndarray, facts: Facts) -> Sample:
@@ -43,7 +43,7 @@ def tar_bytes(samples: list[Sample]) -> bytes:
 
 
 def commit_shard(
-    folder: Path, shard: int, samples: list[Sample], pixels: hashlib._Hash, facts: dict[str, Any]
+    folder: Place, shard: int, samples: list[Sample], pixels: hashlib._Hash, facts: dict[str, Any]
 ) -> dict[str, Any]:
     """Publish the tar, then the record that makes it count. ``pixels`` has hashed every image or latent; ``facts`` go into the record."""
     content = tar_bytes(samples)

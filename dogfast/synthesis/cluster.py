@@ -45,9 +45,11 @@ class Painter:
 
     def _open(self) -> Worker:
         """Only with the first shard: what an actor raises while it is made is not told as it is."""
+        events = Events(diary(self._run.events(self._number)))
+        self._run.say = events.say
         job = open_job(self._config, self._run)
         self._shards = shards_of(read_segments(self._run.plan(job.source)), job.class_of)
-        return Worker(job, self._number, Events(diary(self._run.events(self._number))))
+        return Worker(job, self._number, events)
 
 
 def paint_on_cluster(address: str, workers: int) -> PaintAll:

@@ -19,6 +19,8 @@ from dogfast.errors import EnvironmentFault
 from dogfast.events import Events
 from dogfast.run import Run
 from dogfast.shards.format import record_name
+from dogfast.shards.reader import record_paths
+from dogfast.store import Place
 from dogfast.synthesis.job import Job, open_job
 from dogfast.synthesis.plan import Shard, read_segments, shards_of
 from dogfast.synthesis.worker import Advance, paint_shards
@@ -26,8 +28,8 @@ from dogfast.synthesis.worker import Advance, paint_shards
 T = TypeVar("T")
 PATIENCE = timedelta(days=30)
 """For how long the others wait while the first finds the anchors."""
-LOOK_S = 0.5
-"""How often the first process looks for what the others committed, once its own part is done."""
+LOOK_S, LOOK_AT_STORE_S = 0.5, 5.0
+"""How often the first process looks for what the others committed, once its own part is done; and, at most, at a store."""
 
 
 @dataclass(frozen=True)
@@ -70,10 +72,12 @@ class Crew:
         """What every other process does: its share of what the first has planned."""
         config, root, numbers = self.told(None)
         run = Run(root)
+        events = events_of(run)
+        run.say = events.say
         job = open_job(config, run)
         planned = shards_of(read_segments(run.plan(job.source)), job.class_of)
         mine = self.share([planned[number] for number in numbers])
-        paint_shards(job, mine, self.rank, events_of(run), lambda images: None)
+        paint_shards(job, mine, self.rank, events, lambda images: None)
 
 
 def join_crew() -> Crew:
@@ -93,12 +97,17 @@ def join_crew() -> Crew:
 class _Others:
     """The shards that other processes paint: how many of their images came to stand since one last asked."""
 
-    def __init__(self, folder: Path, shards: list[Shard]):
-        self.waited_for = {folder / "records" / record_name(shard.number): len(shard) for shard in shards}
+    def __init__(self, folder: Place, shards: list[Shard]):
+        self.folder, self.waited_for = folder, {record_name(shard.number): len(shard) for shard in shards}
+        self.between_looks_s = 0.0 if isinstance(folder, Path) else LOOK_AT_STORE_S
+        self.next_look = time.monotonic()
 
     def images(self) -> int:
-        there = [path for path in self.waited_for if path.exists()]
-        return sum(self.waited_for.pop(path) for path in there)
+        if not self.waited_for or time.monotonic() < self.next_look:
+            return 0
+        there = [path.name for path in record_paths(self.folder) if path.name in self.waited_for]
+        self.next_look = time.monotonic() + self.between_looks_s
+        return sum(self.waited_for.pop(name) for name in there)
 
     def wait(self, advance: Advance) -> None:
         while self.waited_for:

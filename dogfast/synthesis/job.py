@@ -14,6 +14,7 @@ from dogfast.diffusion.schedule import Schedule
 from dogfast.diffusion.solvers import SOLVERS
 from dogfast.environment import Choice
 from dogfast.run import Run, digest
+from dogfast.store import Place
 from dogfast.synthesis.conditions import read_conditions
 from dogfast.synthesis.recipes import NO_DECODER, Recipe, choose_decoder, resolve_recipe
 from dogfast.synthesis.templates import require_words, with_templates
@@ -40,7 +41,7 @@ class Job:
         return f"synthesis/{self.source}"
 
     @property
-    def folder(self) -> Path:
+    def folder(self) -> Place:
         return self.run.outliers(self.source)
 
     @property

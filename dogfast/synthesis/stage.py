@@ -9,12 +9,13 @@ from typing import Any
 
 from dogfast.config import RunConfig
 from dogfast.config.option import require
-from dogfast.errors import DataError
+from dogfast.errors import DataError, RunMismatch
 from dogfast.events import Events
 from dogfast.run import Run, publish, sweep_partial
 from dogfast.shards.card import card
 from dogfast.shards.format import MAX_SHARDS
-from dogfast.shards.reader import has_shards, read_records
+from dogfast.shards.reader import has_shards, read_records, sources_at
+from dogfast.store import Place, open_place
 from dogfast.synthesis.encoding import keep_id_latents
 from dogfast.synthesis.job import Job, job_identity, model_name, open_job
 from dogfast.synthesis.plan import (
@@ -35,12 +36,14 @@ def generate(config: RunConfig, run: Run, events: Events, paint_all: PaintAll = 
 
     Raises RunMismatch when the source was painted with other fields, DataError when conditions are missing or broken.
     """
+    settle_store(run, config.synthesis.store)
     job = open_job(config, run)
     claim(job)
     if not has_shards(job.folder):
         shutil.rmtree(run.plan(job.source), ignore_errors=True)
     segments = plan_segments(job, events)
-    sweep_partial(job.folder)
+    if isinstance(job.folder, Path):
+        sweep_partial(job.folder)
     before = read_records(job.folder)
     known = {record["shard"] for record in before}
     left = [shard for number, shard in shards_of(segments, job.class_of).items() if number not in known]
@@ -57,9 +60,34 @@ def generate(config: RunConfig, run: Run, events: Events, paint_all: PaintAll = 
     return _summary(job, before, new, seconds)
 
 
+def store_for(run: Run, wanted: str) -> Place:
+    """Where the run's outliers lie, or will with ``--store wanted``; it was listed, so it can be reached.
+
+    Raises RunMismatch where the run has outliers elsewhere, EnvironmentFault for a store that cannot be listed.
+    """
+    known = run.store.absolute()
+    place = open_place(wanted, "--store", run.say).absolute() if wanted else known
+    if place != known and sources_at(known):
+        raise RunMismatch(
+            f"{run.root} has its outliers at {known}, and --store names {place}; leave --store out, or choose another --output"
+        )
+    place.glob("*")
+    return place
+
+
+def settle_store(run: Run, wanted: str) -> None:
+    """Write down where the run's outliers lie, so that every later command finds them; raises what `store_for` raises."""
+    place = store_for(run, wanted)
+    if place != run.store.absolute():
+        publish(run.store_file, f"{place}\n")
+
+
 def claim(job: Job) -> None:
     """Bind the source to what decides its bytes; :class:`RunMismatch` where it was painted with something else."""
-    job.run.claim(job.stage, job_identity(job), has_results=has_shards(job.folder))
+    painted = has_shards(job.folder)
+    if painted and job.stage not in job.run.state["stages"]:
+        raise RunMismatch(f"{job.folder} holds shards that {job.run.root} did not paint; choose another --store")
+    job.run.claim(job.stage, job_identity(job), has_results=painted)
 
 
 def plan_segments(job: Job, events: Events) -> list[Segment]:

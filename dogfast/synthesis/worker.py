@@ -20,7 +20,7 @@ from dogfast.diffusion.prompts import tokenize
 from dogfast.engines.networks import Networks
 from dogfast.engines.opening import open_networks
 from dogfast.environment import Choice
-from dogfast.errors import DataError, OutOfMemory
+from dogfast.errors import DataError, EnvironmentFault, OutOfMemory
 from dogfast.events import Events
 from dogfast.run import Run, read_table, versions
 from dogfast.shards.format import Facts, Sample, sample_key
@@ -113,12 +113,16 @@ def paint_shards(job: Job, shards: list[Shard], rank: int, events: Events, advan
         return
     worker, in_flight = Worker(job, rank, events), deque()
     with ThreadPoolExecutor(1) as committer:
-        for shard in shards:
-            in_flight.append(committer.submit(worker.commit, worker.paint(shard, advance)))
-            if len(in_flight) > SHARDS_IN_FLIGHT:
-                tell_of_shard(in_flight.popleft().result(), events)
-        for future in in_flight:
-            tell_of_shard(future.result(), events)
+        try:
+            for shard in shards:
+                in_flight.append(committer.submit(worker.commit, worker.paint(shard, advance)))
+                if len(in_flight) > SHARDS_IN_FLIGHT:
+                    tell_of_shard(in_flight.popleft().result(), events)
+            for future in in_flight:
+                tell_of_shard(future.result(), events)
+        except EnvironmentFault:  # where one cannot be written, the next would only wait for the store as long again
+            committer.shutdown(cancel_futures=True)
+            raise
 
 
 def paint_alone(job: Job, shards: list[Shard], events: Events, advance: Advance) -> None:

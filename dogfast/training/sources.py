@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import torch
 
@@ -16,6 +14,7 @@ from dogfast.run import Run, digest, is_run
 from dogfast.shards.format import ID_CONTROL
 from dogfast.shards.reader import Outliers, read_records
 from dogfast.shards.selection import load_selected
+from dogfast.store import Place, open_place
 
 NOISE, RENDERS = "noise", "renders"
 PROCEDURAL = (NOISE, RENDERS)
@@ -24,14 +23,14 @@ PROCEDURAL = (NOISE, RENDERS)
 RENDERED_SOURCE = "dog"
 
 
-def shards_of(run: Run, outliers: str) -> Path:
-    """The folder of shards that ``--outliers`` names: a source of ``run``, a folder of tars and records, or another run."""
-    known = sorted(p.name for p in run.outliers("").glob("*") if p.is_dir())
+def shards_of(run: Run, outliers: str) -> Place:
+    """Where the shards lie that ``--outliers`` names: a source of ``run``, a folder or URL of tars and records, or another run."""
+    known = sorted(p.name for p in run.store.glob("*") if p.is_dir())
     if outliers in known:
         return run.outliers(outliers)
-    given = Path(outliers)
+    given = open_place(outliers, "--outliers", run.say)
     if is_run(given):
-        given = Run(given).outliers("dog")
+        given = Run(given, run.say).outliers("dog")
     if (given / "records").is_dir():
         return given
     raise DataError(

@@ -19,7 +19,9 @@ def _verb(work: Callable[[RunConfig, Run, Events], dict[str, Any]], what: str) -
     def verb(config: RunConfig, output: Path | str | None = None, *sinks: Sink) -> dict[str, Any]:
         place = default_place(config.data.classes) if output is None else Path(output)
         with launch(place, config.to_toml()) as run:
-            return work(config, run, Events(*sinks))
+            events = Events(*sinks)
+            run.say = events.say
+            return work(config, run, events)
 
     verb.__doc__ = (
         f"{what} in the run at ``output`` (default runs/CLASSES); returns what the command prints as JSON, raises DogfastError."

@@ -28,7 +28,7 @@ from dogfast.synthesis.cluster import paint_on_cluster
 from dogfast.synthesis.job import require_pictures
 from dogfast.synthesis.plan import read_segments
 from dogfast.synthesis.recipes import resolve_recipe
-from dogfast.synthesis.stage import generate
+from dogfast.synthesis.stage import generate, store_for
 from dogfast.synthesis.worker import PaintAll, paint_alone
 from dogfast.training.names import classifier_name, start_name
 from dogfast.training.sources import PROCEDURAL, RENDERED_SOURCE, RENDERS, shards_of
@@ -37,11 +37,12 @@ from dogfast.training.stage import train
 ID_TWINS = 6
 
 
-def check_generate(config: RunConfig) -> None:
+def check_generate(config: RunConfig, run: Run) -> None:
     """Refuse what `generate` would only notice after the anchors were found."""
     resolve_recipe(config.synthesis)
     require_pictures(config)
     choose_platform(config.model, Events())
+    store_for(run, config.synthesis.store)
 
 
 def check_train(config: RunConfig, run: Run) -> None:
@@ -68,7 +69,7 @@ def run_generate(
 
     ``painters``: the processes that ``paint_all`` paints with, which a --budget counts on.
     """
-    check_generate(config)
+    check_generate(config, run)
     if not run.conditions.exists():
         events.say("no anchors yet: finding them first")
     find_anchors(config, run, events)

@@ -18,6 +18,7 @@ from dogfast.shards.format import ID_CONTROL
 from dogfast.shards.reader import has_shards, read_records
 from dogfast.synthesis.job import side_in_latents
 from dogfast.synthesis.recipes import resolve_recipe
+from dogfast.synthesis.stage import store_for
 from dogfast.training.names import classifier_name, start_name
 from dogfast.training.sources import PROCEDURAL, shards_of
 from dogfast.workflows.chain import check_generate, check_train
@@ -46,11 +47,11 @@ def plan_anchors(config: RunConfig, run: Run, events: Events) -> dict[str, Any]:
 
 def plan_generate(config: RunConfig, run: Run, events: Events) -> dict[str, Any]:
     """Images left to paint, with bytes and seconds by what this run's shards took so far."""
-    check_generate(config)
+    check_generate(config, run)
     recipe = resolve_recipe(config.synthesis)
     cached = f", DeepCache {recipe.deepcache}" if recipe.deepcache > 1 else ""
     stage = plan_anchors(config, run, events)
-    records = read_records(run.outliers(config.synthesis.source))
+    records = read_records(store_for(run, config.synthesis.store) / config.synthesis.source)
     images = config.synthesis.m * stage["classes"]
     done = sum(record["samples"] for record in records)
     left = max(0, images - done)

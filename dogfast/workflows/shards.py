@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from dogfast.config import RunConfig
@@ -10,8 +9,9 @@ from dogfast.config.synthesis import fields_of
 from dogfast.errors import DataError
 from dogfast.events import Events
 from dogfast.run import Run, read_json
-from dogfast.shards.reader import has_shards, read_records, record_paths
+from dogfast.shards.reader import read_records, record_paths, sources_at
 from dogfast.shards.verify import Fault, verify
+from dogfast.store import Place
 from dogfast.synthesis.job import open_job, read_job_conditions
 from dogfast.synthesis.plan import planned_a_class, read_segments
 from dogfast.synthesis.stage import claim, generate
@@ -19,7 +19,7 @@ from dogfast.synthesis.stage import claim, generate
 
 def sources_of(run: Run, named: str) -> list[str]:
     """The source that was named, else all that the run has shards of; :class:`DataError` where there are none."""
-    known = sorted(place.name for place in run.outliers("").glob("*") if has_shards(place))
+    known = sources_at(run.store)
     if named and named not in known:
         raise DataError(f"--source {named!r}: {run.root} has no shards of it; it has {', '.join(known) or 'none at all'}")
     if not known:
@@ -69,7 +69,7 @@ def repair_shards(config: RunConfig, run: Run, events: Events, source: str) -> d
     return {"run": str(run.root), "repaired": repaired}
 
 
-def _verified(folder: Path, name: str, events: Events) -> list[Fault | None]:
+def _verified(folder: Place, name: str, events: Events) -> list[Fault | None]:
     found = []
     with events.progress(f"verify {name}", len(record_paths(folder)), "shards") as advance:
         for fault in verify(folder):

@@ -29,7 +29,7 @@ CONCEPTS = {
 }  # fmt: skip
 SYNTHESIS = {
     "--m", "--budget", "--strategy", "--output-kind", "--recipe", "--solver", "--steps", "--guidance-scale", "--guidance-start", "--guidance-stop",
-    "--deepcache", "--decoder", "--templates", "--negative-prompt", "--reject-id", "--no-reject-id", "--resolution", "--samples-per-shard", "--ray", "--workers", "--rows", "--seed",
+    "--deepcache", "--decoder", "--templates", "--negative-prompt", "--reject-id", "--no-reject-id", "--resolution", "--samples-per-shard", "--store", "--ray", "--workers", "--rows", "--seed",
 }  # fmt: skip
 TRAINING = {
     "--objective", "--outliers", "--id-synthetic", "--backbone", "--dropout", "--pretrain-epochs", "--pretrain-lr", "--epochs", "--lr", "--batch",

@@ -28,7 +28,7 @@ OTHER = RunConfig().with_values(
         },
         "synthesis": {
             "m": 1, "budget": "10m", "strategy": "id-control", "output_kind": "latent", "recipe": "paper", "solver": "ddim", "deepcache": 2, "decoder": "tiny", "templates": ("{} x",), "negative_prompt": "n", "reject_id": True, "ray": "auto", "workers": 2, "steps": 9, "guidance_scale": 7.5, "guidance_start": 0, "guidance_stop": 0.75, "resolution": 64,
-            "samples_per_shard": 7, "rows": 8, "seed": 2**53 - 1,
+            "samples_per_shard": 7, "store": "s3://b/c", "rows": 8, "seed": 2**53 - 1,
         },
         "training": {
             "objective": "oe", "outliers": "noise", "backbone": "wrn-16-2", "dropout": 0, "id_synthetic": 0.25, "pretrain_epochs": 1, "pretrain_lr": 1e16,
