@@ -262,7 +262,7 @@ def test_a_damaged_shard_is_named_by_its_url_and_repaired(store, client, calm, t
 KINDS = ("LIST", "PUT tar", "GET tar", "PUT record", "GET record", "HEAD tar", "PUT card")
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [pytest.param(k, marks=() if k in ("LIST", "PUT tar") else pytest.mark.slow) for k in KINDS])
 def test_a_failure_that_passes_costs_nothing(store, client, calm, tmp_path, kind):
     """The first requests of a kind fail, each in another way."""
     ways, said = iter(PASSING), []
@@ -274,7 +274,7 @@ def test_a_failure_that_passes_costs_nothing(store, client, calm, tmp_path, kind
     assert_like_a_calm_run(client, calm)
 
 
-@pytest.mark.parametrize("kind", ["PUT tar", "PUT record", "PUT card"])
+@pytest.mark.parametrize("kind", ["PUT tar", *(pytest.param(k, marks=pytest.mark.slow) for k in ("PUT record", "PUT card"))])
 def test_an_upload_that_arrives_in_part_is_put_again(store, client, calm, tmp_path, kind):
     ways = iter(["cut short", "", "cut short"])
     store.spoil = lambda number, asked: next(ways, "") if asked == kind else ""
