@@ -235,6 +235,17 @@ def test_tars_at_a_store_are_plain_ones(store, tmp_path):
     assert len(samples) == 4 and all({"png", "json"} < sample.keys() for sample in samples)
 
 
+def test_what_was_listed_is_never_remembered(store, client):
+    """Others put and remove there as well."""
+    place = dogfast.store.open_place(URL, "--store")
+    client.put_object(Bucket=BUCKET, Key="deep/er/one.tar", Body=b"1")
+    assert place.glob("*") == [place / "one.tar"] and (place / "one.tar").exists()
+    client.put_object(Bucket=BUCKET, Key="deep/er/two.tar", Body=b"2")
+    assert (place / "two.tar").exists() and len(place.glob("*")) == 2
+    client.delete_object(Bucket=BUCKET, Key="deep/er/one.tar")
+    assert not (place / "one.tar").exists() and place.glob("*") == [place / "two.tar"]
+
+
 def test_a_folder_elsewhere_is_written_as_ever(tmp_path, calm):
     paint(tmp_path / "run", str(tmp_path / "big disk"))
     assert fakes.tars(tmp_path / "big disk" / "dog") == fakes.tars(calm / "outliers" / "dog")
@@ -350,7 +361,7 @@ def test_a_listing_that_fails_is_not_an_empty_one(store, tmp_path):
 def test_no_more_is_tried_once_the_process_is_asked_to_end(store, tmp_path):
     store.spoil = lambda number, kind: "503"
     dogfast.store.ENDING.set()
-    with pytest.raises(EnvironmentFault):
+    with patch.object(dogfast.store, "PATIENCE_S", 0.5), pytest.raises(EnvironmentFault):
         paint(tmp_path / "run", URL)
     assert store.kinds == ["LIST"]
 
