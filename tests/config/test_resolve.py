@@ -82,7 +82,7 @@ def test_round_trip(config, tmp_path):
 
 
 def test_what_holds_for_one_launch_is_not_kept():
-    assert not {"ray", "workers", "budget"} & tomllib.loads(OTHER.to_toml())["synthesis"].keys()
+    assert not {"ray", "workers", "budget", "store"} & tomllib.loads(OTHER.to_toml())["synthesis"].keys()
 
 
 def test_none_is_left_out():
