@@ -242,14 +242,14 @@ PASSING_KINDS = (
 
 def passes(error: BaseException) -> bool:
     """Whether ``error`` is one that time may heal."""
+    if isinstance(error, (TimeoutError, ConnectionError)) or any(
+        kind.__name__ in PASSING_KINDS for kind in type(error).__mro__
+    ):
+        return True
     status, code = _told(error)
     if status is not None:
         return status in PASSING_STATUS or code in PASSING_CODES
-    if isinstance(error, (TimeoutError, ConnectionError)):
-        return True
-    return getattr(error, "errno", None) in PASSING_ERRNOS or any(
-        kind.__name__ in PASSING_KINDS for kind in type(error).__mro__
-    )
+    return getattr(error, "errno", None) in PASSING_ERRNOS
 
 
 def _told(error: BaseException | None) -> tuple[int | None, str]:

@@ -90,7 +90,15 @@ def answered(status, code="", kind=OSError):
     return error
 
 
+def garbled():
+    """An answer that is no HTTP: aiohttp calls it 400, though no server said so."""
+    error = HTTPClientError("garbled")
+    error.__cause__ = type("BadHttpMessage", (Exception,), {"code": 400})()
+    return error
+
+
 PASSING = [
+    garbled(),
     answered(500), answered(503, "SlowDown"), answered(429), answered(400, "BadDigest"), TimeoutError(), ConnectionResetError(),
     OSError(errno.ESTALE, ""), type("ReadTimeoutError", (HTTPClientError,), {})(), type("HttpError", (Exception,), {"code": 502})(),
 ]  # fmt: skip
