@@ -55,7 +55,6 @@ def _stopping() -> Iterator[None]:
     What is painted is committed on the way out; a second signal does not wait for that.
     """
     first_s: list[float] = []
-
     ENDING.clear()
 
     def stop(number: int, frame: FrameType | None) -> None:
