@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 
 from dogfast.cli.options import Invocation
 from dogfast.config import RunConfig
-from dogfast.environment import Choice
+from dogfast.environment import Choice, free_bytes
 from dogfast.events import Events, diary, for_stream
 from dogfast.run import Run, launch
 
@@ -32,7 +31,7 @@ def run_stage(
     events.say(f"run {place.value} ({place.reason})")
     if invocation.dry_run:
         planned = {"run": str(place.value), "dry_run": True, **plan(config, Run(place.value, events.say), events)}
-        planned["disk_free_bytes"] = shutil.disk_usage(_existing(place.value)).free
+        planned["disk_free_bytes"] = free_bytes(place.value)
         answer(invocation, planned, render_plan(planned))
         return planned
     with launch(place.value, config.to_toml()) as run:
@@ -50,7 +49,3 @@ def answer(invocation: Invocation, result: dict[str, Any], text: str) -> None:
 
 def render_plan(planned: dict[str, Any]) -> str:
     return "\n".join(f"{key.replace('_', ' ')}: {value}" for key, value in planned.items())
-
-
-def _existing(path: Path) -> Path:
-    return path if path.exists() else _existing(path.absolute().parent)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import shutil
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -78,6 +79,11 @@ def processor_has_bf16() -> bool:
 def processor_count() -> int:
     """Cores this process may use: its share where several were started on this machine."""
     return max(1, machine_cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+
+
+def free_bytes(path: Path) -> int:
+    """Bytes left on the disk that holds ``path``, or would hold it."""
+    return shutil.disk_usage(path).free if path.exists() else free_bytes(path.absolute().parent)
 
 
 def machine_cores() -> int:

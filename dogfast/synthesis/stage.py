@@ -28,6 +28,7 @@ from dogfast.synthesis.plan import (
     shards_of,
     spread,
 )
+from dogfast.synthesis.space import bytes_of_one, require_space
 from dogfast.synthesis.worker import PaintAll, Record, paint_alone
 
 
@@ -47,6 +48,7 @@ def generate(config: RunConfig, run: Run, events: Events, paint_all: PaintAll = 
     before = read_records(job.folder)
     known = {record["shard"] for record in before}
     left = [shard for number, shard in shards_of(segments, job.class_of).items() if number not in known]
+    require_space(job.folder, sum(map(len, left)), bytes_of_one(config, job.pipeline, before))
     started = time.monotonic()
     with events.progress("generate", sum(map(len, left))) as advance:
         paint_all(job, left, events, advance)

@@ -6,7 +6,7 @@ from typing import Any
 
 from dogfast.classifiers.loading import is_trained
 from dogfast.config import RunConfig
-from dogfast.config.synthesis import IMAGE, STRATEGIES
+from dogfast.config.synthesis import STRATEGIES
 from dogfast.data.catalogue import default_ood, load_id, parse_ood
 from dogfast.data.vocabulary import choose_vocabulary, load_vocabulary
 from dogfast.diffusion.load import Pipeline, choose_model
@@ -16,8 +16,8 @@ from dogfast.events import Events
 from dogfast.run import Run
 from dogfast.shards.format import ID_CONTROL
 from dogfast.shards.reader import has_shards, read_records
-from dogfast.synthesis.job import side_in_latents
 from dogfast.synthesis.recipes import resolve_recipe
+from dogfast.synthesis.space import bytes_of_one
 from dogfast.synthesis.stage import store_for
 from dogfast.training.names import classifier_name, start_name
 from dogfast.training.sources import PROCEDURAL, shards_of
@@ -55,7 +55,7 @@ def plan_generate(config: RunConfig, run: Run, events: Events) -> dict[str, Any]
     images = config.synthesis.m * stage["classes"]
     done = sum(record["samples"] for record in records)
     left = max(0, images - done)
-    bytes_each = sum(r["bytes"] for r in records) / done if done else _bytes_of_one(config)
+    pipeline = Pipeline(config.model, choose_model(config.model.model, config.data.classes).value)
     seconds = round(left * sum(r.get("seconds", 0) for r in records) / done, 1) if done else UNKNOWN_TIME
     budget = config.synthesis.budget
     return stage | {
@@ -64,7 +64,7 @@ def plan_generate(config: RunConfig, run: Run, events: Events) -> dict[str, Any]
         "images": images,
         "images_left": left,
         "shards": -(-images // config.synthesis.samples_per_shard),
-        "bytes": int(left * bytes_each),
+        "bytes": int(left * bytes_of_one(config, pipeline, records)),
         "seconds": seconds,
     }
 
@@ -125,11 +125,3 @@ def _are_painted(config: RunConfig, run: Run) -> bool:
     source = config.training.outliers
     own = run.outliers(source) if source in STRATEGIES else None
     return source in PROCEDURAL or has_shards(own or shards_of(run, source))
-
-
-def _bytes_of_one(config: RunConfig) -> int:
-    """A guess before anything was measured: two thirds of the raw pixels or all of the latent, and the tar's blocks."""
-    if config.synthesis.output_kind == IMAGE:
-        return config.data.image_px**2 * 2 + 2560
-    pipeline = Pipeline(config.model, choose_model(config.model.model, config.data.classes).value)
-    return pipeline.latent_channels * side_in_latents(config.synthesis.resolution, pipeline) ** 2 * 2 + 2560

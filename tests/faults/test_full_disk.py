@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 import dogfast.run
+import dogfast.synthesis.space as space
 from dogfast.errors import EnvironmentFault
 from dogfast.events import Events
 from dogfast.run import launch
@@ -53,3 +54,20 @@ def test_a_full_disk_ends_the_command_and_loses_nothing(tmp_path, monkeypatch, c
     assert not fakes.leftovers(tmp_path / "run")
     assert paint(tmp_path / "run")["resumed_shards"] == len(kept)
     assert fakes.tars(folder) == calm
+
+
+def test_a_disk_that_is_too_small_is_told_before_anything_is_painted(tmp_path, monkeypatch):
+    monkeypatch.setattr(space, "free_bytes", lambda folder: 200_000)
+    assert paint(tmp_path / "fits")["outliers"] == 24
+    calls, config = [], fakes.config(m=500)
+    with fakes.installed(calls=calls), launch(tmp_path / "run", config.to_toml()) as run:
+        fakes.write_conditions(config, run, Events())
+        with pytest.raises(EnvironmentFault, match=r"1500 outliers take about \d+ MiB, .* has 0 MiB left; free some"):
+            generate(config, run, Events())
+    assert not calls and not list((tmp_path / "run").rglob("*.tar"))
+
+
+def test_what_was_painted_says_how_much_an_outlier_takes():
+    records = [{"samples": 3, "bytes": 3000}, {"samples": 1, "bytes": 5000}]
+    assert space.bytes_of_one(fakes.config(), fakes.FakePipeline(None, "fake"), records) == 2000
+    assert space.bytes_of_one(fakes.config(), fakes.FakePipeline(None, "fake"), []) == fakes.SIDE**2 * 2 + 2560
