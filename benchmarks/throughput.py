@@ -52,13 +52,15 @@ class World:
     diffusers_rounds: int
     alone_steps: int
     """Steps that the networks alone take in the place of all."""
-    stages: bool
-    """Whether stages are left out in turn."""
+    published: bool
+    """Whether diffusers also paints by the recipe `paper`."""
+    stages: tuple[str, ...]
+    """Precisions in which stages are left out in turn."""
 
 
 WORLDS = {
-    "tiny": World(Job(32, 32, 8, 256, 64), ("fp32", "bf16"), (1, 16, 64, 128), 7, 7, STEPS, True),
-    "sd15": World(Job(256, 256, 4, 4, 4), ("bf16",), (1, 4), 7, 1, 4, False),
+    "tiny": World(Job(32, 32, 8, 128, 64), ("fp32", "bf16"), (1, 16, 64), 7, 7, 8, True, ("bf16",)),
+    "sd15": World(Job(256, 256, 4, 4, 4), ("bf16",), (1, 4), 7, 1, 2, False, ()),
 }
 
 
@@ -79,6 +81,8 @@ def measure(name: str, world: World, optimum: str) -> dict[str, Any]:
     order = Order(prompts(world.job.classes), STEPS, GUIDANCE, world.job.side_px)
     for precision in world.precisions:
         peers |= at_batches(f"{DIFFUSERS} {precision}", diffusers_pipeline(folder, order, DTYPES[precision]), world)
+        if world.published:
+            peers |= as_published(precision, folder, order, world)
         if optimum:
             contenders |= at_batches(f"{OPTIMUM} {precision}", optimum_pipeline(optimum, folder, order, precision), world)
     gemms = products(GEMM_SIDES, torch.bfloat16, "cpu")
@@ -133,7 +137,7 @@ def ours(pipeline: Pipeline, precision: str, world: World) -> dict[str, Contende
     found = {name: painting(pipeline, networks, world.job, SAME)}
     found[f"{name}, `quality`"] = painting(pipeline, networks, world.job, QUALITY)
     found[f"{name}, {ALONE}"] = alone(networks, pipeline, world)
-    if world.stages:
+    if precision in world.stages:
         found |= {f"{name}, without {stage}": call for stage, call in without(networks, pipeline, world.job).items()}
     return found
 
@@ -192,6 +196,13 @@ def at_batches(name: str, peer: Paint, world: World) -> dict[str, Contender]:
     seconds = {batch: min(peer(batch, batch) for _ in range(2)) / batch for batch in others} if others[1:] else {others[0]: 0.0}
     best = min(seconds, key=seconds.get)
     return {f"{name}, batch {batch}": lambda batch=batch: peer(batch, batch) / batch for batch in (first, best)}
+
+
+def as_published(precision: str, folder: Path, order: Order, world: World) -> dict[str, Contender]:
+    """diffusers' pipeline with Stable Diffusion's own recipe, at the largest batch."""
+    batch, order = max(world.batches), replace(order, steps=50, guidance_scale=7.5)
+    peer = diffusers_pipeline(folder, order, DTYPES[precision], solver="pndm")
+    return {f"{DIFFUSERS} {precision}, recipe `paper`, batch {batch}": lambda: peer(batch, batch) / batch}
 
 
 if __name__ == "__main__":

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
@@ -17,6 +18,7 @@ import torch
 from dogfast.data.catalogue import load_id
 from dogfast.diffusion.load import Pipeline
 from dogfast.diffusion.prompts import tokenize
+from dogfast.engines.choice import TORCH
 from dogfast.engines.networks import Networks
 from dogfast.engines.opening import open_networks
 from dogfast.environment import Choice
@@ -75,7 +77,7 @@ class Worker:
 
         while True:
             try:
-                with self.watchdog.watching():
+                with self.watchdog.watching(), _beside(self.brush.networks):
                     painted = paint(self.brush, [item.condition for item in items], _seeds(self.job, items), told)
                 self.faults.add([result.fault for result in painted])
                 return Fresh(shard.number, items, painted, _record_facts(self.brush, self.rank, time.monotonic() - began))
@@ -90,6 +92,17 @@ class Worker:
 
     def commit(self, fresh: Fresh) -> Record:
         return _commit(self.job, fresh)
+
+
+@contextmanager
+def _beside(networks: Networks) -> Iterator[None]:
+    """One thread for torch while an engine has the cores: torch's others wait for work by spinning, on the engine's time."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(before if networks.backend == TORCH else 1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 class _Counted:

@@ -59,7 +59,7 @@ def calm(tmp_path_factory):
     return run
 
 
-@pytest.mark.parametrize("processes", [2, 3])
+@pytest.mark.parametrize("processes", [pytest.param(2, marks=pytest.mark.slow), 3])
 def test_more_processes_paint_the_same_bytes_a_part_each(calm, tmp_path, processes):
     done, answers = paint(tmp_path / "run", accelerated(processes))
     assert done.returncode == 0, done.stderr
@@ -87,6 +87,7 @@ def test_one_that_dies_ends_the_launch_and_the_same_command_goes_on(calm, tmp_pa
     assert not fakes.leftovers(run / "outliers")
 
 
+@pytest.mark.slow
 def test_what_is_left_is_dealt_anew(calm, tmp_path):
     """Shards that one process left behind are no longer that process's alone."""
     run = tmp_path / "run"
@@ -192,6 +193,7 @@ def test_workers_without_a_cluster_are_refused(tmp_path):
     assert done.returncode == 2 and "--ray" in done.stderr and "accelerate launch" in done.stderr
 
 
+@pytest.mark.slow
 def test_ray_inside_accelerate_is_refused(tmp_path):
     done, _ = paint(tmp_path / "run", accelerated(2), ["--ray", "local"])
     assert done.returncode != 0 and "leave out `accelerate launch`" in done.stderr
