@@ -100,6 +100,7 @@ def test_deepcaches_networks_are_planned_for_a_gpu_that_is_not_here():
     assert engines[2]["bytes"] < engines[0]["bytes"] / 2
 
 
+@pytest.mark.slow
 def test_two_targets_without_a_gpu(plans):
     assert {(engine["network"], engine["target"]) for engine in plans["engines"]} == {
         (network, target) for network in PLANNED for target in ("sm86", "sm120")
@@ -110,6 +111,7 @@ def test_two_targets_without_a_gpu(plans):
     assert len({engine["sha256"] for engine in plans["engines"]}) == len(plans["engines"])
 
 
+@pytest.mark.slow
 def test_people_read_that_a_plan_was_not_run(plans):
     line = typed("--model", "tiny", "--target", "sm86", "--rows", "8", "--network", "unet").stdout
     assert "parity not run (its GPU is not here)" in line and "parity ok" not in line

@@ -73,6 +73,7 @@ def test_more_processes_paint_the_same_bytes_a_part_each(calm, tmp_path, process
     assert diaries == [str(rank) for rank in range(processes)]
 
 
+@pytest.mark.slow
 def test_one_that_dies_ends_the_launch_and_the_same_command_goes_on(calm, tmp_path):
     run = tmp_path / "run"
     done, _ = paint(run, accelerated(2), **doomed(tmp_path, 2))
@@ -109,6 +110,7 @@ LAUNCHERS = 1
 """Tracebacks of accelerate's own, whatever ends its processes."""
 
 
+@pytest.mark.slow
 def test_a_refused_command_ends_every_process_with_one_message(tmp_path):
     done, _ = paint(tmp_path / "run", accelerated(2), ["--recipe", "fast"])
     assert done.returncode != 0 and done.stderr.count("--recipe 'fast' is unknown") == 1

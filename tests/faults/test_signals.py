@@ -71,18 +71,19 @@ def test_a_second_signal_does_not_wait(monkeypatch, kind):
         codes.append(code)
         raise Ended
 
-    monkeypatch.setattr(command.os, "_exit", leave)
-    monkeypatch.setattr(command.time, "monotonic", lambda: now.s)
+    monkeypatch.setattr(command, "os", SimpleNamespace(_exit=leave))
+    monkeypatch.setattr(command, "time", SimpleNamespace(monotonic=lambda: now.s))
     before = signal.getsignal(kind)
     with command._stopping():
+        told = signal.getsignal(kind)
         with pytest.raises(Stopped):
-            signal.raise_signal(kind)
+            told(kind, None)
         now.s += ECHO_S / 2
-        signal.raise_signal(kind)
+        told(kind, None)
         assert not codes, "a launcher's echo of the first"
         now.s += ECHO_S
         with pytest.raises(Ended):
-            signal.raise_signal(kind)
+            told(kind, None)
     assert codes == [128 + kind] and signal.getsignal(kind) == before
 
 
