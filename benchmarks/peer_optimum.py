@@ -1,6 +1,6 @@
-"""optimum-intel's OpenVINO pipeline, in an environment of its own: `python peer_optimum.py FOLDER fp32|bf16`.
+"""optimum-intel's OpenVINO pipeline, in an environment of its own: `python peer_optimum.py FOLDER EXPORTED fp32|bf16`.
 
-Reads an order a line, answers {"seconds": …} a line. The networks are compiled for the batch that is asked for, before the
+The model in FOLDER is exported into EXPORTED unless that stands. Reads an order a line, answers {"seconds": …} a line. The networks are compiled for the batch that is asked for, before the
 clock starts. Needs `pip install 'optimum-intel[openvino]' diffusers`; nothing of dogfast.
 """
 
@@ -16,9 +16,8 @@ from optimum.intel import OVStableDiffusionPipeline
 HINTS = {"fp32": "f32", "bf16": "bf16"}
 
 
-def main(folder: str, precision: str) -> None:
-    exported = Path(folder).with_name(Path(folder).name + "-openvino")
-    if not exported.exists():
+def main(folder: str, exported: str, precision: str) -> None:
+    if not Path(exported).exists():
         OVStableDiffusionPipeline.from_pretrained(folder, export=True, compile=False, load_in_8bit=False).save_pretrained(
             exported
         )
@@ -31,7 +30,7 @@ def main(folder: str, precision: str) -> None:
         print(json.dumps({"seconds": _paint(pipe, order)}), flush=True)
 
 
-def _compiled(exported: Path, precision: str, batch: int, side_px: int) -> OVStableDiffusionPipeline:
+def _compiled(exported: str, precision: str, batch: int, side_px: int) -> OVStableDiffusionPipeline:
     hint = {"INFERENCE_PRECISION_HINT": HINTS[precision]}
     pipe = OVStableDiffusionPipeline.from_pretrained(exported, compile=False, ov_config=hint, safety_checker=None)
     pipe.scheduler = DPMSolverMultistepScheduler.from_config(pipe.scheduler.config)

@@ -71,10 +71,11 @@ def diffusers_pipeline(folder: Path, order: Order, dtype: torch.dtype, device: s
     return paint
 
 
-def optimum_pipeline(python: str, folder: Path, order: Order, precision: str) -> Paint:
+def optimum_pipeline(python: str, folder: Path, exported: Path, order: Order, precision: str) -> Paint:
     """The same by `benchmarks/peer_optimum.py` in the environment of ``python``, which lives as long as this process."""
     script = str(Path(__file__).parent / "peer_optimum.py")
-    peer = subprocess.Popen([python, script, str(folder), precision], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    command = [python, script, str(folder), str(exported), precision]
+    peer = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def paint(images: int, batch: int) -> float:
         wanted = {"prompts": order.of(images), "batch": batch, "steps": order.steps, "side_px": order.side_px}

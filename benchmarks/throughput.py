@@ -84,7 +84,8 @@ def measure(name: str, world: World, optimum: str) -> dict[str, Any]:
         if world.published:
             peers |= as_published(precision, folder, order, world)
         if optimum:
-            contenders |= at_batches(f"{OPTIMUM} {precision}", optimum_pipeline(optimum, folder, order, precision), world)
+            peer = optimum_pipeline(optimum, folder, WORK / f"{name}-openvino", order, precision)
+            contenders |= at_batches(f"{OPTIMUM} {precision}", peer, world)
     gemms = products(GEMM_SIDES, torch.bfloat16, "cpu")
     calls = {name: lambda call=call: timed(call) for name, (call, _) in gemms.items()}
     seconds = in_turn(contenders | peers | calls, world.rounds, dict.fromkeys(peers, world.diffusers_rounds))
