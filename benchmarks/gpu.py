@@ -15,11 +15,10 @@ from argparse import ArgumentParser
 from collections.abc import Callable, Iterator
 from copy import deepcopy
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import torch
-from painting import Contender, Job, RandomModel, painting, prompts
+from painting import Contender, Job, RandomModel, in_turn, painting, prompts, spread
 from peers import Order, diffusers_pipeline, write_random_model
 from timing import flops, gemm_rate, interleaved, products, summary
 
@@ -91,19 +90,9 @@ def measure_command(result: dict[str, Any]) -> None:
         "dogfast `quality`": painting(pipeline, networks, wanted, {"recipe": "quality"}),
         **{f"diffusers fp16, batch {batch}": lambda batch=batch: peer(batch, batch) / batch for batch in {1, best}},
     }
-    found = {name: [] for name in contenders}
-    for number in range(-1, ROUNDS):
-        for name, contender in contenders.items():
-            took = contender()
-            found[name] += [took] if number >= 0 else []
+    found = {name: spread(seconds) for name, seconds in in_turn(contenders, ROUNDS).items()}
     result["command"] = {
-        name: {
-            "seconds_an_image": median(each),
-            "fastest": min(each),
-            "slowest": max(each),
-            "minutes_of_100_x_1000": median(each) * WHOLE_JOB / 60,
-        }
-        for name, each in found.items()
+        name: row | {"minutes_of_100_x_1000": row["seconds_an_image"] * WHOLE_JOB / 60} for name, row in found.items()
     }
     result |= {"backend": networks.backend, "precision": networks.precision, "command_rows": ROWS, "side_px": SIDE_PX}
 

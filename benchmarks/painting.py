@@ -1,10 +1,12 @@
 """The stage behind `dogfast generate` as a contender: on networks that are open, into an empty run."""
 
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -36,6 +38,25 @@ class Job:
     classes: int
     images: int
     rows: int
+
+
+def in_turn(contenders: dict[str, Contender], rounds: int, fewer: dict[str, int] | None = None) -> dict[str, list[float]]:
+    """What every contender answers in ``rounds`` rounds, or in ``fewer``, after once to warm up where there is more than one."""
+    seconds: dict[str, list[float]] = {name: [] for name in contenders}
+    for number in range(-1, rounds):
+        for name, contender in contenders.items():
+            wanted = (fewer or {}).get(name, rounds)
+            if number >= wanted or (number < 0 and wanted == 1):
+                continue
+            took = contender()
+            print(f"round {number}: {name}: {took:.4f} s", file=sys.stderr, flush=True)
+            if number >= 0:
+                seconds[name].append(took)
+    return seconds
+
+
+def spread(seconds: list[float]) -> dict[str, Any]:
+    return {"seconds_an_image": median(seconds), "fastest": min(seconds), "slowest": max(seconds), "rounds": len(seconds)}
 
 
 class RandomModel(RandomPipeline):

@@ -12,11 +12,10 @@ import time
 from argparse import ArgumentParser
 from dataclasses import dataclass, replace
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import torch
-from painting import Contender, Job, RandomModel, painting, prompts
+from painting import Contender, Job, RandomModel, in_turn, painting, prompts, spread
 from peers import Order, Paint, diffusers_pipeline, optimum_pipeline, write_random_model
 from timing import gemm_rate, products, timed
 
@@ -91,7 +90,7 @@ def measure(name: str, world: World, optimum: str) -> dict[str, Any]:
     seconds = in_turn(contenders | peers | calls, world.rounds, dict.fromkeys(peers, world.diffusers_rounds))
     return {
         "order": [*contenders, *peers],
-        "contenders": {name: summary(seconds[name]) for name in (*contenders, *peers)},
+        "contenders": {name: spread(seconds[name]) for name in (*contenders, *peers)},
         "optimum": "measured" if optimum else "not run: no --optimum",
         "gemm_tflops": gemm_rate(seconds, gemms),
         "side_px": world.job.side_px,
@@ -109,25 +108,6 @@ def model_of(name: str) -> tuple[Path, Pipeline]:
     pipeline, folder = RandomModel(), WORK / "sd15-random"
     write_random_model(pipeline, folder)
     return folder, pipeline
-
-
-def in_turn(contenders: dict[str, Contender], rounds: int, fewer: dict[str, int]) -> dict[str, list[float]]:
-    """What every contender answers in ``rounds`` rounds, or in ``fewer``, after once to warm up where there is more than one."""
-    seconds: dict[str, list[float]] = {name: [] for name in contenders}
-    for number in range(-1, rounds):
-        for name, contender in contenders.items():
-            wanted = fewer.get(name, rounds)
-            if number >= wanted or (number < 0 and wanted == 1):
-                continue
-            took = contender()
-            print(f"round {number}: {name}: {took:.4f} s", file=sys.stderr, flush=True)
-            if number >= 0:
-                seconds[name].append(took)
-    return seconds
-
-
-def summary(seconds: list[float]) -> dict[str, Any]:
-    return {"seconds_an_image": median(seconds), "fastest": min(seconds), "slowest": max(seconds), "rounds": len(seconds)}
 
 
 # --- ours -------------------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ import torch
 
 from dogfast.errors import DataError
 from dogfast.shards.format import NPY, Sample
-from dogfast.shards.reader import read_records, read_shard
+from dogfast.shards.reader import chosen_samples, read_records
 from dogfast.store import Place
 
 MAX_VALUES = 2**22
@@ -69,13 +69,10 @@ def load_latents(folder: Place, belongs: Callable[[dict[str, Any]], bool] = lamb
     if not sum(record["samples"] for record in records):
         raise DataError(f"{folder} holds no committed latents; run `dogfast generate --output-kind latent` first")
     values, facts = [], []
-    for record in records:
-        path = folder / record["tar"]
-        for sample in read_shard(path, record["sha256"]):
-            if belongs(sample.facts):
-                values.append(decode_latent(path, sample))
-                facts.append(sample.facts)
-            if values and values[-1].shape != values[0].shape:
-                raise DataError(f"{path}: the latent of sample {sample.key!r} is of another shape than the first one's")
+    for path, sample in chosen_samples(folder, records, belongs):
+        values.append(decode_latent(path, sample))
+        facts.append(sample.facts)
+        if values[-1].shape != values[0].shape:
+            raise DataError(f"{path}: the latent of sample {sample.key!r} is of another shape than the first one's")
     stacked = np.stack(values) if values else np.empty((0, 0, 0, 0), np.float16)
     return Latents(torch.from_numpy(stacked), facts)

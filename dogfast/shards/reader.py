@@ -118,6 +118,17 @@ def _no_images(place: Place) -> DataError:
     return DataError(f"{place} holds latents, which only the objective `oal` will learn from; name a source of images")
 
 
+def chosen_samples(
+    folder: Place, records: list[dict[str, Any]], belongs: Callable[[dict[str, Any]], bool]
+) -> Iterator[tuple[Place, Sample]]:
+    """The samples of the shards of ``records`` whose facts ``belongs`` accepts, each with its tar; raises what `read_shard` does."""
+    for record in records:
+        path = folder / record["tar"]
+        for sample in read_shard(path, record["sha256"]):
+            if belongs(sample.facts):
+                yield path, sample
+
+
 class Outliers:
     """Outliers in memory: images uint8 (n, 3, H, W), and per image its class, anchor word and key."""
 
@@ -143,12 +154,9 @@ def load_outliers(folder: Place, side_px: int, belongs: Callable[[dict[str, Any]
     if not sum(record["samples"] for record in records):
         raise DataError(f"{folder} holds no committed outliers; run `dogfast generate` first")
     images, facts = [], []
-    for record in records:
-        path = folder / record["tar"]
-        for sample in read_shard(path, record["sha256"]):
-            if belongs(sample.facts):
-                images.append(np.array(squared(Image.fromarray(decode_image(path, sample)), side_px)))
-                facts.append(sample.facts)
+    for path, sample in chosen_samples(folder, records, belongs):
+        images.append(np.array(squared(Image.fromarray(decode_image(path, sample)), side_px)))
+        facts.append(sample.facts)
     pixels = np.stack(images) if images else np.empty((0, side_px, side_px, 3), np.uint8)
     return Outliers(torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous(), facts)
 

@@ -18,7 +18,7 @@ from dogfast.events import Events
 from dogfast.run import Run
 from dogfast.shards.reader import has_shards, read_records
 from dogfast.synthesis.job import Job, open_job
-from dogfast.synthesis.painter import begin
+from dogfast.synthesis.painter import Brush, begin
 from dogfast.synthesis.worker import open_brush
 
 FINEST_FIRST = ("paper", "quality", "draft")
@@ -72,7 +72,7 @@ def _rates(config: RunConfig, run: Run, recipes: list[str], events: Events) -> d
     return {name: _rate(open_brush(job, Events(), timed), stopwatch) for name, job in jobs.items()}
 
 
-def _rate(brush: Any, stopwatch: _Stopwatch) -> float:
+def _rate(brush: Brush, stopwatch: _Stopwatch) -> float:
     """Images a second of a full batch: the networks' seconds, and all that is done between them."""
     stopwatch.spent = stopwatch.counted = 0.0
     began = time.perf_counter()
