@@ -44,9 +44,11 @@ from dogfast.run import Run, digest, launch, publish, read_json, to_json, versio
 from dogfast.shards.format import ID_CONTROL
 from dogfast.shards.reader import read_records
 from dogfast.synthesis.stage import generate
+from dogfast.training.batches import Held
 from dogfast.training.id_synthetic import mixed_id
-from dogfast.training.loop import fit
+from dogfast.training.loop import Machine, fit
 from dogfast.training.names import start_name
+from dogfast.training.regimes import regime_of
 from dogfast.training.sources import source_digest, training_outliers
 from dogfast.training.stage import train
 from dogfast.workflows.chain import run_id_control
@@ -74,6 +76,7 @@ class Row:
     outliers: str = "dog"
     world: str = MAIN
     training: dict[str, Any] = field(default_factory=dict)
+    methods: dict[str, Any] = field(default_factory=dict)
     match_codec: bool = True
 
 
@@ -88,9 +91,9 @@ ROWS: dict[str, Row] = {
     "oe+noise": Row("oe", "noise"),
     "oe": Row("oe"),
     "dog": Row("dog"),
-    "dog descend": Row("dog", training={"wor_sign": "descend"}),
-    "dog alternate": Row("dog", training={"wor_step": "alternate"}),
-    "dog alternate descend": Row("dog", training={"wor_step": "alternate", "wor_sign": "descend"}),
+    "dog descend": Row("dog", methods={"wor_sign": "descend"}),
+    "dog alternate": Row("dog", methods={"wor_step": "alternate"}),
+    "dog alternate descend": Row("dog", methods={"wor_step": "alternate", "wor_sign": "descend"}),
     TRUE_PICTURES: Row("dog", "renders"),
     "dog+textual-near-ood": Row("dog", "textual-near-ood"),
 }
@@ -196,13 +199,16 @@ def measure_row(seed: int, name: str) -> float:
     """Tune and score one row of a seed whose outliers are painted; returns its seconds."""
     started, row = time.monotonic(), (ROWS | INGREDIENTS)[name]
     config, place = settings(seed), place_of(seed)
-    config = config.with_values({"training": {"objective": row.objective, "outliers": row.outliers} | row.training}, name)
+    chosen = {"objective": row.objective, "outliers": row.outliers} | row.training
+    config = config.with_values({"training": chosen, "objectives": row.methods}, name)
     run, (data, _), training = Run(place / MAIN), _images(seed), config.training
     images, labels = mixed_id(run, data, training.id_synthetic, config.data.image_px)
     model, precision = _start_model(config, run), choose_training_precision("auto", "cpu").value
-    outliers = None if row.objective == "ce" else _outliers(row, place, data, config.data.image_px)
-    epochs, lr, events = training.epochs, training.lr, Events(plain_lines(sys.stderr))
-    fit(model, images, labels, outliers, training, row.objective, epochs, lr, "cpu", precision, events, name)
+    tuned = training if row.objective != "ce" else replace(training, objective="oe")
+    outliers = None if row.objective == "ce" else _outliers(row, place, config, data)
+    regime, events = regime_of(tuned, config.objectives, config.data.classes), Events(plain_lines(sys.stderr))
+    machine = Machine(precision=precision)
+    fit(model, images, labels, outliers, regime, training, config.objectives, events, machine, name)
     _score(model, seed, place / "rows" / name)
     return time.monotonic() - started
 
@@ -211,9 +217,9 @@ def _start_model(config: RunConfig, run: Run) -> torch.nn.Module:
     return load_classifier(run.classifier(start_name(config.training)))[0]
 
 
-def _outliers(row: Row, place: Path, data: IdData, image_px: int) -> torch.Tensor:
+def _outliers(row: Row, place: Path, config: RunConfig, data: IdData) -> Held:
     seen = data if row.match_codec else replace(data, codec=Lossless())
-    return training_outliers(Run(place / row.world), row.outliers, seen, image_px)
+    return training_outliers(config, Run(place / row.world), seen)
 
 
 @cache

@@ -10,7 +10,7 @@ from dogfast.cli.places import argument_place
 
 
 def register(app: typer.Typer) -> None:
-    add_command(app, "evaluate", ("data", "model", "training", "detection"), evaluate, run="argument")
+    add_command(app, "evaluate", ("data", "model", "training", "objectives", "detection"), evaluate, run="argument")
 
 
 def evaluate(invocation: Invocation) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import typer
@@ -12,16 +13,27 @@ from dogfast.cli.places import argument_place
 
 
 def register(app: typer.Typer) -> None:
-    add_command(app, "train", ("data", "model", "training"), train, run="argument")
+    add_command(app, "train", ("data", "model", "training", "objectives"), train, run="argument")
 
 
 def train(invocation: Invocation) -> None:
-    """Train a classifier, or tune it on outliers (oe: Hendrycks 2019; dog: DOG Eq. 8 and 9)."""
+    """Train a classifier: from ID images alone, or with outliers by the methods of the papers' tables.
+
+    Started by `accelerate launch`, the processes share every batch; the same command resumes.
+    """
+    from dogfast.training.ranks import join_ranks
+    from dogfast.training.stage import assist
     from dogfast.workflows.chain import run_train
     from dogfast.workflows.plans import plan_train
 
+    ranks = join_ranks()
+    if ranks.index > 0:
+        if not invocation.dry_run:
+            assist(ranks)
+        return
     place, config = argument_place(invocation)
-    run_stage(invocation, place, config, run_train, plan_train, _text)
+    run_stage(invocation, place, config, partial(run_train, ranks=ranks), plan_train, _text)
+    ranks.tell(None)
 
 
 def _text(result: dict[str, Any]) -> str:

@@ -56,9 +56,11 @@ def choose_precision(wanted: str, device: str) -> Choice[str]:
 
 
 def choose_training_precision(wanted: str, device: str) -> Choice[str]:
-    """`fp32` or `bf16`: training has no loss scaling, so fp16 is never chosen."""
+    """`fp32`, `bf16` or `fp16` for a training on ``device``; :class:`EnvironmentFault` for fp16 on a CPU."""
     choice = choose_precision(wanted, device)
-    return Choice("fp32", "the GPU has no bf16 units") if choice.value == "fp16" else choice
+    if choice.value == "fp16" and device == "cpu":
+        raise EnvironmentFault("--train-precision fp16 needs a GPU; choose bf16 or fp32")
+    return choice
 
 
 @lru_cache

@@ -1,5 +1,7 @@
 """What can go wrong for a user, and the exit code each kind ends with. Programming errors stay assertions."""
 
+import re
+
 
 class DogfastError(Exception):
     """One clear sentence that names the flag or file and says what to do about it."""
@@ -39,3 +41,14 @@ class RunMismatch(DogfastError):
     """The run folder holds the work of another configuration, is no run, or is in use."""
 
     exit_code = 6
+
+
+SIGNS_OF_NO_MEMORY = re.compile(
+    r"out of memory|failed to allocate|bad_alloc|ALLOC_FAILED|OutOfMemory|can't allocate", re.IGNORECASE
+)
+"""How CUDA, cuBLAS, cuDNN, torch on a CPU, ONNX Runtime, TensorRT and OpenVINO say so; they share no exception."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    said_so = isinstance(error, RuntimeError) and SIGNS_OF_NO_MEMORY.search(str(error)) is not None
+    return said_so or isinstance(error, MemoryError | OutOfMemory)

@@ -20,25 +20,26 @@ from settings import WORDS
 
 from dogfast.classifiers.evidence import collect_evidence
 from dogfast.classifiers.loading import build
-from dogfast.config import TrainingConfig
+from dogfast.config import ObjectivesConfig, TrainingConfig
 from dogfast.config.model import ModelConfig
 from dogfast.config.presets import preset
 from dogfast.data import shapes
 from dogfast.data.codec import Sensor, pass_through
 from dogfast.diffusion.load import Pipeline
-from dogfast.diffusion.noise import derive_seed
 from dogfast.diffusion.prompts import tokenize
 from dogfast.engines.networks import Networks
 from dogfast.engines.opening import open_networks
 from dogfast.environment import choose_precision, hardware
 from dogfast.events import Events, plain_lines
 from dogfast.run import publish, to_json, versions
+from dogfast.seeds import derive_seed
 from dogfast.synthesis.job import side_in_latents
 from dogfast.synthesis.painter import paint
 from dogfast.synthesis.recipes import resolve_recipe
 from dogfast.synthesis.resolver import Sources
 from dogfast.synthesis.worker import brush_for
-from dogfast.training.loop import fit
+from dogfast.training.loop import Machine, fit
+from dogfast.training.regimes import regime_of
 
 RESULTS = Path(__file__).parents[1] / "results"
 PER_WORD, RENDERS_PER_WORD, TEST_RENDERS_PER_WORD = 32, 400, 32
@@ -107,10 +108,12 @@ def train_judge(precision: str) -> torch.nn.Module:
     images, labels = paint_bank("judge-train", RENDERS_PER_WORD)
     torch.manual_seed(0)
     model = build("wrn-16-2", WORDS, [0.5] * 3, [0.25] * 3)
-    config = TrainingConfig(objective="ce", dropout=0.0, batch=128)
+    config, methods = TrainingConfig(objective="ce", pretrain_epochs=6), ObjectivesConfig()
+    regime = regime_of(config, methods, "shapes")
     events = Events(plain_lines(sys.stderr))
     images = through_camera(images, "judge-train")
-    fit(model, images, labels, None, config, "ce", 6, 0.1, "cpu", precision, events, "train the judge")
+    machine = Machine(precision=precision)
+    fit(model, images, labels, None, regime, config, methods, events, machine, "train the judge")
     return model
 
 

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 
 import torch
 
-from dogfast.diffusion.noise import derive_seed, gaussian_noise
+from dogfast.diffusion.noise import gaussian_noise
 from dogfast.errors import EnvironmentFault
+from dogfast.seeds import derive_seed
 
 EVALUATE_EVERY = 50
 FIXED_ROWS = 128

@@ -27,12 +27,12 @@ from dogfast.data.catalogue import IdData, load_id
 from dogfast.data.images import ImageSet
 from dogfast.data.vocabulary import choose_vocabulary, load_vocabulary
 from dogfast.diffusion.load import Pipeline, choose_model
-from dogfast.diffusion.noise import derive_seed
 from dogfast.diffusion.prompts import encode_pseudo_words, initial_rows, token_table
 from dogfast.engines.opening import open_networks
 from dogfast.errors import DataError
 from dogfast.events import Events
 from dogfast.run import Run, digest, file_digest, publish, read_jsonl, write_jsonl
+from dogfast.seeds import derive_seed
 
 
 def find_anchors(config: RunConfig, run: Run, events: Events) -> dict[str, object]:

@@ -4,6 +4,7 @@ from dogfast.config.concepts import ConceptsConfig
 from dogfast.config.data import DataConfig
 from dogfast.config.detection import DetectionConfig
 from dogfast.config.model import ModelConfig
+from dogfast.config.objectives import ObjectivesConfig
 from dogfast.config.resolve import RunConfig
 from dogfast.config.synthesis import SynthesisConfig
 from dogfast.config.training import TrainingConfig
@@ -13,6 +14,7 @@ __all__ = [
     "DataConfig",
     "DetectionConfig",
     "ModelConfig",
+    "ObjectivesConfig",
     "RunConfig",
     "SynthesisConfig",
     "TrainingConfig",

@@ -23,10 +23,9 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "lr": 0.05,
             "batch": 32,
             "ood_batch": 32,
-            # Few steps at a high rate: the paper's weight of 1 and strength of 0.1 cost more than they bring.
-            "oe_weight": 0.5,
-            "wor_strengths": (0.01, 0.001, 0.0001),
         },
+        # Few steps at a high rate: the paper's strength of 0.1 costs more than it brings.
+        "objectives": {"wor_strengths": (0.01, 0.001, 0.0001)},
         "detection": {"ood_images": 1000},
     },
     # The papers' setting: as many outliers as ID images, and all of these.

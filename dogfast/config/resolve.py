@@ -19,6 +19,7 @@ from dogfast.config.concepts import ConceptsConfig
 from dogfast.config.data import DataConfig
 from dogfast.config.detection import DetectionConfig
 from dogfast.config.model import ModelConfig
+from dogfast.config.objectives import ObjectivesConfig
 from dogfast.config.synthesis import SynthesisConfig
 from dogfast.config.training import TrainingConfig
 from dogfast.errors import UsageError
@@ -32,6 +33,7 @@ class RunConfig:
     concepts: ConceptsConfig = field(default_factory=ConceptsConfig)
     synthesis: SynthesisConfig = field(default_factory=SynthesisConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
+    objectives: ObjectivesConfig = field(default_factory=ObjectivesConfig)
     detection: DetectionConfig = field(default_factory=DetectionConfig)
 
     def with_values(self, values: dict[str, dict[str, Any]], origin: str) -> RunConfig:

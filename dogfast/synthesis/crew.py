@@ -10,13 +10,12 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
 from typing import TypeVar
 
 from dogfast.environment import processor_count
-from dogfast.errors import EnvironmentFault
 from dogfast.events import Events
+from dogfast.processes import PATIENCE, told
 from dogfast.run import Run
 from dogfast.shards.format import record_name
 from dogfast.shards.reader import record_paths
@@ -26,8 +25,6 @@ from dogfast.synthesis.plan import Shard, read_segments, shards_of
 from dogfast.synthesis.worker import Advance, paint_shards
 
 T = TypeVar("T")
-PATIENCE = timedelta(days=30)
-"""For how long the others wait while the first finds the anchors."""
 LOOK_S, LOOK_AT_STORE_S = 0.5, 5.0
 """How often the first process looks for what the others committed, once its own part is done; and, at most, at a store."""
 
@@ -44,16 +41,7 @@ class Crew:
 
         Raises :class:`EnvironmentFault` where the first ended before it said anything.
         """
-        if self.size == 1:
-            return word
-        import torch.distributed
-
-        words = [word]
-        try:
-            torch.distributed.broadcast_object_list(words, src=0)
-        except RuntimeError as error:
-            raise EnvironmentFault("the first process ended before it had planned anything; it says why") from error
-        return words[0]
+        return word if self.size == 1 else told(word)
 
     def share(self, work: list[T]) -> list[T]:
         """This process's part of ``work``, as even as can be."""

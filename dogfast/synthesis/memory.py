@@ -3,19 +3,10 @@
 from __future__ import annotations
 
 import gc
-import re
 
 import torch
 
 from dogfast.errors import OutOfMemory
-
-SIGNS = re.compile(r"out of memory|failed to allocate|bad_alloc|ALLOC_FAILED|OutOfMemory", re.IGNORECASE)
-"""How CUDA, cuBLAS, cuDNN, ONNX Runtime, TensorRT and OpenVINO say so; they share no exception."""
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    said_so = isinstance(error, RuntimeError) and SIGNS.search(str(error)) is not None
-    return said_so or isinstance(error, MemoryError | OutOfMemory)
 
 
 def fewer(rows: int, error: BaseException) -> int:

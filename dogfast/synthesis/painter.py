@@ -17,10 +17,11 @@ import torch
 from dogfast.diffusion.autoencoder import to_bytes
 from dogfast.diffusion.deepcache import reusing
 from dogfast.diffusion.guidance import Denoise, guided
-from dogfast.diffusion.noise import derive_seed, gaussian_noise
+from dogfast.diffusion.noise import gaussian_noise
 from dogfast.diffusion.schedule import Schedule
 from dogfast.diffusion.solvers import SOLVERS
 from dogfast.engines.networks import Networks
+from dogfast.seeds import derive_seed
 from dogfast.synthesis.id_check import Check
 from dogfast.synthesis.quality import FAULTS, faults, latent_faults
 from dogfast.synthesis.recipes import Recipe

@@ -13,9 +13,10 @@ import torch
 from dogfast.data.images import ImageSet
 from dogfast.diffusion.autoencoder import to_signed
 from dogfast.diffusion.load import Pipeline
-from dogfast.diffusion.noise import derive_seed, gaussian_noise
+from dogfast.diffusion.noise import gaussian_noise
 from dogfast.diffusion.prompts import encode_pseudo_words, tokenize
 from dogfast.engines.networks import Networks
+from dogfast.seeds import derive_seed
 from dogfast.synthesis.transfer import upload
 
 TEXT_ROWS = 256

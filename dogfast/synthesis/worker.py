@@ -22,7 +22,7 @@ from dogfast.engines.choice import TORCH
 from dogfast.engines.networks import Networks
 from dogfast.engines.opening import open_networks
 from dogfast.environment import Choice
-from dogfast.errors import DataError, EnvironmentFault, OutOfMemory
+from dogfast.errors import DataError, EnvironmentFault, OutOfMemory, is_out_of_memory
 from dogfast.events import Events
 from dogfast.run import Run, read_table, versions
 from dogfast.shards.format import Facts, Sample, sample_key
@@ -30,7 +30,7 @@ from dogfast.shards.reader import read_records
 from dogfast.shards.writer import commit_shard, encode_sample
 from dogfast.synthesis.id_check import LOOKS_ID, Check, id_check
 from dogfast.synthesis.job import Job, model_name, schedule_of, side_in_latents
-from dogfast.synthesis.memory import fewer, free_memory, is_out_of_memory
+from dogfast.synthesis.memory import fewer, free_memory
 from dogfast.synthesis.painter import Brush, Painted, image_seed, paint
 from dogfast.synthesis.plan import Item, Shard
 from dogfast.synthesis.quality import FaultCount

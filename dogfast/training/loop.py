@@ -1,193 +1,328 @@
-"""The training loop: device-resident uint8 images, batched augmentation, SGD with a cosine, and an objective for the step."""
+"""The training loop: batches in, an objective's steps, rates, a watch on losses, checkpoints, and what is left of it all."""
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from dogfast.config.option import one_of, require
+from dogfast.config.objectives import ObjectivesConfig
+from dogfast.config.option import require
 from dogfast.config.training import TrainingConfig
-from dogfast.data.augment import random_crop_flip, to_unit
-from dogfast.errors import DataError, DogfastError
+from dogfast.errors import DataError, DogfastError, OutOfMemory, is_out_of_memory
 from dogfast.events import Events
-from dogfast.run import digest
-from dogfast.training.learner import Batch, Learner
+from dogfast.run import refuse_difference
+from dogfast.seeds import derive_seed
+from dogfast.training.batches import Batches, Outliers
+from dogfast.training.checkpoints import State, read_checkpoint, write_checkpoint
+from dogfast.training.learner import Learner
+from dogfast.training.objective import Objective, Task
 from dogfast.training.objectives import OBJECTIVES
+from dogfast.training.optimizers import SCHEDULES, build_optimizer, set_lr
+from dogfast.training.ranks import ALONE, Ranks
+from dogfast.training.regimes import Regime
 
-FINAL_LR = 1e-6
 MAX_SKIPPED_IN_A_ROW = 20
+LOOK_EVERY = 50
+"""Steps between two looks at the losses: a look waits for the device."""
+
+Log = Callable[[dict[str, Any]], None]
 
 
-# --- schedule and data ------------------------------------------------------------------------------------------
-def cosine(step: int, steps: int, peak: float) -> float:
-    """Learning rate of ``step`` in 0 … ``steps`` - 1: ``peak`` at the first, exactly 1e-6 at the last."""
-    final = min(FINAL_LR, peak)
-    return final + (peak - final) * (1 + math.cos(math.pi * step / max(steps - 1, 1))) / 2
+@dataclass(frozen=True)
+class Machine:
+    """Where a training runs, and with whom."""
+
+    device: str = "cpu"
+    precision: str = "fp32"
+    ranks: Ranks = ALONE
 
 
-def stream(seed: int, purpose: str) -> torch.Generator:
-    """A CPU generator of its own for each purpose."""
-    return torch.Generator().manual_seed(int(digest(seed, purpose)[:15], 16))
+@dataclass(frozen=True)
+class Keeping:
+    """Where an interrupted training finds itself again."""
+
+    path: Path
+    identity: dict[str, Any]
+    every_s: float
 
 
-def cycle(count: int, size: int, generator: torch.Generator) -> Iterator[Tensor]:
-    """Endless index batches (size,): every one of ``count`` is drawn once before any is drawn again."""
-    waiting = torch.empty(0, dtype=torch.int64)
-    while True:
-        while len(waiting) < size:
-            waiting = torch.cat([waiting, torch.randperm(count, generator=generator)])
-        yield waiting[:size]
-        waiting = waiting[size:]
-
-
-class Batches:
-    """Reshuffled, augmented ID batches beside cycling outliers; an incomplete last ID batch is dropped.
-
-    A set smaller than one batch makes one batch of all its images.
-    """
-
-    def __init__(
-        self, id_images: Tensor, id_labels: Tensor, outliers: Tensor | None, config: TrainingConfig, device: str | torch.device
-    ):
-        self.device, self.pad = device, id_images.shape[2] // 8
-        self.images, self.labels = id_images.to(device), id_labels.to(device)
-        self.outliers = None if outliers is None else outliers.to(device)
-        self.size = min(config.batch, len(id_images))
-        self.steps = len(id_images) // self.size
-        self.passes = self.size + (0 if outliers is None else config.ood_batch)
-        self.order, self.augmentation = stream(config.train_seed, "order"), stream(config.train_seed, "augmentation")
-        if outliers is not None:
-            self.ood_order = cycle(len(outliers), config.ood_batch, stream(config.train_seed, "outlier order"))
-
-    def epoch(self) -> Iterator[Batch]:
-        """``steps`` batches."""
-        order = torch.randperm(len(self.images), generator=self.order)[: self.steps * self.size]
-        for index in order.to(self.device).split(self.size):
-            outliers = None if self.outliers is None else self._take(self.outliers, next(self.ood_order).to(self.device))
-            yield Batch(self._take(self.images, index), self.labels[index], outliers)
-
-    def _take(self, images: Tensor, index: Tensor) -> Tensor:
-        augmented = random_crop_flip(images[index], self.pad, self.augmentation)
-        return to_unit(augmented.contiguous(memory_format=torch.channels_last))
-
-
-# --- the loop ---------------------------------------------------------------------------------------------------
 def fit(
     model: nn.Module,
-    id_images: Tensor,
-    id_labels: Tensor,
-    outliers: Tensor | None,
+    images: Tensor,
+    labels: Tensor,
+    outliers: Outliers | None,
+    regime: Regime,
     config: TrainingConfig,
-    objective: str,
-    epochs: int,
-    lr: float,
-    device: str | torch.device,
-    precision: str,
+    methods: ObjectivesConfig,
     events: Events,
+    machine: Machine = Machine(),
     task: str = "train",
+    log: Log = lambda row: None,
+    keeping: Keeping | None = None,
 ) -> dict[str, Any]:
-    """Train ``model`` in place and leave it in evaluation mode on ``device``.
+    """Train ``model`` by ``config.objective`` in place and leave it in evaluation mode on the machine's device.
 
-    ``id_images``: uint8 (n, 3, H, W); ``id_labels``: int64 (n,); ``outliers``: uint8 (k, 3, H, W), unused by ce;
-    ``precision``: "fp32" or "bf16" (master weights are fp32). ``config`` gives batch sizes, momentum, weight decay, seed and
-    the objective's own fields; the same seed on the same machine gives the same weights.
+    ``images``: uint8 (n, 3, H, W); ``labels``: int64 (n,); ``outliers``: unused where the objective needs none. Master
+    weights are fp32. The same seed on the same machine gives the same weights, however often it was interrupted.
+    ``log`` is given a row of numbers every :data:`LOOK_EVERY` steps and every epoch.
 
-    Returns ``history`` (a dict of mean losses an epoch), ``seconds``, ``img_per_s`` (ID and outlier images of all steps)
-    and ``skipped_steps`` (not finite). Raises :class:`UsageError` for an unknown objective or missing outliers,
-    :class:`DataError` for unfit images or labels, :class:`DogfastError` when 20 steps in a row are not finite.
+    Returns ``history`` (a dict of mean losses an epoch), ``seconds``, ``waited_s`` (of them, for the next batch),
+    ``img_per_s`` (ID and outlier images of all steps) and ``skipped_steps`` (not finite). Raises :class:`UsageError` for
+    missing outliers or a batch that cannot be shared out, :class:`DataError` for unfit images or labels,
+    `OutOfMemory` where memory runs out, :class:`DogfastError` when 20 steps in a row are not finite.
     """
-    one_of(objective, tuple(OBJECTIVES), "--objective")
-    take_step = OBJECTIVES[objective](config)
-    require(outliers is not None or not take_step.uses_outliers, f"--objective {objective} needs outliers; name --outliers")
-    outliers = outliers if take_step.uses_outliers else None
-    _check_data(id_images, id_labels, outliers, model)
-    with _reproducible(config.train_seed, torch.device(device)):
+    method = OBJECTIVES[config.objective]
+    require(outliers is not None or not method.brings, f"--objective {config.objective} needs outliers; name --outliers")
+    outliers = outliers if method.brings else None
+    _check_data(images, labels, outliers, method.brings, model)
+    device = torch.device(machine.device)
+    with _reproducible(device), _memory_advice(regime, config):
+        torch.manual_seed(derive_seed(config.train_seed, "start"))
         model.to(device=device, memory_format=torch.channels_last).train()
-        learner = Learner(model, _optimizer(model, config, lr), precision)
-        batches = Batches(id_images, id_labels, outliers, config, device)
-        return _run(learner, batches, take_step, objective, epochs, lr, events, task)
+        objective = method(Task(methods, regime, model, images.shape[2], config.train_seed)).to(device)
+        optimizer = build_optimizer([*model.parameters(), *objective.learned()], regime, config.momentum)
+        compiled = torch.compile(model.features) if compiles(config.compile, method, device) else None
+        learner = Learner(model, optimizer, machine.precision, machine.ranks, compiled)
+        parts, seed = config.accumulate, config.train_seed
+        batches = Batches(images, labels, outliers, regime, objective, seed, device, machine.ranks, parts)
+        learner.parts = parts
+        return _Training(learner, batches, objective, regime, config, events, task, log, keeping).run()
 
 
-def _run(
-    learner: Learner, batches: Batches, take_step: Any, name: str, epochs: int, lr: float, events: Events, task: str
-) -> dict[str, Any]:
-    steps, tally, started, history = epochs * batches.steps, _Tally(name), time.perf_counter(), []
-    with events.progress(task, steps * batches.passes) as advance:
-        for learner.epoch in range(epochs):
-            for step, batch in enumerate(batches.epoch(), learner.epoch * batches.steps):
-                _set_lr(learner.optimizer, cosine(step, steps, lr))
-                learner.refused = False
-                tally.add(take_step(learner, batch), learner.refused)
-                advance(batches.passes)
-            history.append({"epoch": learner.epoch} | tally.close_epoch())
-            events("epoch", task=task, **history[-1])
-    learner.model.eval()
-    seconds = time.perf_counter() - started
-    return {
-        "history": history,
-        "seconds": seconds,
-        "img_per_s": steps * batches.passes / seconds,
-        "skipped_steps": tally.skipped,
-    }
+def compiles(wanted: str, method: type[Objective], device: torch.device) -> bool:
+    """Whether the forward is compiled: when asked for, or on a GPU where the method's backward allows."""
+    return wanted == "on" or (wanted == "auto" and device.type == "cuda" and method.compiles)
+
+
+@dataclass
+class _Training:
+    learner: Learner
+    batches: Batches
+    objective: Objective
+    regime: Regime
+    config: TrainingConfig
+    events: Events
+    task: str
+    log: Log
+    keeping: Keeping | None
+    average: nn.Module | None = None
+    history: list[dict[str, Any]] = field(default_factory=list)
+    seconds: float = 0.0
+    waited_s: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.steps = self.regime.epochs * self.batches.steps
+        self.tally = _Tally(self.config.objective, self.regime.start)
+        if self.config.ema:
+            self.average = AveragedModel(
+                self.learner.model, multi_avg_fn=get_ema_multi_avg_fn(self.config.ema), use_buffers=True
+            )
+        own = {"model": self.learner.model, "objective": self.objective}
+        self.state = State(
+            own | ({"average": self.average} if self.average else {}),
+            {"optimizer": self.learner.optimizer} | {f"optimizer {k}": v for k, v in self.objective.optimizers().items()},
+        )
+
+    # --- steps --------------------------------------------------------------------------------------------------
+    def run(self) -> dict[str, Any]:
+        first, total = self._resume(), self.steps * self.batches.passes
+        self.clock = self.kept_at = time.perf_counter()
+        with self.events.progress(self.task, total) as advance:
+            if first:
+                advance(first * self.batches.passes)
+            else:
+                self.objective.begin(self.learner, self.batches)
+            for epoch in range(first // self.batches.steps, self.regime.epochs):
+                self._epoch(epoch, first % self.batches.steps if epoch == first // self.batches.steps else 0, advance)
+        self.objective.finish(self.learner, self.batches)
+        return self._result()
+
+    def _epoch(self, epoch: int, first: int, advance: Callable[[int], None]) -> None:
+        self.learner.epoch = epoch
+        if not first:
+            self.objective.begin_epoch(self.learner, self.batches)
+        waiting = time.perf_counter()
+        for at, batch in enumerate(self.batches.epoch(epoch, first), epoch * self.batches.steps + first):
+            self.waited_s += time.perf_counter() - waiting
+            self._step(at, batch)
+            advance(self.batches.passes)
+            last = (at + 1) % self.batches.steps == 0
+            if last or (at + 1) % LOOK_EVERY == 0:
+                self._look(at, last)
+            self._keep(at + 1)
+            waiting = time.perf_counter()
+
+    def _step(self, at: int, batch: Any) -> None:
+        learner = self.learner
+        learner.at, learner.finite = at, torch.ones((), device=learner.device)
+        self.lr = SCHEDULES[self.regime.schedule](at, self.steps, self.regime.lr)
+        set_lr(learner.optimizer, self.lr)
+        torch.manual_seed(derive_seed(self.config.train_seed, "step", at, learner.ranks.index))
+        for number, part in enumerate(batch.parts(learner.parts)):
+            learner.part = number
+            losses = self.objective(learner, part)
+            self.tally.add(losses)
+        self.tally.close_step(learner.finite)
+        if self.average is not None:
+            self.average.update_parameters(learner.model)
+
+    def _look(self, at: int, epoch_ends: bool) -> None:
+        epoch, found = self.learner.epoch, self.tally.look()
+        self.log({"step": at + 1, "epoch": epoch, "lr": self.lr, **found})
+        if epoch_ends:
+            self.history.append({"epoch": epoch} | self.tally.close_epoch())
+            self.events("epoch", task=self.task, **self.history[-1])
+
+    # --- what is kept -------------------------------------------------------------------------------------------
+    def _resume(self) -> int:
+        """Step to go on with: 0 for a training that starts."""
+        if self.keeping is None or not self.keeping.path.exists():
+            return 0
+        tensors, facts = read_checkpoint(self.keeping.path)
+        refuse_difference(
+            str(self.keeping.path), facts["identity"], self.keeping.identity, f"remove {self.keeping.path} to train it anew"
+        )
+        focus = tensors.pop("focus", None)
+        self.state.restore(self.keeping.path, tensors)
+        if focus is not None:
+            self.batches.focus_on(focus, facts["epoch"])
+            self.batches.focus.seek(facts["focus"])
+        if self.batches.outliers is not None:
+            self.batches.outliers.seek(facts["outliers"])
+        self.history, self.seconds, self.waited_s = facts["history"], facts["seconds"], facts["waited_s"]
+        self.tally.restore(facts["tally"])
+        self.events.say(f"{self.task} goes on with step {facts['step'] + 1} of {self.steps}")
+        return facts["step"]
+
+    def _keep(self, done: int) -> None:
+        """A checkpoint after ``done`` steps, where it is time for one; the first process writes it."""
+        due = self.keeping is not None and time.perf_counter() - self.kept_at >= self.keeping.every_s and done < self.steps
+        if self.learner.ranks.count > 1:
+            due = bool(self.learner.ranks.average(torch.tensor(float(due), device=self.learner.device)) > 0)
+        if not due:
+            return
+        self._even_out()
+        focus = self.batches.focus
+        if self.learner.ranks.index == 0:
+            tensors = self.state.tensors() | ({} if focus is None else {"focus": focus.rows})
+            write_checkpoint(self.keeping.path, tensors, self._facts(done))
+        self.kept_at = time.perf_counter()
+
+    def _facts(self, done: int) -> dict[str, Any]:
+        outliers, focus = self.batches.outliers, self.batches.focus
+        return {
+            "identity": self.keeping.identity,
+            "step": done,
+            "epoch": self.learner.epoch,
+            "history": self.history,
+            "tally": self.tally.state(),
+            "seconds": self._seconds(),
+            "waited_s": self.waited_s,
+            "outliers": None if outliers is None else outliers.position,
+            "focus": None if focus is None else focus.position,
+        }
+
+    def _seconds(self) -> float:
+        return self.seconds + time.perf_counter() - self.clock
+
+    def _even_out(self) -> None:
+        """Running statistics are each process's own; what is kept is their mean."""
+        for buffer in self.learner.model.buffers():
+            if buffer.is_floating_point():
+                buffer.copy_(self.learner.ranks.average(buffer))
+
+    def _result(self) -> dict[str, Any]:
+        if self.average is not None:
+            self.learner.model.load_state_dict(self.average.module.state_dict())
+        self._even_out()
+        self.learner.model.eval()
+        seconds = self._seconds()
+        return {
+            "history": self.history,
+            "seconds": seconds,
+            "waited_s": self.waited_s,
+            "img_per_s": self.steps * self.batches.passes / seconds,
+            "skipped_steps": self.tally.skipped,
+        }
 
 
 class _Tally:
-    """Means of an epoch's losses over the steps that were taken, and a count of those that were not."""
+    """Means of losses over the steps that were taken, kept on the device between looks, and a count of refused steps."""
 
-    def __init__(self, objective: str):
-        self.objective, self.losses, self.skipped, self.in_a_row = objective, [], 0, 0
+    def __init__(self, objective: str, start: str):
+        self.flag = {"confgan": "--confgan-lr"}.get(objective, "--lr" if start == "ce" else "--pretrain-lr")
+        self.rows: list[tuple[dict[str, Tensor], Tensor]] = []
+        self.step: list[dict[str, Tensor]] = []
+        self.sums: dict[str, tuple[float, int]] = {}
+        self.skipped, self.in_a_row = 0, 0
 
-    def add(self, losses: dict[str, Tensor], refused: bool) -> None:
-        self.in_a_row = self.in_a_row + 1 if refused else 0
-        self.skipped += refused
-        if not refused:
-            self.losses.append(losses)
-        elif self.in_a_row == MAX_SKIPPED_IN_A_ROW:
-            flag = "--pretrain-lr" if self.objective == "ce" else "--lr"
-            raise DogfastError(
-                f"training diverged: the losses of {MAX_SKIPPED_IN_A_ROW} steps in a row were not finite; lower {flag}, "
-                "or choose --train-precision fp32"
-            )
+    def add(self, losses: dict[str, Tensor]) -> None:
+        """The losses of one part of a step."""
+        self.step.append(losses)
+
+    def close_step(self, finite: Tensor) -> None:
+        means = {name: torch.stack([part[name].double() for part in self.step]).mean() for name in self.step[0]}
+        self.rows.append((means, finite))
+        self.step = []
+
+    def look(self) -> dict[str, float]:
+        """Means since the last look; raises :class:`DogfastError` where nothing is learned any more."""
+        since: dict[str, tuple[float, int]] = {}
+        for losses, finite in self.rows:
+            taken = bool(finite)
+            self.skipped += not taken
+            self.in_a_row = 0 if taken else self.in_a_row + 1
+            if self.in_a_row == MAX_SKIPPED_IN_A_ROW:
+                raise DogfastError(
+                    f"training diverged: the losses of {MAX_SKIPPED_IN_A_ROW} steps in a row were not finite; lower {self.flag}, "
+                    "or choose --train-precision fp32"
+                )
+            for name, loss in losses.items() if taken else ():
+                for sums in (since, self.sums):
+                    total, count = sums.get(name, (0.0, 0))
+                    sums[name] = (total + float(loss), count + 1)
+        self.rows = []
+        return _means(since)
 
     def close_epoch(self) -> dict[str, float]:
-        names = list(dict.fromkeys(name for row in self.losses for name in row))
-        means = {name: float(torch.stack([row[name] for row in self.losses if name in row]).mean()) for name in names}
-        self.losses = []
+        means, self.sums = _means(self.sums), {}
         return means
 
+    def state(self) -> dict[str, Any]:
+        self.look()
+        return {"sums": self.sums, "skipped": self.skipped, "in_a_row": self.in_a_row}
 
-def _optimizer(model: nn.Module, config: TrainingConfig, lr: float) -> torch.optim.SGD:
-    return torch.optim.SGD(
-        model.parameters(), lr, momentum=config.momentum, weight_decay=config.weight_decay, nesterov=config.momentum > 0
-    )
-
-
-def _set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
-    for group in optimizer.param_groups:
-        group["lr"] = lr
+    def restore(self, state: dict[str, Any]) -> None:
+        self.sums = {name: (total, count) for name, (total, count) in state["sums"].items()}
+        self.skipped, self.in_a_row = state["skipped"], state["in_a_row"]
 
 
-def _check_data(id_images: Tensor, id_labels: Tensor, outliers: Tensor | None, model: nn.Module) -> None:
-    assert id_images.dtype == torch.uint8 and len(id_images) == len(id_labels)
-    if len(id_images) == 0:
+def _means(sums: dict[str, tuple[float, int]]) -> dict[str, float]:
+    return {name: total / count for name, (total, count) in sums.items()}
+
+
+def _check_data(images: Tensor, labels: Tensor, outliers: Outliers | None, brings: str, model: nn.Module) -> None:
+    assert images.dtype == torch.uint8 and len(images) == len(labels)
+    if len(images) == 0:
         raise DataError("there are no ID images to train on; check --classes and --data")
-    if id_labels.min() < 0 or id_labels.max() >= model.head.out_features:
-        raise DataError(
-            f"labels reach from {id_labels.min()} to {id_labels.max()}; the classifier has {model.head.out_features}"
-        )
-    if outliers is None:
+    if labels.min() < 0 or labels.max() >= model.head.out_features:
+        raise DataError(f"labels reach from {labels.min()} to {labels.max()}; the classifier has {model.head.out_features}")
+    rows = getattr(outliers, "rows", None)
+    if rows is None or brings != "images":
         return
-    assert outliers.dtype == torch.uint8
-    if len(outliers) == 0:
+    assert rows.dtype == torch.uint8
+    if len(rows) == 0:
         raise DataError("there are no outliers to learn from; generate some, or name others with --outliers")
-    if outliers.shape[1:] != id_images.shape[1:]:
-        raise DataError(f"outliers are {_size(outliers)} px, ID images {_size(id_images)} px; bring both to --image-px")
+    if rows.shape[1:] != images.shape[1:]:
+        raise DataError(f"outliers are {_size(rows)} px, ID images {_size(images)} px; bring both to --image-px")
 
 
 def _size(images: Tensor) -> str:
@@ -195,9 +330,21 @@ def _size(images: Tensor) -> str:
 
 
 @contextmanager
-def _reproducible(seed: int, device: torch.device) -> Iterator[None]:
-    """Dropout follows ``seed``, convolutions are deterministic; the caller's global generators are left as they were."""
+def _reproducible(device: torch.device) -> Iterator[None]:
+    """Convolutions are deterministic; the caller's global generators are left as they were."""
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices), torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True):
-        torch.manual_seed(seed)
         yield
+
+
+@contextmanager
+def _memory_advice(regime: Regime, config: TrainingConfig) -> Iterator[None]:
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise OutOfMemory(
+            f"memory does not hold a step of {regime.batch} ID images and {regime.ood_batch} outliers; "
+            f"compute it in more parts with --accumulate (now {config.accumulate}), or lower --batch and --ood-batch"
+        ) from error

@@ -5,11 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 from dogfast.config.training import TrainingConfig
+from dogfast.training.regimes import REGIMES
 
 
 def classifier_name(config: TrainingConfig) -> str:
     """`dog`, `oe+noise`, `dog+renders@1`; a folder of shards is named by its last part."""
-    source = "" if config.objective == "ce" or config.outliers == "dog" else f"+{Path(config.outliers).resolve().name}"
+    source = (
+        ""
+        if not REGIMES[config.objective].ood_batch or config.outliers == "dog"
+        else f"+{Path(config.outliers).resolve().name}"
+    )
     return f"{config.objective}{source}{_seed(config)}"
 
 

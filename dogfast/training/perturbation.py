@@ -13,6 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from dogfast.seeds import stream
+from dogfast.training.ranks import ALONE, Ranks
+
 GRADIENT_FLOOR = 1e-12
 """Frobenius norm of a tensor's gradient of r² up to which it is rounding: normalising it would give noise."""
 
@@ -83,43 +86,59 @@ def moved(model: nn.Module, weights: dict[str, Tensor]) -> Iterator[None]:
                 p.copy_(saved[name] + (p - targets[name]))
 
 
-class Perturbation:
-    """P over the training steps: smoothed per tensor, with the strengths α drawn from a generator of its own.
+class Perturbation(nn.Module):
+    """P over the training steps, one buffer a perturbable weight of ``model``: smoothed, zero before the first step.
 
     ``sign`` is "ascend" (Δ = +∇r²) or "descend" (Δ = -∇r², the DOE release); ``smoothing`` in [0, 1) is the part of the
-    former P that is kept.
+    former P that is kept; ``seed`` and the step decide the strength α, uniform over ``strengths``.
     """
 
-    def __init__(self, strengths: tuple[float, ...], sign: str, smoothing: float, seed: int):
-        self.strengths, self.smoothing = strengths, smoothing
+    begun: Tensor
+
+    def __init__(self, model: nn.Module, strengths: tuple[float, ...], sign: str, smoothing: float, seed: int):
+        super().__init__()
+        self.strengths, self.smoothing, self.seed = strengths, smoothing, seed
         self.direction = {"ascend": 1.0, "descend": -1.0}[sign]
-        self.generator = torch.Generator().manual_seed(seed)
-        self.tensors: dict[str, Tensor] = {}
+        self.names = tuple(perturbable(model))
+        self.register_buffer("begun", torch.zeros((), device=next(model.parameters()).device))
+        for place, weight in enumerate(perturbable(model).values()):
+            self.register_buffer(str(place), torch.zeros_like(weight))
 
-    def draw_strength(self) -> float:
-        """α, uniform over the strengths."""
-        return self.strengths[int(torch.randint(len(self.strengths), (), generator=self.generator))]
+    @property
+    def tensors(self) -> dict[str, Tensor]:
+        """P by the name of its weight."""
+        return {name: self.get_buffer(str(place)) for place, name in enumerate(self.names)}
 
-    def refresh(self, model: nn.Module, images: Tensor, n_id: int) -> Tensor:
+    def strength(self, step: int) -> float:
+        """α of ``step``."""
+        drawn = torch.randint(len(self.strengths), (), generator=stream(self.seed, "strength", step))
+        return self.strengths[int(drawn)]
+
+    def refresh(self, model: nn.Module, images: Tensor, n_id: int, ranks: Ranks = ALONE) -> Tensor:
         """Update P from the joint batch (n_id + m, 3, H, W), whose first ``n_id`` rows are ID; returns r, a scalar.
 
         The proxy is the model at its current weights with batch statistics and no dropout, in the weights' precision.
         """
         with without_dropout(model), torch.autocast(images.device.type, enabled=False):
-            return self.absorb(model, forward_aside(model, images)[n_id:])
+            return self.absorb(model, forward_aside(model, images)[n_id:], ranks)
 
-    def absorb(self, model: nn.Module, logits_ood: Tensor) -> Tensor:
-        """Update P from outlier logits (m, C) of a forward at the current weights, whose graph is kept; returns r, a scalar."""
-        weights, slope = perturbable(model), regret_slope(logits_ood)
-        gradients = torch.autograd.grad(slope.square(), list(weights.values()), retain_graph=True)
+    def absorb(self, model: nn.Module, logits_ood: Tensor, ranks: Ranks = ALONE) -> Tensor:
+        """Update P from outlier logits (m, C) of a forward at the current weights, whose graph is kept; returns r, a scalar.
+
+        Over several processes r is the mean r̄ of all, and ∇r̄² the mean of 2 r̄ ∇r: the mean of r² would be another thing.
+        """
+        weights, own = perturbable(model), regret_slope(logits_ood)
+        slope = ranks.average(own.detach())
+        gradients = torch.autograd.grad(2 * slope * own, list(weights.values()), retain_graph=True)
         with torch.no_grad():
             for (name, weight), gradient in zip(weights.items(), gradients):
-                self._blend(name, match_norm(weight, self.direction * gradient))
-        return slope.detach()
+                self._blend(self.tensors[name], match_norm(weight, self.direction * ranks.average(gradient)))
+            self.begun.fill_(1.0)
+        return slope
 
-    def _blend(self, name: str, new: Tensor) -> None:
-        old = self.tensors.get(name)
-        self.tensors[name] = new if old is None else self.smoothing * old + (1 - self.smoothing) * new
+    def _blend(self, kept: Tensor, new: Tensor) -> None:
+        part = self.smoothing * self.begun
+        kept.copy_(part * kept + (1 - part) * new)
 
     def displace(self, model: nn.Module, strength: float) -> dict[str, Tensor]:
         """θ + αP of the perturbable weights, differentiable in θ; α is ``strength``."""

@@ -5,6 +5,9 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from dogfast.config import RunConfig
+from dogfast.config.synthesis import LATENT_SUFFIX, STRATEGIES
+from dogfast.config.training import TrainingConfig
 from dogfast.data import shapes
 from dogfast.data.catalogue import IdData, paint
 from dogfast.data.codec import pass_through
@@ -15,6 +18,8 @@ from dogfast.shards.format import ID_CONTROL
 from dogfast.shards.reader import Outliers, read_records
 from dogfast.shards.selection import load_selected
 from dogfast.store import Place, open_place
+from dogfast.training.batches import Held
+from dogfast.training.objectives import OBJECTIVES
 
 NOISE, RENDERS = "noise", "renders"
 PROCEDURAL = (NOISE, RENDERS)
@@ -47,21 +52,28 @@ def source_digest(run: Run, outliers: str) -> str:
     return digest([record["sha256"] for record in read_records(shards_of(run, outliers))])[:16]
 
 
-def training_outliers(run: Run, outliers: str, data: IdData, image_px: int) -> torch.Tensor:
-    """Outliers uint8 (k, 3, H, W) in the ID codec; those of validation words are left out.
+def source_of(config: TrainingConfig) -> str:
+    """The source that ``config`` learns from: where latents are wanted, those beside the images it names."""
+    latents = OBJECTIVES[config.objective].brings == "latents"
+    return config.outliers + LATENT_SUFFIX if latents and config.outliers in STRATEGIES else config.outliers
+
+
+def training_outliers(config: RunConfig, run: Run, data: IdData) -> Held:
+    """Outlier images uint8 (k, 3, H, W) in the ID codec; those of validation words are left out.
 
     ``noise`` is as many images as there are ID ones. Raises DataError for shards of ID-class images.
     """
+    outliers, image_px, seed = config.training.outliers, config.data.image_px, config.training.train_seed
     if outliers == NOISE:
         painted = paint(NOISE, "train", len(data.train), image_px)
-        return pass_through(data.codec, painted.images, painted.keys)
+        return Held(pass_through(data.codec, painted.images, painted.keys), seed, "outlier order")
     folder = shards_of(run, RENDERED_SOURCE if outliers == RENDERS else outliers)
     found = load_selected(folder, image_px, data.codec, lambda facts: not is_validation_outlier(facts))
     if not len(found):
         raise DataError(f"{folder}: every outlier is of a validation word; raise --m or widen the anchors")
     if any(facts["strategy"] == ID_CONTROL for facts in found.facts):
         raise DataError(f"{folder} holds images of the ID classes, no outliers; mix them in with --id-synthetic")
-    return _rendered(found, data, image_px) if outliers == RENDERS else found.images
+    return Held(_rendered(found, data, image_px) if outliers == RENDERS else found.images, seed, "outlier order")
 
 
 def _rendered(painted: Outliers, data: IdData, image_px: int) -> torch.Tensor:

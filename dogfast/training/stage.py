@@ -1,7 +1,8 @@
-"""The third stage: a classifier from ID images, and tuned on outliers."""
+"""The third stage: a classifier from ID images, or one that learned from outliers too."""
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,21 +12,25 @@ from dogfast.classifiers.evidence import accuracy, collect_evidence
 from dogfast.classifiers.loading import RECORD_FILE, build, is_trained, load_classifier, save_classifier
 from dogfast.config import RunConfig
 from dogfast.config.option import identity
+from dogfast.config.training import START
 from dogfast.data.catalogue import IdData, load_id
 from dogfast.environment import choose_device, choose_training_precision
 from dogfast.errors import DataError
 from dogfast.events import Events
+from dogfast.processes import told
 from dogfast.run import Run, read_json, refuse_difference, versions
 from dogfast.shards.format import ID_CONTROL
 from dogfast.training.id_synthetic import mixed_id
-from dogfast.training.loop import fit
+from dogfast.training.loop import Keeping, Machine, fit
+from dogfast.training.metrics import metrics_log
 from dogfast.training.names import classifier_name, start_name
-from dogfast.training.sources import source_digest, training_outliers
+from dogfast.training.objectives import OBJECTIVES
+from dogfast.training.ranks import ALONE, Ranks
+from dogfast.training.regimes import regime_of
+from dogfast.training.sources import source_digest, source_of, training_outliers
 
 EVALUATION_BATCH = 500
-OF_EVERY = ("backbone", "dropout", "batch", "momentum", "weight_decay", "train_precision", "train_seed")
-OF_START = ("pretrain_epochs", "pretrain_lr")
-OF_TUNING = ("epochs", "lr", "ood_batch", "oe_weight", "id_synthetic")
+OF_EVERY = ("backbone", "weights", "dropout", "momentum", "accumulate", "ema", "train_precision", "train_seed")
 RECORD = {
     "identity": dict,
     "sha256": str,
@@ -37,72 +42,100 @@ RECORD = {
 """What this stage reads of a classifier's record."""
 
 
-def train(config: RunConfig, run: Run, events: Events) -> dict[str, Any]:
-    """Train `ce`, or tune it by ``config.training.objective`` on outliers; writes `classifiers/<name>/`.
+def train(config: RunConfig, run: Run, events: Events, ranks: Ranks = ALONE) -> dict[str, Any]:
+    """Train `ce`, or by ``config.training.objective``; writes `classifiers/<name>/`. Of several processes, the first calls.
 
-    A classifier that stands is not trained again. Raises RunMismatch when it was trained with other fields.
+    A classifier that stands is not trained again, and one that was interrupted goes on where its last checkpoint was taken.
+    Raises RunMismatch when it was trained with other fields.
     """
-    settings = config.training
-    name = classifier_name(settings)
-    folder = run.classifier(name)
-    data = load_id(config.data)
+    name = classifier_name(config.training)
+    folder, data = run.classifier(name), load_id(config.data)
     fields = training_identity(config, run, data)
     if is_trained(folder):
         record = _record(folder)
         refuse_difference(f"{folder}", record["identity"], fields, f"remove {folder} to train it anew")
         return _summary(run, name, record, resumed=True)
-    device = choose_device(config.model.device)
-    precision = choose_training_precision(settings.train_precision, device.value)
-    events.say(f"{name}: {settings.backbone} on {device.value} ({device.reason}), {precision.value} ({precision.reason})")
-    model, facts = _start(config, run, data)
-    tuning = settings.objective != "ce"
-    images, labels = mixed_id(run, data, settings.id_synthetic if tuning else 0.0, config.data.image_px)
-    outcome = fit(
-        model,
-        images,
-        labels,
-        training_outliers(run, settings.outliers, data, config.data.image_px) if tuning else None,
-        settings,
-        settings.objective,
-        settings.epochs if tuning else settings.pretrain_epochs,
-        settings.lr if tuning else settings.pretrain_lr,
-        device.value,
-        precision.value,
-        events,
-        f"train {name}",
-    )
-    shown = collect_evidence(model, data.validation.images, EVALUATION_BATCH, device.value, precision.value)
-    record = (
-        facts
-        | outcome
-        | {"identity": fields, "validation_accuracy": accuracy(shown, data.validation.labels), "versions": versions()}
-    )
+    ranks.tell((config, run.root.absolute()))
+    model, record = _train(config, run, data, fields, events, ranks)
     save_classifier(folder, model, record)
+    shutil.rmtree(checkpoint_of(folder).parent, ignore_errors=True)
     return _summary(run, name, record, resumed=False)
+
+
+def assist(ranks: Ranks) -> None:
+    """What every other process does: its part of each training that the first begins."""
+    while (task := told(None)) is not None:
+        config, root = task
+        run, data = Run(root), load_id(config.data)
+        _train(config, run, data, training_identity(config, run, data), Events(), ranks)
+
+
+def checkpoint_of(folder: Path) -> Path:
+    """Where the training of the classifier in ``folder`` is kept while it lasts."""
+    return folder / "checkpoints" / "last.safetensors"
 
 
 def training_identity(config: RunConfig, run: Run, data: IdData) -> dict[str, Any]:
     """The fields and inputs this classifier depends on; fields of other objectives are left out."""
-    settings = config.training
-    names = OF_EVERY + OF_START
-    fields: dict[str, Any] = {"id_data": data.train.digest[:16], **identity(config.data)}
-    if settings.objective != "ce":
-        names += OF_TUNING
-        start = _record(run.classifier(start_name(settings)))
-        fields |= {"outliers": source_digest(run, settings.outliers), "start": start["sha256"][:16]}
+    settings, methods = config.training, identity(config.objectives)
+    regime = regime_of(settings, config.objectives, config.data.classes)
+    read = OBJECTIVES[settings.objective].reads
+    fields: dict[str, Any] = {
+        "objective": settings.objective,
+        "id_data": data.train.digest[:16],
+        **identity(config.data),
+        **regime.by_flag(),
+        **{name: value for name, value in identity(settings).items() if name in OF_EVERY},
+        **{name: value for name, value in methods.items() if name.startswith(read)},
+    }
+    if regime.start == START:
+        fields["start"] = _record(run.classifier(start_name(settings)))["sha256"][:16]
+    if OBJECTIVES[settings.objective].brings:
+        fields["outliers"] = source_digest(run, source_of(settings))
+    if settings.objective != START:
+        fields["id_synthetic"] = settings.id_synthetic
         if settings.id_synthetic:
             fields["id_control"] = source_digest(run, ID_CONTROL)
-    chosen = {
-        key: value
-        for key, value in identity(settings).items()
-        if key in names or (settings.objective == "dog" and key.startswith("wor_"))
-    }
-    return fields | {"objective": settings.objective} | chosen
+    return fields
+
+
+def _train(
+    config: RunConfig, run: Run, data: IdData, fields: dict[str, Any], events: Events, ranks: Ranks
+) -> tuple[torch.nn.Module, dict[str, Any]]:
+    """A trained classifier and its record; every process gets the same."""
+    settings, name = config.training, classifier_name(config.training)
+    regime, folder = regime_of(settings, config.objectives, config.data.classes), run.classifier(name)
+    device = choose_device(config.model.device)
+    precision = choose_training_precision(settings.train_precision, device.value)
+    events.say(f"{name}: {settings.backbone} on {device.value} ({device.reason}), {precision.value} ({precision.reason})")
+    model, facts = _start(config, run, data)
+    share = settings.id_synthetic if settings.objective != START else 0.0
+    images, labels = mixed_id(run, data, share, config.data.image_px)
+    brings = OBJECTIVES[settings.objective].brings
+    outliers = training_outliers(config, run, data) if brings else None
+    with metrics_log(folder, name, settings.track, ranks, fields) as log:
+        outcome = fit(
+            model,
+            images,
+            labels,
+            outliers,
+            regime,
+            settings,
+            config.objectives,
+            events,
+            Machine(device.value, precision.value, ranks),
+            f"train {name}",
+            log,
+            Keeping(checkpoint_of(folder), fields, 60 * settings.checkpoint_minutes),
+        )
+    shown = collect_evidence(model, data.validation.images, EVALUATION_BATCH, device.value, precision.value)
+    judged = {"identity": fields, "validation_accuracy": accuracy(shown, data.validation.labels), "versions": versions()}
+    return model, facts | outcome | judged
 
 
 def _start(config: RunConfig, run: Run, data: IdData) -> tuple[torch.nn.Module, dict[str, Any]]:
     settings = config.training
-    if settings.objective != "ce":
+    if regime_of(settings, config.objectives, config.data.classes).start == START and settings.objective != START:
         _refuse_stale_start(config, run, data)
         model, record = load_classifier(run.classifier(start_name(settings)))
         return model, {key: record[key] for key in ("backbone", "class_names", "image_px", "mean", "std", "dropout")}

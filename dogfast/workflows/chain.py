@@ -12,12 +12,13 @@ from dogfast.classifiers.wrn import parse_backbone
 from dogfast.concepts.stage import find_anchors
 from dogfast.config import RunConfig
 from dogfast.config.option import require
-from dogfast.config.synthesis import STRATEGIES, fields_of
+from dogfast.config.synthesis import LATENT_SUFFIX, STRATEGIES, fields_of
+from dogfast.config.training import START
 from dogfast.data.catalogue import load_id, parse_ood
 from dogfast.data.splits import TEST_SHARE
 from dogfast.detection.stage import evaluate
 from dogfast.engines.opening import choose_platform
-from dogfast.environment import choose_device
+from dogfast.environment import choose_device, choose_training_precision
 from dogfast.events import Events
 from dogfast.reporting.page import write_report
 from dogfast.run import Run
@@ -31,7 +32,10 @@ from dogfast.synthesis.recipes import resolve_recipe
 from dogfast.synthesis.stage import generate, store_for
 from dogfast.synthesis.worker import PaintAll, paint_alone
 from dogfast.training.names import classifier_name, start_name
-from dogfast.training.sources import PROCEDURAL, RENDERED_SOURCE, RENDERS, shards_of
+from dogfast.training.objectives import OBJECTIVES
+from dogfast.training.ranks import ALONE, Ranks
+from dogfast.training.regimes import regime_of
+from dogfast.training.sources import PROCEDURAL, RENDERED_SOURCE, RENDERS, shards_of, source_of
 from dogfast.training.stage import train
 
 ID_TWINS = 6
@@ -47,13 +51,15 @@ def check_generate(config: RunConfig, run: Run) -> None:
 
 def check_train(config: RunConfig, run: Run) -> None:
     """Refuse what `train` would only notice after outliers or a starting classifier were made."""
-    settings = config.training
+    settings, brings = config.training, OBJECTIVES[config.training.objective].brings
     parse_backbone(settings.backbone)
-    choose_device(config.model.device)
+    choose_training_precision(settings.train_precision, choose_device(config.model.device).value)
     if settings.outliers == RENDERS:
         require(config.data.classes == "shapes", "--outliers renders: only --classes shapes has true renders")
-    if settings.objective != "ce" and settings.outliers not in (*PROCEDURAL, *STRATEGIES):
-        require_images(shards_of(run, settings.outliers))
+    if brings and settings.outliers not in (*PROCEDURAL, *STRATEGIES):
+        folder = shards_of(run, settings.outliers)
+        if brings == "images":
+            require_images(folder)
 
 
 def check_evaluate(config: RunConfig) -> None:
@@ -80,20 +86,21 @@ def run_generate(
     return generate(config, run, events, paint_on_cluster(settings.ray, settings.workers) if settings.ray else paint_all)
 
 
-def run_train(config: RunConfig, run: Run, events: Events) -> dict[str, Any]:
+def run_train(config: RunConfig, run: Run, events: Events, ranks: Ranks = ALONE) -> dict[str, Any]:
     """`train`, with the outliers and the starting classifier it needs made first."""
     check_train(config, run)
     settings = config.training
-    if settings.objective != "ce":
-        source = RENDERED_SOURCE if settings.outliers == RENDERS else settings.outliers
-        if source in STRATEGIES and not _is_painted(run, source, events):
+    if OBJECTIVES[settings.objective].brings:
+        source = RENDERED_SOURCE if settings.outliers == RENDERS else source_of(settings)
+        if source.removesuffix(LATENT_SUFFIX) in STRATEGIES and not _is_painted(run, source, events):
             run_generate(config.with_values({"synthesis": fields_of(source)}, "--outliers"), run, events)
-        if settings.id_synthetic and not _is_painted(run, ID_CONTROL, events):
-            run_id_control(config, run, events)
-        if not is_trained(run.classifier(start_name(settings))):
-            events.say(f"no starting classifier yet: training {start_name(settings)} first")
-            train(config.with_values({"training": {"objective": "ce"}}, "the starting classifier"), run, events)
-    return train(config, run, events)
+    if settings.id_synthetic and settings.objective != START and not _is_painted(run, ID_CONTROL, events):
+        run_id_control(config, run, events)
+    needs_start = regime_of(settings, config.objectives, config.data.classes).start == START
+    if needs_start and not is_trained(run.classifier(start_name(settings))):
+        events.say(f"no starting classifier yet: training {start_name(settings)} first")
+        train(config.with_values({"training": {"objective": START}}, "the starting classifier"), run, events, ranks)
+    return train(config, run, events, ranks)
 
 
 def run_id_control(config: RunConfig, run: Run, events: Events) -> dict[str, Any]:

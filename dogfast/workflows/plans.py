@@ -6,7 +6,8 @@ from typing import Any
 
 from dogfast.classifiers.loading import is_trained
 from dogfast.config import RunConfig
-from dogfast.config.synthesis import STRATEGIES
+from dogfast.config.synthesis import LATENT_SUFFIX, STRATEGIES
+from dogfast.config.training import START
 from dogfast.data.catalogue import default_ood, load_id, parse_ood
 from dogfast.data.vocabulary import choose_vocabulary, load_vocabulary
 from dogfast.diffusion.load import Pipeline, choose_model
@@ -20,7 +21,9 @@ from dogfast.synthesis.recipes import resolve_recipe
 from dogfast.synthesis.space import bytes_of_one
 from dogfast.synthesis.stage import store_for
 from dogfast.training.names import classifier_name, start_name
-from dogfast.training.sources import PROCEDURAL, shards_of
+from dogfast.training.objectives import OBJECTIVES
+from dogfast.training.regimes import regime_of
+from dogfast.training.sources import PROCEDURAL, shards_of, source_of
 from dogfast.workflows.chain import check_generate, check_train
 
 UNKNOWN_TIME = "not measured yet on this run"
@@ -72,23 +75,24 @@ def plan_generate(config: RunConfig, run: Run, events: Events) -> dict[str, Any]
 def plan_train(config: RunConfig, run: Run, events: Events) -> dict[str, Any]:
     settings = config.training
     check_train(config, run)
-    data = load_id(config.data)
-    tuning = settings.objective != "ce"
-    epochs = settings.epochs if tuning else settings.pretrain_epochs
-    id_images = round(len(data.train) / (1 - (settings.id_synthetic if tuning else 0.0)))
-    steps = epochs * max(1, id_images // settings.batch)
+    data, regime = load_id(config.data), regime_of(settings, config.objectives, config.data.classes)
+    learns, brings = settings.objective != START, OBJECTIVES[settings.objective].brings
+    id_images = round(len(data.train) / (1 - (settings.id_synthetic if learns else 0.0)))
+    steps = regime.epochs * max(1, id_images // regime.batch)
     device = choose_device(config.model.device)
     return {
         "name": classifier_name(settings),
         "trained": is_trained(run.classifier(classifier_name(settings))),
         "start_trained": is_trained(run.classifier(start_name(settings))),
-        "outliers": settings.outliers if tuning else "unused",
-        "outliers_painted": not tuning or _are_painted(config, run),
+        "outliers": source_of(settings) if brings else "unused",
+        "outliers_painted": not brings or _are_painted(config, run),
         "id_images": id_images,
         "id_control_painted": has_shards(run.outliers(ID_CONTROL)),
-        "epochs": epochs,
+        "from": regime.start,
+        "epochs": regime.epochs,
+        "lr": regime.lr,
         "steps": steps,
-        "images": steps * (settings.batch + (settings.ood_batch if tuning else 0)),
+        "images": steps * (regime.batch + regime.ood_batch),
         "device": device.value,
         "precision": choose_training_precision(settings.train_precision, device.value).value,
         "bytes": "one classifier",
@@ -122,6 +126,6 @@ def plan_demo(config: RunConfig, run: Run, events: Events) -> dict[str, Any]:
 
 
 def _are_painted(config: RunConfig, run: Run) -> bool:
-    source = config.training.outliers
-    own = run.outliers(source) if source in STRATEGIES else None
+    source = source_of(config.training)
+    own = run.outliers(source) if source.removesuffix(LATENT_SUFFIX) in STRATEGIES else None
     return source in PROCEDURAL or has_shards(own or shards_of(run, source))

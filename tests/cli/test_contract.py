@@ -33,8 +33,13 @@ SYNTHESIS = {
 }  # fmt: skip
 TRAINING = {
     "--objective", "--outliers", "--id-synthetic", "--backbone", "--dropout", "--pretrain-epochs", "--pretrain-lr", "--epochs", "--lr", "--batch",
-    "--ood-batch", "--oe-weight", "--momentum", "--weight-decay", "--wor-step", "--wor-sign", "--wor-strengths",
-    "--wor-smoothing", "--wor-warmup", "--train-precision", "--train-seed",
+    "--ood-batch", "--oe-weight", "--momentum", "--weight-decay", "--train-precision", "--train-seed", "--weights", "--start",
+    "--accumulate", "--ema", "--follow", "--no-follow", "--window-mb", "--compile", "--checkpoint-minutes", "--track",
+    "--energy-in", "--energy-out", "--wor-step", "--wor-sign", "--wor-strengths", "--wor-smoothing", "--wor-warmup",
+    "--oal-kd", "--oal-contrast", "--oal-temperature", "--oal-mi", "--atom-quantile", "--atom-pool", "--atom-epsilon",
+    "--atom-attack-steps", "--poem-prior", "--poem-noise", "--virtual-start", "--virtual-queue", "--virtual-draws",
+    "--npos-neighbour", "--npos-boundary", "--npos-draws", "--npos-sigma", "--contrast-temperature", "--confgan-lr",
+    "--confgan-noise",
 }  # fmt: skip
 DETECTION = {"--scores", "--ood", "--ood-images", "--ash-percentile"}
 COMMANDS = {

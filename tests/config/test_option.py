@@ -43,7 +43,7 @@ def test_identity_is_plain_and_follows_the_fields():
     assert identity(SynthesisConfig(seed=1)) != identity(SynthesisConfig())
     assert identity(ModelConfig(device="cuda", offline=True)) == identity(ModelConfig())
     assert identity(DataConfig(data=("a=b",))) == identity(DataConfig())
-    assert identity(RunConfig().training)["wor_strengths"] == [0.1, 0.01, 0.001, 0.0001]
+    assert identity(RunConfig().objectives)["wor_strengths"] == [0.1, 0.01, 0.001, 0.0001]
 
 
 def test_require_and_one_of():

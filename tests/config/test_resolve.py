@@ -33,8 +33,16 @@ OTHER = RunConfig().with_values(
         "training": {
             "objective": "oe", "outliers": "noise", "backbone": "wrn-16-2", "dropout": 0, "id_synthetic": 0.25, "pretrain_epochs": 1, "pretrain_lr": 1e16,
             "epochs": 2, "lr": 3, "batch": 4, "ood_batch": 5, "oe_weight": 0.25, "momentum": 0.5, "weight_decay": 0.0,
+            "weights": "w", "start": "scratch", "accumulate": 3, "ema": 0.9, "follow": True, "window_mb": 3, "compile": "off",
+            "checkpoint_minutes": 0, "track": ["wandb"], "train_precision": "fp32", "train_seed": 7,
+        },
+        "objectives": {
+            "energy_in": -23, "energy_out": -5,
             "wor_step": "alternate", "wor_sign": "descend", "wor_strengths": [1, 2.5], "wor_smoothing": 0.1, "wor_warmup": 6,
-            "train_precision": "fp32", "train_seed": 7,
+            "oal_kd": 1, "oal_contrast": 2, "oal_temperature": 0.5, "oal_mi": "club", "atom_quantile": 0.2, "atom_pool": 1,
+            "atom_epsilon": 0, "atom_attack_steps": 2, "poem_prior": 2, "poem_noise": 3, "virtual_start": 0.5,
+            "virtual_queue": 10, "virtual_draws": 20, "npos_neighbour": 3, "npos_boundary": 4, "npos_draws": 5,
+            "npos_sigma": 0.2, "contrast_temperature": 0.5, "confgan_lr": 0.1, "confgan_noise": 7,
         },
         "detection": {"scores": ["energy"], "ood": ["a", "b=c"], "ood_images": 1, "ash_percentile": 90},
     },
@@ -82,7 +90,8 @@ def test_round_trip(config, tmp_path):
 
 
 def test_what_holds_for_one_launch_is_not_kept():
-    assert not {"ray", "workers", "budget", "store"} & tomllib.loads(OTHER.to_toml())["synthesis"].keys()
+    written = tomllib.loads(OTHER.to_toml())
+    assert not {"ray", "workers", "budget", "store"} & written["synthesis"].keys() and "follow" not in written["training"]
 
 
 def test_none_is_left_out():
@@ -120,7 +129,7 @@ def test_a_missing_file_and_a_folder(tmp_path):
 @pytest.mark.parametrize(
     "values, message",
     [
-        ({"date": {}}, r"here: unknown section \[date\]; known: data, model, concepts, synthesis, training, detection"),
+        ({"date": {}}, r"here: unknown section \[date\]; known: data, model, concepts, synthesis, training, objectives, detection"),
         ({"data": {"clases": "x"}}, r"here: unknown field data\.clases; known: classes, data"),
         ({"data": 3}, "here: 'data' must be a section"),
         ({"m": 3}, r"here: unknown section \[m\]"),
@@ -133,9 +142,9 @@ def test_a_missing_file_and_a_folder(tmp_path):
         ({"training": {"lr": 10**400}}, "must be of type float"),
         ({"training": {"lr": math.inf}}, r"training\.lr = inf must be a finite number"),
         ({"concepts": {"margin": math.nan}}, r"concepts\.margin = nan must be a finite number"),
-        ({"training": {"wor_strengths": [0.1, math.inf]}}, "must be a finite number"),
-        ({"training": {"wor_strengths": [0.1, True]}}, "must be of type float"),
-        ({"training": {"wor_strengths": "0.1"}}, "must be of type float"),
+        ({"objectives": {"wor_strengths": [0.1, math.inf]}}, "must be a finite number"),
+        ({"objectives": {"wor_strengths": [0.1, True]}}, "must be of type float"),
+        ({"objectives": {"wor_strengths": "0.1"}}, "must be of type float"),
         ({"model": {"offline": 1}}, r"model\.offline = 1 must be of type bool"),
         ({"data": {"classes": 5}}, r"data\.classes = 5 must be of type str"),
         ({"data": {"classes": None}}, "must be of type str"),
@@ -151,8 +160,8 @@ def test_wrong_values_name_their_origin(values, message):
 
 
 def test_values_that_are_made_to_fit():
-    config = RunConfig().with_values({"training": {"lr": 1, "wor_strengths": [1]}, "detection": {"ood": "glyphs"}}, "here")
-    assert type(config.training.lr) is float and type(config.training.wor_strengths[0]) is float
+    config = RunConfig().with_values({"training": {"lr": 1}, "objectives": {"wor_strengths": [1]}, "detection": {"ood": "glyphs"}}, "here")
+    assert type(config.training.lr) is float and type(config.objectives.wor_strengths[0]) is float
     assert config.detection.ood == ("glyphs",)
     assert (
         RunConfig().with_values({"synthesis": {"steps": 5}}, "a").with_values({"synthesis": {"steps": None}}, "b")

@@ -4,11 +4,15 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from dogfast.data.augment import random_crop_flip, to_unit
+from dogfast.data.augment import Draws, random_crop_flip, to_unit
 
 
 def seeded(seed=0):
     return torch.Generator().manual_seed(seed)
+
+
+def draws(n, seed=0, rows=slice(None)):
+    return Draws(seeded(seed), n, rows)
 
 
 def noise(n, height=8, width=8):
@@ -28,7 +32,7 @@ def windows(image, pad):
 @pytest.mark.parametrize("height, width, pad", [(8, 8, 1), (6, 10, 2)])
 def test_each_image_is_a_window_of_itself(height, width, pad):
     images = noise(40, height, width)
-    result = random_crop_flip(images, pad, seeded())
+    result = random_crop_flip(images, pad, draws(40))
     assert result.shape == images.shape and result.dtype == torch.uint8
     found = [next(k for k, view in windows(a, pad) if torch.equal(view, b)) for a, b in zip(images, result)]
     assert len(set(found)) > 10 and 5 < sum(mirrored for *_, mirrored in found) < 35
@@ -36,26 +40,33 @@ def test_each_image_is_a_window_of_itself(height, width, pad):
 
 def test_every_offset_and_both_directions_occur():
     image = noise(1)
-    result = random_crop_flip(image.expand(600, -1, -1, -1), 1, seeded())
+    result = random_crop_flip(image.expand(600, -1, -1, -1), 1, draws(600))
     assert {tuple(r.flatten().tolist()) for r in result} == {tuple(v.flatten().tolist()) for _, v in windows(image[0], 1)}
 
 
 def test_without_padding_images_are_only_mirrored():
     images = noise(30)
-    result = random_crop_flip(images, 0, seeded())
+    result = random_crop_flip(images, 0, draws(30))
     assert all(torch.equal(b, a) or torch.equal(b, a.flip(-1)) for a, b in zip(images, result))
 
 
 def test_the_generator_decides():
     images = noise(16)
-    assert torch.equal(random_crop_flip(images, 2, seeded(1)), random_crop_flip(images, 2, seeded(1)))
-    assert not torch.equal(random_crop_flip(images, 2, seeded(1)), random_crop_flip(images, 2, seeded(2)))
+    assert torch.equal(random_crop_flip(images, 2, draws(16, 1)), random_crop_flip(images, 2, draws(16, 1)))
+    assert not torch.equal(random_crop_flip(images, 2, draws(16, 1)), random_crop_flip(images, 2, draws(16, 2)))
+
+
+def test_some_rows_are_augmented_as_with_all_the_others():
+    images = noise(16)
+    some = random_crop_flip(images[4:8], 2, draws(16, 1, slice(4, 8)))
+    assert torch.equal(some, random_crop_flip(images, 2, draws(16, 1))[4:8])
+    assert torch.equal(draws(9, 1, slice(3, 5)).uniform(images.device, 2), draws(9, 1).uniform(images.device, 2)[3:5])
 
 
 def test_the_input_is_left_alone():
     images = noise(4)
     before = images.clone()
-    random_crop_flip(images, 2, seeded())
+    random_crop_flip(images, 2, draws(4))
     to_unit(images)
     assert torch.equal(images, before)
 

@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from dogfast.diffusion.noise import SEED_BITS, derive_seed, gaussian_noise
+from dogfast.diffusion.noise import gaussian_noise
+from dogfast.seeds import SEED_BITS, derive_seed
 
 SHAPE = (4, 8, 8)
 

@@ -1,18 +1,24 @@
 """The loop: schedule, cycling, seeds, steps that are skipped, and that it learns."""
 
-import itertools
+import dataclasses
+import json
 import math
 
 import pytest
 import torch
 
 from dogfast.classifiers.wrn import WideResNet
-from dogfast.config.training import TrainingConfig
-from dogfast.errors import DataError, DogfastError, UsageError
+from dogfast.config import ObjectivesConfig, TrainingConfig
+from dogfast.errors import DataError, DogfastError, OutOfMemory, RunMismatch, UsageError
 from dogfast.events import Events
-from dogfast.training.loop import Batches, cosine, cycle, fit, stream
+from dogfast.training.batches import Batches, Held
+from dogfast.training.checkpoints import read_checkpoint
+from dogfast.training.loop import Keeping, Machine, fit
+from dogfast.training.objective import Task
 from dogfast.training.objectives import OBJECTIVES
 from dogfast.training.objectives.ce import CrossEntropy
+from dogfast.training.optimizers import cosine, stepwise, warm_cosine
+from dogfast.training.regimes import regime_of
 
 
 @pytest.fixture(autouse=True)
@@ -21,6 +27,9 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+METHODS = {field.name for field in dataclasses.fields(ObjectivesConfig)}
 
 
 def colours(n, seed=0):
@@ -39,12 +48,28 @@ def small(seed=0):
     return WideResNet(10, 1, classes=2, dropout=0.1)
 
 
-def train(objective="ce", n=48, epochs=1, lr=0.05, model=None, sink=None, precision="fp32", data=None, **fields):
+def train(
+    objective="ce",
+    n=48,
+    epochs=1,
+    lr=0.05,
+    model=None,
+    sink=None,
+    precision="fp32",
+    data=None,
+    log=None,
+    keeping=None,
+    **fields,
+):
     model = model or small()
     images, labels, outliers = data or colours(n)
-    config = TrainingConfig(**({"batch": 16, "ood_batch": 12} | fields))
-    events = Events(*([sink] if sink else []))
-    return model, fit(model, images, labels, outliers, config, objective, epochs, lr, "cpu", precision, events)
+    own = {"batch": 16, "ood_batch": 12, "epochs": epochs, "lr": lr, "pretrain_epochs": epochs, "pretrain_lr": lr}
+    methods = ObjectivesConfig(**{name: fields.pop(name) for name in list(fields) if name in METHODS})
+    config = TrainingConfig(objective=objective, **(own | fields))
+    events, held = Events(*([sink] if sink else [])), None if outliers is None else Held(outliers, config.train_seed)
+    regime, machine = regime_of(config, methods, ""), Machine(precision=precision)
+    log = log or (lambda row: None)
+    return model, fit(model, images, labels, held, regime, config, methods, events, machine, "train", log, keeping)
 
 
 def same_weights(one, two):
@@ -60,13 +85,25 @@ def test_the_cosine_starts_at_the_peak_and_ends_at_its_floor():
     assert cosine(0, 1, 0.1) == 0.1 and cosine(0, 5, 1e-7) == cosine(4, 5, 1e-7) == 1e-7
 
 
+def test_steps_drop_to_a_tenth_three_times():
+    rates = [stepwise(step, 100, 0.1) for step in range(100)]
+    assert [step for step in range(1, 100) if rates[step] < rates[step - 1]] == [50, 75, 90]
+    assert rates[-1] == pytest.approx(1e-4)
+
+
+def test_the_warm_cosine_rises_then_ends_at_its_floor():
+    rates = [warm_cosine(step, 700, 0.1) for step in range(700)]
+    assert rates[0] == pytest.approx(0.01) and rates[9] == rates[10] == 0.1 and rates[-1] == pytest.approx(1e-6)
+    assert rates[:10] == sorted(rates[:10]) and rates[10:] == sorted(rates[10:], reverse=True)
+
+
 def test_the_last_step_of_a_fit_has_the_last_rate(monkeypatch):
     rates = []
 
     class Spy(CrossEntropy):
-        def __call__(self, learner, batch):
+        def forward(self, learner, batch):
             rates.append(learner.optimizer.param_groups[0]["lr"])
-            return super().__call__(learner, batch)
+            return super().forward(learner, batch)
 
     monkeypatch.setitem(OBJECTIVES, "ce", Spy)
     train(n=50, epochs=2)
@@ -75,11 +112,25 @@ def test_the_last_step_of_a_fit_has_the_last_rate(monkeypatch):
 
 @pytest.mark.parametrize("count, size", [(10, 4), (3, 8), (7, 7), (1, 5)])
 def test_every_outlier_is_drawn_before_any_is_drawn_again(count, size):
-    drawn = torch.cat(list(itertools.islice(cycle(count, size, stream(0, "x")), 3 * count)))
+    held = Held(torch.arange(count), 0)
+    drawn = torch.cat([held.take(size) for _ in range(3 * count)])
     rounds = drawn.split(count)
     assert len(drawn) == 3 * count * size
     assert all(sorted(r.tolist()) == list(range(count)) for r in rounds if len(r) == count)
     assert count < 3 or not torch.equal(rounds[0], rounds[1]) or not torch.equal(rounds[1], rounds[2])
+
+
+def test_outliers_go_on_where_they_stood():
+    held, again = Held(torch.arange(10), 4), Held(torch.arange(10), 4)
+    held.take(7)
+    again.seek(held.position)
+    assert torch.equal(held.take(9), again.take(9))
+
+
+def test_rows_are_those_of_the_whole():
+    whole, part = Held(torch.arange(10), 4), Held(torch.arange(10), 4)
+    for _ in range(4):
+        assert torch.equal(whole.take(6)[2:4], part.take(6, slice(2, 4)))
 
 
 def marked(n):
@@ -91,35 +142,53 @@ def numbers(images):
     return (images.amax((1, 2, 3)) * 255).round().long().tolist()
 
 
+def batches_of(images, labels, outliers, model=None, **fields):
+    config, methods = TrainingConfig(objective="oe", **fields), ObjectivesConfig()
+    regime = regime_of(config, methods, "")
+    objective = OBJECTIVES["oe"](Task(methods, regime, model or small(), images.shape[2]))
+    return Batches(images, labels, Held(outliers, 0), regime, objective, 0, torch.device("cpu"))
+
+
 def test_an_epoch_shows_each_image_once_with_its_label():
-    images, outliers = marked(40), marked(100) + 100
-    batches = Batches(images, torch.arange(40), outliers, TrainingConfig(batch=16, ood_batch=30), "cpu")
+    batches = batches_of(marked(40), torch.arange(40), marked(100) + 100, batch=16, ood_batch=30)
     assert (batches.steps, batches.passes) == (2, 46)
-    first, second = list(batches.epoch()), list(batches.epoch())
+    first, second = list(batches.epoch(0)), list(batches.epoch(1))
     seen = [number for batch in first for number in numbers(batch.id_images)]
     assert len(seen) == len(set(seen)) == 32
     assert all(numbers(batch.id_images) == batch.id_labels.tolist() for batch in first)
     assert seen != [number for batch in second for number in numbers(batch.id_images)]
-    shown = [number for batch in first + second for number in numbers(batch.ood_images)]
+    shown = [number for batch in first + second for number in numbers(batch.outliers)]
     assert set(shown[:100]) == set(range(100, 200))
 
 
+def test_an_epoch_is_taken_up_in_its_middle():
+    one, two = (batches_of(marked(40), torch.arange(40), marked(10), batch=8, ood_batch=3) for _ in range(2))
+    whole = list(one.epoch(3))
+    two.outliers.seek({"taken": 3 * 2})
+    for batch, same in zip(whole[2:], two.epoch(3, first=2), strict=True):
+        assert torch.equal(batch.joint, same.joint) and torch.equal(batch.id_labels, same.id_labels)
+
+
 def test_a_set_smaller_than_a_batch_is_one_batch():
-    batches = Batches(marked(5), torch.arange(5), marked(2), TrainingConfig(batch=16, ood_batch=6), "cpu")
-    (batch,) = batches.epoch()
-    assert len(batch.id_images) == 5 and len(batch.ood_images) == 6
+    (batch,) = batches_of(marked(5), torch.arange(5), marked(2), batch=16, ood_batch=6).epoch(0)
+    assert len(batch.id_images) == 5 and len(batch.outliers) == 6
     assert len(batch.joint) == 11 and [len(part) for part in batch.split(batch.joint)] == [5, 6]
 
 
 def test_batches_are_unit_floats_in_channels_last():
     images, labels, outliers = colours(32)
-    batch = next(Batches(images, labels, outliers, TrainingConfig(batch=16), "cpu").epoch())
+    batch = next(batches_of(images, labels, outliers, batch=16).epoch(0))
     assert batch.id_images.dtype == torch.float32 and 0 <= batch.id_images.min() and 0.5 < batch.id_images.max() <= 1
     assert batch.joint.is_contiguous(memory_format=torch.channels_last)
 
 
+def test_a_batch_that_cannot_be_computed_in_parts_is_refused():
+    with pytest.raises(UsageError, match=r"--ood-batch 12 .*--accumulate 5; choose a multiple of 5"):
+        train("oe", accumulate=5, batch=15)
+
+
 # --- fit --------------------------------------------------------------------------------------------------------
-@pytest.mark.parametrize("objective", ["ce", "oe", "dog"])
+@pytest.mark.parametrize("objective", ["ce", "oe", "energy-oe", "doe", "dog"])
 def test_the_seed_decides_the_weights(objective):
     one, first = train(objective, train_seed=3)
     again = small()
@@ -173,13 +242,12 @@ class Faulty(CrossEntropy):
 
     bad = range(0)
 
-    def __call__(self, learner, batch):
-        self.count = getattr(self, "count", -1) + 1
+    def forward(self, learner, batch):
         backward = learner.backward
-        if self.count in self.bad:
+        if learner.at in self.bad:
             learner.backward = lambda loss: backward(loss * math.nan)
         try:
-            return super().__call__(learner, batch)
+            return super().forward(learner, batch)
         finally:
             learner.backward = backward
 
@@ -225,11 +293,6 @@ def test_ce_needs_none():
     assert train("ce", data=(images, labels, None))[1]["history"]
 
 
-def test_an_unknown_objective_lists_the_known():
-    with pytest.raises(UsageError, match="ce, oe, dog"):
-        train("magic")
-
-
 @pytest.mark.parametrize(
     "change, message",
     [
@@ -242,3 +305,83 @@ def test_an_unknown_objective_lists_the_known():
 def test_unfit_data_is_refused(change, message):
     with pytest.raises(DataError, match=message):
         train("oe", data=change(*colours(32)))
+
+
+def test_a_device_without_memory_is_told_with_what_helps(monkeypatch):
+    class Greedy(CrossEntropy):
+        def forward(self, learner, batch):
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 90 GiB")
+
+    monkeypatch.setitem(OBJECTIVES, "ce", Greedy)
+    with pytest.raises(OutOfMemory, match=r"a step of 16 ID images .*--accumulate \(now 1\).*--batch"):
+        train()
+
+
+# --- what is kept -----------------------------------------------------------------------------------------------
+class Killed(Exception):
+    pass
+
+
+def dies_at(name, step):
+    method = OBJECTIVES[name]
+
+    def forward(self, learner, batch):
+        if learner.at == step:
+            raise Killed
+        return method.forward(self, learner, batch)
+
+    return type("Dying", (method,), {"forward": forward})
+
+
+def keeping(tmp_path, **identity):
+    return Keeping(tmp_path / "last.safetensors", identity, 0.0)
+
+
+@pytest.mark.parametrize(
+    "objective, fields, precision",
+    [
+        *((name, {}, "fp32") for name in OBJECTIVES),
+        ("dog", {"wor_step": "alternate"}, "bf16"),
+        ("dog", {"ema": 0.9, "accumulate": 2, "momentum": 0.0}, "fp32"),
+    ],
+)
+def test_a_resumed_training_equals_one_that_was_never_interrupted(objective, fields, precision, tmp_path, monkeypatch):
+    whole, report = train(objective, epochs=3, precision=precision, **fields)
+    for step in (1, 5):
+        with monkeypatch.context() as patch, pytest.raises(Killed):
+            patch.setitem(OBJECTIVES, objective, dies_at(objective, step))
+            train(objective, epochs=3, precision=precision, keeping=keeping(tmp_path), **fields)
+        assert read_checkpoint(tmp_path / "last.safetensors")[1]["step"] == step
+    resumed, again = train(objective, epochs=3, precision=precision, keeping=keeping(tmp_path), **fields)
+    assert same_weights(whole, resumed) and again["history"] == report["history"]
+
+
+def test_a_checkpoint_of_another_training_is_refused(tmp_path, monkeypatch):
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setitem(OBJECTIVES, "ce", dies_at("ce", 1))
+        train(keeping=keeping(tmp_path, lr=1))
+    with pytest.raises(RunMismatch, match=r"last\.safetensors was made .*lr: was 1, now 2"):
+        train(keeping=keeping(tmp_path, lr=2))
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [lambda c: c[:-9], lambda c: b"x" * 40, lambda c: b"", lambda c: c.replace(b"model.head.bias", b"model.head.bibs"),
+     lambda c: c.replace(b'\\"step\\"', b'\\"stop\\"')],
+    ids=["short", "noise", "empty", "renamed", "without a step"],
+)  # fmt: skip
+def test_a_damaged_checkpoint_is_named(damage, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setitem(OBJECTIVES, "ce", dies_at("ce", 1))
+        train(keeping=keeping(tmp_path))
+    path = tmp_path / "last.safetensors"
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(DataError, match=r"last\.safetensors is not a checkpoint .*remove it"):
+        train(keeping=keeping(tmp_path))
+
+
+def test_rows_for_the_log_have_step_rate_and_losses():
+    rows = []
+    train("oe", n=50, epochs=2, log=rows.append)
+    assert [row["step"] for row in rows] == [3, 6] and [row["epoch"] for row in rows] == [0, 1]
+    assert {"lr", "ce", "oe"} <= rows[0].keys() and json.dumps(rows)

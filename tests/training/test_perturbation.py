@@ -30,8 +30,8 @@ def images():
     return torch.rand(14, 3, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
 
 
-def fresh(sign="ascend", smoothing=0.6, strengths=(0.1,)):
-    return Perturbation(strengths, sign, smoothing, seed=0)
+def fresh(model, sign="ascend", smoothing=0.6, strengths=(0.1,), seed=0):
+    return Perturbation(model, strengths, sign, smoothing, seed)
 
 
 def squared_regret(model, images, weights=None):
@@ -75,7 +75,7 @@ def test_convolutions_and_the_head_are_moved_and_nothing_else(model):
 
 
 def test_each_tensor_is_as_long_as_its_weights(model, images):
-    perturbation = fresh()
+    perturbation = fresh(model)
     perturbation.refresh(model, images, N_ID)
     assert perturbation.tensors.keys() == perturbable(model).keys()
     for name, weight in perturbable(model).items():
@@ -85,7 +85,7 @@ def test_each_tensor_is_as_long_as_its_weights(model, images):
 
 @pytest.mark.parametrize("sign, grows", [("ascend", True), ("descend", False)])
 def test_a_small_step_moves_the_regret_the_way_the_sign_says(model, images, sign, grows):
-    perturbation = fresh(sign)
+    perturbation = fresh(model, sign)
     slope = perturbation.refresh(model, images, N_ID)
     before = squared_regret(model, images)
     torch.testing.assert_close(slope.square(), before.detach())
@@ -93,7 +93,7 @@ def test_a_small_step_moves_the_regret_the_way_the_sign_says(model, images, sign
 
 
 def test_the_signs_are_opposite(model, images):
-    up, down = fresh("ascend"), fresh("descend")
+    up, down = fresh(model, "ascend"), fresh(model, "descend")
     up.refresh(model, images, N_ID)
     down.refresh(model, images, N_ID)
     for name in up.tensors:
@@ -107,7 +107,7 @@ def test_without_regret_there_is_no_perturbation(model, images, dtype):
     with torch.no_grad():
         model.head.weight.copy_(model.head.weight[:1].expand(4, -1).clone())
         model.head.bias.fill_(3.3)
-    perturbation = fresh()
+    perturbation = fresh(model)
     perturbation.refresh(model, images.to(dtype), N_ID)
     assert all(not tensor.any() for tensor in perturbation.tensors.values())
 
@@ -121,9 +121,9 @@ def test_norms_are_matched_unless_there_is_nothing_to_match():
 
 
 def test_the_former_perturbation_is_kept_in_part(model, images):
-    smoothed, new = fresh(smoothing=0.6), fresh()
+    smoothed, new = fresh(model, smoothing=0.6), fresh(model)
     smoothed.refresh(model, images, N_ID)
-    first = dict(smoothed.tensors)
+    first = {name: tensor.clone() for name, tensor in smoothed.tensors.items()}
     other = images.flip(0)
     smoothed.refresh(model, other, N_ID)
     new.refresh(model, other, N_ID)
@@ -134,7 +134,7 @@ def test_the_former_perturbation_is_kept_in_part(model, images):
 def test_the_proxy_leaves_the_model_as_it_was(model, images):
     before = copy.deepcopy(model.state_dict())
     rng = torch.get_rng_state()
-    fresh().refresh(model, images, N_ID)
+    fresh(model).refresh(model, images, N_ID)
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
     assert all(p.grad is None for p in model.parameters())
     assert all(module.training for module in model.modules())
@@ -149,23 +149,29 @@ def test_the_proxy_uses_the_statistics_of_the_joint_batch(model, images):
 
 def test_the_proxy_ignores_autocast(images):
     torch.manual_seed(0)
-    model, plain, mixed = WideResNet(10, 1, 4), fresh(), fresh()
+    model = WideResNet(10, 1, 4)
+    plain, mixed = fresh(model), fresh(model)
     plain.refresh(model, images.float(), N_ID)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         mixed.refresh(model, images.float(), N_ID)
     assert all(torch.equal(plain.tensors[name], mixed.tensors[name]) for name in plain.tensors)
 
 
-def test_strengths_are_drawn_from_the_set_by_the_seed():
+def test_strengths_are_drawn_from_the_set_by_seed_and_step(model):
     strengths = (0.1, 0.01, 0.001)
-    assert {Perturbation(strengths, "ascend", 0.6, seed).draw_strength() for seed in range(40)} == set(strengths)
-    one, same = Perturbation(strengths, "ascend", 0.6, 5), Perturbation(strengths, "ascend", 0.6, 5)
-    first = [one.draw_strength() for _ in range(50)]
-    assert first == [same.draw_strength() for _ in range(50)] and set(first) == set(strengths)
+    one, same, other = (fresh(model, strengths=strengths, seed=seed) for seed in (5, 5, 6))
+    drawn = [one.strength(step) for step in range(50)]
+    assert drawn == [same.strength(step) for step in range(50)] != [other.strength(step) for step in range(50)]
+    assert set(drawn) == set(strengths) and one.strength(7) == drawn[7]
+
+
+def test_before_the_first_step_nothing_is_displaced(model):
+    moved_to = fresh(model).displace(model, 0.1)
+    assert all(torch.equal(weight, model.get_parameter(name)) for name, weight in moved_to.items())
 
 
 def test_moved_weights_come_back_exactly_without_a_step(model, images):
-    perturbation = fresh()
+    perturbation = fresh(model)
     perturbation.refresh(model, images, N_ID)
     before = copy.deepcopy(model.state_dict())
     target = perturbation.displace(model, 0.1)

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from dogfast.config import RunConfig
 from dogfast.data import shapes
 from dogfast.data.catalogue import IdData, paint
 from dogfast.data.codec import Lossless, Sensor
@@ -24,6 +25,11 @@ def id_data(n=7, codec=None):
     images = torch.zeros(n, 3, 8, 8, dtype=torch.uint8)
     few = ImageSet(images, torch.zeros(n, dtype=torch.int64), tuple(map(str, range(n))), ("circle",))
     return IdData(few, few, few, codec or Lossless())
+
+
+def outliers_of(run, source, data, side_px):
+    config = RunConfig().with_values({"training": {"outliers": source}, "data": {"image_px": side_px}}, "test")
+    return training_outliers(config, run, data).rows
 
 
 @pytest.fixture
@@ -80,7 +86,7 @@ def test_a_run_without_outliers_knows_none(tmp_path):
 
 # --- which images -----------------------------------------------------------------------------------------------
 def test_validation_words_never_train(run):
-    images = training_outliers(run, "dog", id_data(), 8)
+    images = outliers_of(run, "dog", id_data(), 8)
     assert images.shape == (6, 3, 8, 8) and images.dtype == torch.uint8
     wanted = torch.stack([torch.from_numpy(helpers.image(n)).permute(2, 0, 1) for n in (0, 1, 2)] * 2)
     assert torch.equal(images, wanted)
@@ -89,24 +95,24 @@ def test_validation_words_never_train(run):
 def test_a_source_of_validation_words_alone_is_refused(tmp_path):
     helpers.commit(tmp_path / "set", anchor=shapes.VALIDATION_WORDS[1])
     with pytest.raises(DataError, match="every outlier is of a validation word"):
-        training_outliers(Run(tmp_path), str(tmp_path / "set"), id_data(), 8)
+        outliers_of(Run(tmp_path), str(tmp_path / "set"), id_data(), 8)
 
 
 def test_outliers_go_through_the_id_codec(run):
-    plain, coded = (training_outliers(run, "dog", id_data(codec=codec), 8) for codec in (Lossless(), Sensor()))
+    plain, coded = (outliers_of(run, "dog", id_data(codec=codec), 8) for codec in (Lossless(), Sensor()))
     difference = (plain.int() - coded.int()).float()
     assert 0 < difference.abs().mean() < 6
 
 
 def test_noise_is_as_many_images_as_there_are_id_ones(run):
-    images = training_outliers(run, "noise", id_data(7), 8)
+    images = outliers_of(run, "noise", id_data(7), 8)
     assert images.shape == (7, 3, 8, 8)
-    assert torch.equal(images, training_outliers(run, "noise", id_data(7), 8))
+    assert torch.equal(images, outliers_of(run, "noise", id_data(7), 8))
     assert not torch.equal(images, paint("noise", "test", 7, 8).images), "test noise is other noise"
 
 
 def test_renders_are_true_pictures_of_the_words_that_dog_painted(run):
-    images = training_outliers(run, "renders", id_data(), 8)
+    images = outliers_of(run, "renders", id_data(), 8)
     wanted = [shapes.render(word, "renders", 0, i, 8) for i, word in enumerate(["bullseye"] * 3 + ["star"] * 3)]
     assert torch.equal(images, torch.stack([torch.from_numpy(image).permute(2, 0, 1) for image in wanted]))
 
@@ -114,17 +120,17 @@ def test_renders_are_true_pictures_of_the_words_that_dog_painted(run):
 def test_renders_of_words_that_are_no_shapes_are_refused(run):
     helpers.commit(run.outliers("dog"), 4, anchor="lynx")
     with pytest.raises(DataError, match="no true picture of 'lynx'"):
-        training_outliers(run, "renders", id_data(), 8)
+        outliers_of(run, "renders", id_data(), 8)
 
 
 def test_images_of_the_id_classes_are_no_outliers_under_any_name(run, tmp_path):
     helpers.commit(tmp_path / "copied", strategy="id-control", anchor="ring")
     with pytest.raises(DataError, match="--id-synthetic"):
-        training_outliers(run, str(tmp_path / "copied"), id_data(), 8)
+        outliers_of(run, str(tmp_path / "copied"), id_data(), 8)
 
 
 def test_outliers_are_brought_to_the_side_of_the_id_images(run):
-    assert training_outliers(run, "dog", id_data(), 12).shape[2:] == (12, 12)
+    assert outliers_of(run, "dog", id_data(), 12).shape[2:] == (12, 12)
 
 
 # --- what they are ----------------------------------------------------------------------------------------------
@@ -148,4 +154,4 @@ def test_damaged_shards_are_named(run):
     path = run.outliers("dog") / "train-00002.tar"
     path.write_bytes(path.read_bytes()[:-600])
     with pytest.raises(DataError, match=r"train-00002\.tar is damaged"):
-        training_outliers(run, "dog", id_data(), 8)
+        outliers_of(run, "dog", id_data(), 8)

@@ -34,7 +34,9 @@ def run(tmp_path):
 
 def config(data=None, **training):
     data = {"id_images": 64, "image_px": 16} | (data or {})
-    values = {"data": data, "model": {"device": "cpu"}, "training": TINY | training}
+    methods = {name: value for name, value in training.items() if name.startswith("wor_")}
+    training = {name: value for name, value in training.items() if name not in methods}
+    values = {"data": data, "model": {"device": "cpu"}, "training": TINY | training, "objectives": methods}
     return RunConfig().with_values(values, "test")
 
 
@@ -50,7 +52,7 @@ def record(run, name):
 def test_ce_writes_a_classifier_and_its_record(run):
     result = call(run, objective="ce")
     folder = run.classifier("ce")
-    assert {path.name for path in folder.iterdir()} == {"model.safetensors", "train.json"}
+    assert {path.name for path in folder.iterdir()} == {"model.safetensors", "train.json", "metrics.jsonl"}
     model, facts = load_classifier(folder)
     assert not model.training and facts["class_names"][0] == "circle" and facts["image_px"] == 16
     assert result.keys() == {"run", "name", "model", "id_accuracy", "seconds", "img_per_s", "skipped_steps", "resumed"}
@@ -116,7 +118,7 @@ def test_tuning_depends_on_its_own_fields_its_start_and_its_outliers(run):
         assert found["identity"]["start"] == start["sha256"][:16] and found["sha256"] != start["sha256"]
         assert (found["mean"], found["std"]) == (start["mean"], start["std"])
         assert call(run, objective=name)["resumed"]
-        with pytest.raises(RunMismatch, match=r"lr: was 0.01, now 0.5"):
+        with pytest.raises(RunMismatch, match=r"lr: was 0.001, now 0.5"):
             call(run, objective=name, lr=0.5)
     assert call(run, objective="oe", wor_step="alternate")["resumed"]
     with pytest.raises(RunMismatch, match="wor_step: was 'joint', now 'alternate'"):

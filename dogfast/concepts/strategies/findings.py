@@ -6,7 +6,7 @@ import random
 from dataclasses import dataclass, field
 from typing import Any
 
-from dogfast.diffusion.noise import derive_seed
+from dogfast.seeds import derive_seed
 
 Condition = dict[str, Any]
 STARTS_AT_MOST = 20_000

@@ -1,17 +1,16 @@
-"""What is minimised, and how: one file a training method.
+"""What is minimised, and how: one file a training method, each an :class:`~dogfast.training.objective.Objective`."""
 
-An objective is made from the :class:`~dogfast.config.training.TrainingConfig` and called with a
-:class:`~dogfast.training.loop.Learner` and a :class:`~dogfast.training.loop.Batch` for every step. It runs the forwards,
-gives losses to ``learner.backward``, calls ``learner.step`` and returns the step's losses by name, detached scalars.
-``uses_outliers`` says whether batches bring outliers.
-"""
-
+from dogfast.training.objective import Objective
 from dogfast.training.objectives.ce import CrossEntropy
+from dogfast.training.objectives.doe import Doe
 from dogfast.training.objectives.dog import Dog
+from dogfast.training.objectives.energy_oe import EnergyExposure
 from dogfast.training.objectives.oe import OutlierExposure
 
-OBJECTIVES = {
+OBJECTIVES: dict[str, type[Objective]] = {
     "ce": CrossEntropy,
     "oe": OutlierExposure,
+    "energy-oe": EnergyExposure,
+    "doe": Doe,
     "dog": Dog,
 }

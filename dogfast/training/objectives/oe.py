@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar
-
 from torch import Tensor
 from torch.nn import functional as F
 
-from dogfast.config.training import TrainingConfig
-from dogfast.training.learner import Batch, Learner
-
-PAPER_WEIGHT = 0.5
+from dogfast.training.batches import Batch
+from dogfast.training.learner import Learner
+from dogfast.training.objective import Objective
 
 
 def oe_loss(logits_ood: Tensor) -> Tensor:
@@ -31,13 +27,10 @@ def exposed_step(learner: Learner, batch: Batch, weight: float) -> dict[str, Ten
     return {"ce": ce.detach(), "oe": oe.detach()}
 
 
-@dataclass
-class OutlierExposure:
+class OutlierExposure(Objective):
     """CE + 0.5 * L_OE, or another ``oe_weight``."""
 
-    config: TrainingConfig
-    uses_outliers: ClassVar[bool] = True
+    brings = "images"
 
-    def __call__(self, learner: Learner, batch: Batch) -> dict[str, Tensor]:
-        weight = self.config.oe_weight
-        return exposed_step(learner, batch, PAPER_WEIGHT if weight is None else weight)
+    def forward(self, learner: Learner, batch: Batch) -> dict[str, Tensor]:
+        return exposed_step(learner, batch, self.regime.oe_weight)

@@ -1,0 +1,83 @@
+"""What tests of objectives share: a small model, a task, a learner, and gradients taken by hand."""
+
+import copy
+import math
+
+import torch
+
+from dogfast.classifiers.wrn import WideResNet
+from dogfast.config import ObjectivesConfig, TrainingConfig
+from dogfast.training.batches import Batch
+from dogfast.training.learner import Learner
+from dogfast.training.objective import Task
+from dogfast.training.objectives import OBJECTIVES
+from dogfast.training.optimizers import primed
+from dogfast.training.regimes import regime_of
+
+
+def small_model(classes=4, dropout=0.0):
+    torch.manual_seed(0)
+    return WideResNet(10, 1, classes=classes, dropout=dropout).double().train()
+
+
+class PlainModel(torch.nn.Module):
+    """A convolution and a head, without batch normalisation: rows do not see each other."""
+
+    def __init__(self, classes):
+        super().__init__()
+        self.stem = torch.nn.Conv2d(3, 8, 3, 2)
+        self.head = torch.nn.Linear(8, classes)
+
+    def features(self, images):
+        return self.stem(images).relu().mean((2, 3))
+
+    def forward(self, images):
+        return self.head(self.features(images))
+
+
+def plain_model(classes=4):
+    torch.manual_seed(0)
+    return PlainModel(classes)
+
+
+def some_batch():
+    """6 ID images of 4 classes and 8 outliers, float64 in [0, 1]."""
+    images = torch.rand(14, 3, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    return Batch(images[:6], torch.tensor([0, 1, 2, 3, 0, 1]), images[6:])
+
+
+def objective_of(name, model, training=None, **methods):
+    """The objective ``name`` for ``model``, with fields of `TrainingConfig` and of `ObjectivesConfig`."""
+    config, methods = TrainingConfig(objective=name, **(training or {})), ObjectivesConfig(**methods)
+    return OBJECTIVES[name](Task(methods, regime_of(config, methods, ""), model, 8)).to(next(model.parameters()).dtype)
+
+
+def learner_of(model, lr=1.0, momentum=0.0, objective=None, precision="fp32"):
+    parameters = [*model.parameters(), *(objective.learned() if objective is not None else [])]
+    return Learner(
+        model, primed(torch.optim.SGD(parameters, lr, momentum=momentum, nesterov=momentum > 0, fused=True)), precision
+    )
+
+
+def parameters(model):
+    return {name: p.detach().clone() for name, p in model.named_parameters()}
+
+
+def gradients_at(model, images, weights, loss):
+    """Gradients of ``loss(logits of images)`` on a copy of ``model`` that stands at ``weights``."""
+    twin = copy.deepcopy(model)
+    with torch.no_grad():
+        for name, weight in weights.items():
+            twin.get_parameter(name).copy_(weight)
+    names, values = zip(*twin.named_parameters())
+    return dict(zip(names, torch.autograd.grad(loss(twin(images)), values)))
+
+
+def clipped(gradients):
+    norm = math.sqrt(sum(float(g.square().sum()) for g in gradients.values()))
+    return {name: g * min(1.0, 1.0 / (norm + 1e-6)) for name, g in gradients.items()}
+
+
+def assert_moved_by(before, after, expected):
+    for name in before:
+        torch.testing.assert_close(before[name] - after[name], expected[name], atol=1e-12, rtol=1e-9)

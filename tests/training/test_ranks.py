@@ -1,0 +1,85 @@
+"""Processes that share every batch: two give what one gives, where no batch normalisation looks at its own rows."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+ROOT = Path(__file__).parents[2]
+PROGRAM = """
+import json, sys
+import torch
+from dogfast.config import ObjectivesConfig, TrainingConfig
+from dogfast.events import Events
+from dogfast.training.batches import Held
+from dogfast.training.loop import Machine, fit
+from dogfast.training.ranks import join_ranks
+from dogfast.training.regimes import regime_of
+from tests.training.steps import plain_model
+
+ranks = join_ranks()
+place, objective, fields = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
+generator = torch.Generator().manual_seed(0)
+images = torch.randint(0, 256, (48, 3, 8, 8), dtype=torch.uint8, generator=generator)
+outliers = torch.randint(0, 256, (30, 3, 8, 8), dtype=torch.uint8, generator=generator)
+model, methods = plain_model(), ObjectivesConfig(**fields)
+config = TrainingConfig(objective=objective, batch=16, ood_batch=12, epochs=3, lr=0.05, pretrain_epochs=3, pretrain_lr=0.05)
+regime = regime_of(config, methods, "")
+report = fit(model, images, torch.arange(48) % 4, Held(outliers, 0), regime, config, methods, Events(), Machine(ranks=ranks))
+torch.save(model.state_dict(), f"{place}/{ranks.count}-{ranks.index}.pt")
+print(json.dumps(report["history"]))
+"""
+
+
+def run(place, processes, objective, fields):
+    """Start the program in ``processes``; their standard outputs."""
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "1"}
+    words = [str(place), objective, json.dumps(fields)]
+    common = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0", "WORLD_SIZE": str(processes)}
+    if processes > 1:
+        common["MASTER_PORT"] = str(free_port())
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-c", PROGRAM, *words],
+            cwd=ROOT,
+            env=environment | common | {"RANK": str(rank), "LOCAL_RANK": str(rank), "LOCAL_WORLD_SIZE": str(processes)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(processes)
+    ]
+    done = [process.communicate(timeout=120) for process in started]
+    assert not any(process.returncode for process in started), done[0][1] + done[-1][1]
+    return [json.loads(out.splitlines()[-1]) for out, _ in done]
+
+
+def free_port():
+    import socket
+
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+@pytest.mark.parametrize(
+    "objective, fields",
+    [
+        ("dog", {}),
+        *(pytest.param(name, {}, marks=pytest.mark.slow) for name in ("oe", "energy-oe", "doe")),
+        pytest.param("dog", {"wor_step": "alternate"}, marks=pytest.mark.slow),
+    ],
+    ids=str,
+)
+def test_two_processes_give_what_one_gives(objective, fields, tmp_path):
+    (alone,) = run(tmp_path, 1, objective, fields)
+    run(tmp_path, 2, objective, fields)
+    one, first, second = (torch.load(tmp_path / f"{name}.pt", weights_only=True) for name in ("1-0", "2-0", "2-1"))
+    for name in one:
+        assert torch.equal(first[name], second[name]), name
+        torch.testing.assert_close(first[name], one[name], rtol=1e-4, atol=1e-6)
+    assert alone
