@@ -77,7 +77,7 @@ def prompts(classes: int) -> tuple[str, ...]:
 def painting(pipeline: Pipeline, networks: Networks, wanted: Job, recipe: dict[str, Any]) -> Contender:
     """The whole stage, from conditions to committed shards."""
     values = {"m": wanted.images // wanted.classes, "rows": wanted.rows, "resolution": wanted.side_px}
-    values |= {"samples_per_shard": -(-wanted.images // 2), **recipe}
+    values |= {"samples_per_shard": max(wanted.rows, -(-wanted.images // 2)), **recipe}
     sections = {"data": {"image_px": wanted.image_px}, "model": {"model": "tiny"}, "synthesis": values}
     config = RunConfig().with_values(sections, "benchmark")
 

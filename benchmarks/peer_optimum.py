@@ -26,6 +26,7 @@ def main(folder: str, exported: str, precision: str) -> None:
         order = json.loads(line)
         shape = (order["batch"], order["side_px"])
         if shape != compiled_for:
+            pipe = None  # two of them may be more than memory holds
             pipe, compiled_for = _compiled(exported, precision, *shape), shape
         print(json.dumps({"seconds": _paint(pipe, order)}), flush=True)
 

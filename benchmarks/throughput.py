@@ -46,7 +46,8 @@ class World:
     job: Job
     precisions: tuple[str, ...]
     batches: tuple[int, ...]
-    """The first, and the one of the others that a peer is fastest at."""
+    """Of diffusers: the first, and the one of the others that it is fastest at."""
+    optimum_batches: tuple[int, ...]
     rounds: int
     diffusers_rounds: int
     alone_steps: int
@@ -58,8 +59,8 @@ class World:
 
 
 WORLDS = {
-    "tiny": World(Job(32, 32, 8, 128, 64), ("fp32", "bf16"), (1, 16, 64), 7, 7, 8, True, ("bf16",)),
-    "sd15": World(Job(256, 256, 4, 4, 4), ("bf16",), (1, 4), 7, 1, 2, False, ()),
+    "tiny": World(Job(32, 32, 8, 128, 64), ("fp32", "bf16"), (1, 16, 64), (1, 16, 64), 7, 7, 8, True, ("bf16",)),
+    "sd15": World(Job(256, 256, 4, 4, 4), ("bf16",), (1, 4), (4,), 7, 1, 2, False, ()),
 }
 
 
@@ -79,12 +80,12 @@ def measure(name: str, world: World, optimum: str) -> dict[str, Any]:
     peers = {}
     order = Order(prompts(world.job.classes), STEPS, GUIDANCE, world.job.side_px)
     for precision in world.precisions:
-        peers |= at_batches(f"{DIFFUSERS} {precision}", diffusers_pipeline(folder, order, DTYPES[precision]), world)
+        peers |= at_batches(f"{DIFFUSERS} {precision}", diffusers_pipeline(folder, order, DTYPES[precision]), world.batches)
         if world.published:
             peers |= as_published(precision, folder, order, world)
         if optimum:
             peer = optimum_pipeline(optimum, folder, WORK / f"{name}-openvino", order, precision)
-            contenders |= at_batches(f"{OPTIMUM} {precision}", peer, world)
+            contenders |= at_batches(f"{OPTIMUM} {precision}", peer, world.optimum_batches)
     gemms = products(GEMM_SIDES, torch.bfloat16, "cpu")
     calls = {name: lambda call=call: timed(call) for name, (call, _) in gemms.items()}
     seconds = in_turn(contenders | peers | calls, world.rounds, dict.fromkeys(peers, world.diffusers_rounds))
@@ -171,12 +172,16 @@ def alone(networks: Networks, pipeline: Pipeline, world: World) -> Contender:
 
 
 # --- the peers --------------------------------------------------------------------------------------------------
-def at_batches(name: str, peer: Paint, world: World) -> dict[str, Contender]:
-    """The peer at its first batch and at its best other one."""
-    first, *others = world.batches
-    seconds = {batch: min(peer(batch, batch) for _ in range(2)) / batch for batch in others} if others[1:] else {others[0]: 0.0}
-    best = min(seconds, key=seconds.get)
-    return {f"{name}, batch {batch}": lambda batch=batch: peer(batch, batch) / batch for batch in (first, best)}
+def at_batches(name: str, peer: Paint, batches: tuple[int, ...]) -> dict[str, Contender]:
+    """The peer at its first batch and, of the others, at its best one."""
+    first, *others = batches
+    chosen = {first: 0.0}
+    if others:
+        seconds = (
+            {batch: min(peer(batch, batch) for _ in range(2)) / batch for batch in others} if others[1:] else {others[0]: 0.0}
+        )
+        chosen[min(seconds, key=seconds.get)] = 0.0
+    return {f"{name}, batch {batch}": lambda batch=batch: peer(batch, batch) / batch for batch in chosen}
 
 
 def as_published(precision: str, folder: Path, order: Order, world: World) -> dict[str, Contender]:
