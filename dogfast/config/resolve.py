@@ -66,6 +66,12 @@ class RunConfig:
         return "\n".join(lines)
 
 
+SECTION_OF = {
+    item.name: section.name for section in dataclasses.fields(RunConfig) for item in dataclasses.fields(section.default_factory)
+}
+"""The section of every field: no two sections have one of the same name."""
+
+
 def field_types(section: type) -> dict[str, Any]:
     """Type of every field of a section's dataclass, annotations evaluated."""
     return typing.get_type_hints(section)

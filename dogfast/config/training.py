@@ -46,6 +46,12 @@ class TrainingConfig:
     compile: str = option("auto", "torch.compile: auto (on a GPU), on or off", identity=False)
     checkpoint_minutes: float = option(5.0, "minutes between checkpoints", identity=False)
     track: tuple[str, ...] = option((), "trackers that get the metrics too: tensorboard, wandb", identity=False)
+    tune: tuple[str, ...] = option(
+        (),
+        "FIELD=VALUE,VALUE of the training; the best by validation images is kept; may be repeated",
+        identity=False,
+        kept=False,
+    )
     train_precision: str = option("auto", "auto, fp32, bf16 or fp16; master weights are always fp32")
     train_seed: int = option(0, "seed of the training; not the first is written into the classifier's name")
 

@@ -42,32 +42,32 @@ RECORD = {
 """What this stage reads of a classifier's record."""
 
 
-def train(config: RunConfig, run: Run, events: Events, ranks: Ranks = ALONE) -> dict[str, Any]:
-    """Train `ce`, or by ``config.training.objective``; writes `classifiers/<name>/`. Of several processes, the first calls.
+def train(config: RunConfig, run: Run, events: Events, ranks: Ranks = ALONE, folder: Path | None = None) -> dict[str, Any]:
+    """Train `ce`, or by ``config.training.objective``, into ``folder`` (`classifiers/<name>/`). Of several processes, the first calls.
 
     A classifier that stands is not trained again, and one that was interrupted goes on where its last checkpoint was taken.
     Raises RunMismatch when it was trained with other fields.
     """
     name = classifier_name(config.training)
-    folder, data = run.classifier(name), load_id(config.data)
+    folder, data = folder or run.classifier(name), load_id(config.data)
     fields = training_identity(config, run, data)
     if is_trained(folder):
         record = _record(folder)
         refuse_difference(f"{folder}", record["identity"], fields, f"remove {folder} to train it anew")
-        return _summary(run, name, record, resumed=True)
-    ranks.tell((config, run.root.absolute()))
-    model, record = _train(config, run, data, fields, events, ranks)
+        return _summary(run, name, folder, record, resumed=True)
+    ranks.tell((config, run.root.absolute(), folder.absolute()))
+    model, record = _train(config, run, folder, data, fields, events, ranks)
     save_classifier(folder, model, record)
     shutil.rmtree(checkpoint_of(folder).parent, ignore_errors=True)
-    return _summary(run, name, record, resumed=False)
+    return _summary(run, name, folder, record, resumed=False)
 
 
 def assist(ranks: Ranks) -> None:
     """What every other process does: its part of each training that the first begins."""
     while (task := told(None)) is not None:
-        config, root = task
+        config, root, folder = task
         run, data = Run(root), load_id(config.data)
-        _train(config, run, data, training_identity(config, run, data), Events(), ranks)
+        _train(config, run, folder, data, training_identity(config, run, data), Events(), ranks)
 
 
 def checkpoint_of(folder: Path) -> Path:
@@ -100,11 +100,11 @@ def training_identity(config: RunConfig, run: Run, data: IdData) -> dict[str, An
 
 
 def _train(
-    config: RunConfig, run: Run, data: IdData, fields: dict[str, Any], events: Events, ranks: Ranks
+    config: RunConfig, run: Run, folder: Path, data: IdData, fields: dict[str, Any], events: Events, ranks: Ranks
 ) -> tuple[torch.nn.Module, dict[str, Any]]:
     """A trained classifier and its record; every process gets the same."""
     settings, name = config.training, classifier_name(config.training)
-    regime, folder = regime_of(settings, config.objectives, config.data.classes), run.classifier(name)
+    regime = regime_of(settings, config.objectives, config.data.classes)
     device = choose_device(config.model.device)
     precision = choose_training_precision(settings.train_precision, device.value)
     events.say(f"{name}: {settings.backbone} on {device.value} ({device.reason}), {precision.value} ({precision.reason})")
@@ -170,11 +170,11 @@ def _record(folder: Path) -> dict[str, Any]:
     return record
 
 
-def _summary(run: Run, name: str, record: dict[str, Any], resumed: bool) -> dict[str, Any]:
+def _summary(run: Run, name: str, folder: Path, record: dict[str, Any], resumed: bool) -> dict[str, Any]:
     return {
         "run": str(run.root),
         "name": name,
-        "model": str(run.classifier(name) / "model.safetensors"),
+        "model": str(folder / "model.safetensors"),
         "id_accuracy": record["validation_accuracy"],
         "seconds": round(record["seconds"], 3),
         "img_per_s": round(record["img_per_s"], 1),

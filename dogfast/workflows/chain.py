@@ -37,6 +37,7 @@ from dogfast.training.ranks import ALONE, Ranks
 from dogfast.training.regimes import regime_of
 from dogfast.training.sources import PROCEDURAL, RENDERED_SOURCE, RENDERS, shards_of, source_of
 from dogfast.training.stage import train
+from dogfast.workflows.tune import candidates, tune
 
 ID_TWINS = 6
 
@@ -53,6 +54,7 @@ def check_train(config: RunConfig, run: Run) -> None:
     """Refuse what `train` would only notice after outliers or a starting classifier were made."""
     settings, brings = config.training, OBJECTIVES[config.training.objective].brings
     parse_backbone(settings.backbone)
+    candidates(config)
     choose_training_precision(settings.train_precision, choose_device(config.model.device).value)
     if settings.outliers == RENDERS:
         require(config.data.classes == "shapes", "--outliers renders: only --classes shapes has true renders")
@@ -100,7 +102,7 @@ def run_train(config: RunConfig, run: Run, events: Events, ranks: Ranks = ALONE)
     if needs_start and not is_trained(run.classifier(start_name(settings))):
         events.say(f"no starting classifier yet: training {start_name(settings)} first")
         train(config.with_values({"training": {"objective": START}}, "the starting classifier"), run, events, ranks)
-    return train(config, run, events, ranks)
+    return tune(config, run, events, ranks) if settings.tune else train(config, run, events, ranks)
 
 
 def run_id_control(config: RunConfig, run: Run, events: Events) -> dict[str, Any]:

@@ -34,7 +34,7 @@ SYNTHESIS = {
 TRAINING = {
     "--objective", "--outliers", "--id-synthetic", "--backbone", "--dropout", "--pretrain-epochs", "--pretrain-lr", "--epochs", "--lr", "--batch",
     "--ood-batch", "--oe-weight", "--momentum", "--weight-decay", "--train-precision", "--train-seed", "--weights", "--start",
-    "--accumulate", "--ema", "--follow", "--no-follow", "--window-mb", "--compile", "--checkpoint-minutes", "--track",
+    "--accumulate", "--ema", "--follow", "--no-follow", "--window-mb", "--compile", "--checkpoint-minutes", "--track", "--tune",
     "--energy-in", "--energy-out", "--wor-step", "--wor-sign", "--wor-strengths", "--wor-smoothing", "--wor-warmup",
     "--oal-kd", "--oal-contrast", "--oal-temperature", "--oal-mi", "--atom-quantile", "--atom-pool", "--atom-epsilon",
     "--atom-attack-steps", "--poem-prior", "--poem-noise", "--virtual-start", "--virtual-queue", "--virtual-draws",
