@@ -1,0 +1,110 @@
+"""Every training method on the embedded world: `python benchmarks/objectives.py [SEED …]` (default 0 1 2).
+
+Each method sees as many images: those of the starting classifier's training and of a tuning on DOG's outliers, counted as the
+network sees them (every view, every attack's step). Methods that train from scratch get them all at once. Every seed is a run
+under build/objectives with the preset of `shapes`; what stands is not done again. Writes benchmarks/results/objectives.json.
+"""
+
+import sys
+from pathlib import Path
+
+from comparison import compare
+
+from dogfast.config import RunConfig
+from dogfast.config.presets import preset
+from dogfast.config.training import OBJECTIVES, SCRATCH, START
+from dogfast.data.catalogue import load_id
+from dogfast.environment import choose_training_precision, hardware
+from dogfast.events import Events, plain_lines
+from dogfast.run import Run, launch, publish, read_json, to_json, versions
+from dogfast.training.names import classifier_name
+from dogfast.training.regimes import regime_of
+from dogfast.workflows.chain import run_evaluate, run_id_control
+
+RESULT = Path(__file__).parent / "results" / "objectives.json"
+WORK = Path(__file__).parents[1] / "build" / "objectives"
+JUDGED = ("held-out-shapes", "glyphs")
+"""The sets whose mean decides."""
+VIEWS = {"supcon": 2, "npos": 2, "csi": 8, "confgan": 2, "atom": 2 + 5 / 2}
+"""What a network sees an ID image of one step for, where it is not the image and as many outliers as `--ood-batch` says: views,
+generated images, outliers and the five steps of the attack on half of them."""
+
+
+def settings(seed: int, objective: str = START, epochs: int | None = None) -> RunConfig:
+    values = {"concepts": {"concepts_seed": seed}, "synthesis": {"seed": seed}, "detection": {"ood": JUDGED}}
+    values |= {"training": {"train_seed": seed, "objective": objective}}
+    config = preset("shapes").with_values(values, "benchmark")
+    return config if epochs is None else config.with_values({"training": {"pretrain_epochs": epochs}}, "benchmark")
+
+
+def seen_an_epoch(config: RunConfig) -> float:
+    """Images that the network sees in an epoch."""
+    settings = config.training
+    regime = regime_of(settings, config.objectives, config.data.classes)
+    images = len(load_id(config.data).train) / (1 - (settings.id_synthetic if settings.objective != START else 0.0))
+    return images * (VIEWS.get(settings.objective) or 1 + regime.ood_batch / regime.batch)
+
+
+def budget(seed: int) -> float:
+    """Images that the starting classifier and a tuning of it see."""
+    total = 0.0
+    for objective in (START, "dog"):
+        config = settings(seed, objective)
+        epochs = regime_of(config.training, config.objectives, config.data.classes).epochs
+        total += epochs * seen_an_epoch(config)
+    return total
+
+
+def configured(seed: int, objective: str) -> RunConfig:
+    """A method at equal images: its epochs from scratch are as many as the budget gives."""
+    config = settings(seed, objective)
+    fresh = regime_of(config.training, config.objectives, config.data.classes).start == SCRATCH
+    return (
+        settings(seed, objective, max(round(budget(seed) / seen_an_epoch(config)), 1))
+        if fresh and objective != START
+        else config
+    )
+
+
+def run_seed(seed: int) -> None:
+    events = Events(plain_lines(sys.stderr))
+    with launch(WORK / f"seed-{seed}", settings(seed).to_toml()) as run:
+        run_id_control(settings(seed), run, events)  # before anything is evaluated: it is part of every evaluation
+        for objective in OBJECTIVES:
+            config = configured(seed, objective)
+            if not (run.evaluation(classifier_name(config.training)) / "metrics.json").exists():
+                run_evaluate(config, run, events)
+
+
+def folders(seeds: list[int], kind: str) -> dict[str, list[Path]]:
+    """By objective, a folder a seed."""
+    return {
+        objective: [
+            getattr(Run(WORK / f"seed-{seed}"), kind)(classifier_name(settings(seed, objective).training)) for seed in seeds
+        ]
+        for objective in OBJECTIVES
+    }
+
+
+def main(seeds: list[int]) -> None:
+    for seed in seeds:
+        run_seed(seed)
+    records = {
+        name: [read_json(place / "train.json") for place in places] for name, places in folders(seeds, "classifier").items()
+    }
+    result = {
+        "seeds": seeds,
+        "scores": list(settings(0).detection.scores),
+        "order": list(OBJECTIVES),
+        "rows": compare(folders(seeds, "evaluation"), (START,), JUDGED),
+        "seconds": {name: [record["seconds"] for record in of_name] for name, of_name in records.items()},
+        "epochs": {name: len(of_name[0]["history"]) for name, of_name in records.items()},
+        "images": round(budget(seeds[0])),
+        "hardware": hardware(choose_training_precision("auto", "cpu").value),
+        "versions": versions(),
+    }
+    publish(RESULT, to_json(result))
+
+
+if __name__ == "__main__":
+    main(list(map(int, sys.argv[1:])) or [0, 1, 2])
