@@ -22,9 +22,15 @@ def demo_block(result: dict) -> str:
 
 
 def cifar_block(result: dict) -> str:
-    """The starting classifier on real CIFAR-10."""
-    table = format_table({result["name"]: (result["id_accuracy"], result["rows"])})
-    return f"```\n{table}\n```\n\n{result['budget']}, on {result['hardware']}."
+    """Real outliers on real CIFAR-10, beside what was published."""
+    budget = ", ".join(f"{name} {value}" for name, value in result["budget"].items())
+    seconds = ", ".join(f"{name} {found['seconds']:.0f} s" for name, found in result["training"].items())
+    published = "; ".join(f"{name} {figures}" for name, figures in result["published"].items())
+    table = format_table({name: (found["id_accuracy"], found["rows"]) for name, found in result["evaluations"].items()})
+    return (
+        f"```\n{table}\n```\n\n{result['outliers']} outliers; {budget}; {seconds}, on {result['hardware']}. Published, with WRN-40-2, "
+        f"100 epochs, all images and other (far) test sets, FPR95 / AUROC: {published}."
+    )
 
 
 def tiny_block(result: dict) -> str:
@@ -119,6 +125,72 @@ def strategies_block(result: dict) -> str:
         f"{table}\n\nMeans over held-out shapes and glyphs; seeds {', '.join(map(str, result['seeds']))}, {result['outliers']} "
         f"outliers of every strategy, objective `dog`, the preset of `shapes`, on {result['hardware']}. "
         f"Triples are under {', '.join(scores)}."
+    )
+
+
+def recipes_block(result: dict) -> str:
+    """What benchmarks/recipes.py found: FPR95 of each recipe's outliers beside the time they take."""
+    rows, scores, seconds = _ordered(result), result["scores"], result["seconds_an_image"]
+    slow = seconds[result["published"]]
+    table = _table(
+        ["outliers", "seconds an image", f"against `{result['published']}`", *[f"{s}: FPR95 (by seed)" for s in scores], "verdicts", "ID acc."],
+        [
+            [
+                "none (`ce`)" if name == "ce" else name,
+                _number(seconds[name]) if name in seconds else "–",
+                f"{slow / seconds[name]:.1f}×" if name in seconds else "–",
+                *[_by_seed(row["judged"][s]) for s in scores],
+                _verdicts(name, row, scores),
+                f"{row['id_accuracy']:.2f}",
+            ]
+            for name, row in rows.items()
+        ],
+    )  # fmt: skip
+    return f"{table}\n\nSeeds {', '.join(map(str, result['seeds']))}, on {result['hardware']}. Triples are under {', '.join(scores)}."
+
+
+def training_block(result: dict) -> str:
+    """What benchmarks/training.py measured: images a second of outlier exposure."""
+    rows = _ordered(result)
+    slowest = rows["DataLoader fp32"]["img_per_s"]
+    table = _table(
+        ["loop", "images a second (range)", "against DataLoader fp32", "share of its time it waits for images"],
+        [
+            [
+                name,
+                f"{_number(row['img_per_s'])} ({_number(row['slowest'])}–{_number(row['fastest'])})",
+                f"{row['img_per_s'] / slowest:.2f}×",
+                f"{row['waiting']:.2%}",
+            ]
+            for name, row in rows.items()
+        ],
+    )
+    return (
+        f"{table}\n\n{result['backbone']}, {result['batch']} ID images and {result['ood_batch']} outliers a step, medians of "
+        f"{result['rounds']} rounds of {result['steps']} steps, on {result['hardware']}."
+    )
+
+
+def objectives_block(result: dict) -> str:
+    """What benchmarks/objectives.py found: every training method at equal images."""
+    rows, scores = _ordered(result), result["scores"]
+    table = _table(
+        ["method", *[f"{s}: FPR95 (by seed)" for s in scores], "verdicts against `ce`", "artefact control", "ID acc.", "epochs", "seconds"],
+        [
+            [
+                f"`{name}`",
+                *[_by_seed(row["judged"][s]) for s in scores],
+                _verdicts(name, row, scores),
+                *_control_and_accuracy(row, scores),
+                str(result["epochs"][name]),
+                f"{median(result['seconds'][name]):.0f}",
+            ]
+            for name, row in rows.items()
+        ],
+    )  # fmt: skip
+    return (
+        f"{table}\n\nMeans over held-out shapes and glyphs; seeds {', '.join(map(str, result['seeds']))}, about {result['images']} images "
+        f"through the network each (of a tuned method, its start's among them), on {result['hardware']}. Triples are under {', '.join(scores)}."
     )
 
 
@@ -343,7 +415,7 @@ SHARED_PAIRS = ("learned, true names", "learned, wrong names", "wrong names, tru
 
 BLOCKS = {
     "demo": ("demo", demo_block),
-    "cifar10-ce": ("cifar10-ce", cifar_block),
+    "cifar10": ("cifar10", cifar_block),
     "demo-seeds": ("demo-seeds", seeds_block),
     "ingredients": ("demo-seeds", ingredients_block),
     "strategies": ("strategies", strategies_block),
@@ -351,6 +423,9 @@ BLOCKS = {
     "misnamed-classes": ("misnamed-classes", misnamed_block),
     "engines": ("engines", engines_block),
     "concepts": ("concepts", concepts_block),
+    "recipes": ("recipes", recipes_block),
+    "training": ("training", training_block),
+    "objectives": ("objectives", objectives_block),
     "scaling": ("scaling", scaling_block),
     "throughput": ("throughput", throughput_block),
     "gpu": ("gpu", gpu_block),
