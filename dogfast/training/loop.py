@@ -86,6 +86,8 @@ def fit(
     device = torch.device(machine.device)
     with _reproducible(device), _memory_advice(regime, config):
         torch.manual_seed(derive_seed(config.train_seed, "start"))
+        if machine.ranks.count > 1 and device.type == "cuda":
+            nn.SyncBatchNorm.convert_sync_batchnorm(model)
         model.to(device=device, memory_format=torch.channels_last).train()
         objective = method(Task(methods, regime, model, images.shape[2], config.train_seed)).to(device)
         optimizer = build_optimizer([*model.parameters(), *objective.learned()], regime, config.momentum)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -48,10 +49,8 @@ def metrics_log(folder: Path, name: str, trackers: tuple[str, ...], ranks: Ranks
 
 def _open_trackers(folder: Path, name: str, trackers: tuple[str, ...], fields: dict[str, Any]) -> Any:
     from accelerate import Accelerator
-    from accelerate.tracking import filter_trackers
 
-    available = {str(getattr(tracker, "value", tracker)) for tracker in filter_trackers(list(trackers), str(folder))}
-    missing = sorted(set(trackers) - available)
+    missing = sorted(name for name in trackers if find_spec(name) is None)
     if missing:
         raise EnvironmentFault(f"--track {missing[0]}: it is not installed; `pip install {missing[0]}`")
     accelerator = Accelerator(log_with=list(trackers), project_dir=str(folder))

@@ -47,10 +47,10 @@ class Dog(Objective):
     def _joint(self, learner: Learner, batch: Batch, strength: float) -> dict[str, Tensor]:
         """∇CE(θ) + γ ∇L_OE(θ + αP), one step at θ. The weights never move, so nothing is to be restored.
 
-        Without dropout the forward of CE is the proxy's too and serves both, in the learner's precision.
+        Without dropout the forward of CE is the proxy's too and serves both; in fp16 the slope would underflow.
         """
         id_logits, ood_logits = batch.split(learner.logits(batch.joint))
-        if drops(learner.model):
+        if drops(learner.model) or learner.precision == "fp16":
             slope = self._refresh(learner, batch)
         else:
             slope = self.perturbation.absorb(learner.model, ood_logits, learner.ranks)
