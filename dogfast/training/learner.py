@@ -74,13 +74,14 @@ class Learner:
     @contextmanager
     def looking(self) -> Iterator[None]:
         """Inside, forwards are those of evaluation: no gradient, no dropout, running statistics used and left alone."""
+        kept = self._statistics
         self.model.eval()
         try:
             with torch.no_grad():
                 yield
         finally:
             self.model.train()
-            self._statistics = []
+            self._statistics = kept
 
     # --- one step -----------------------------------------------------------------------------------------------
     def backward(self, loss: Tensor) -> None:

@@ -7,7 +7,7 @@ import torch
 
 from dogfast.classifiers.wrn import WideResNet
 from dogfast.config import ObjectivesConfig, TrainingConfig
-from dogfast.training.batches import Batch
+from dogfast.training.batches import Batch, Batches, Held
 from dogfast.training.learner import Learner
 from dogfast.training.objective import Task
 from dogfast.training.objectives import OBJECTIVES
@@ -50,6 +50,21 @@ def objective_of(name, model, training=None, **methods):
     """The objective ``name`` for ``model``, with fields of `TrainingConfig` and of `ObjectivesConfig`."""
     config, methods = TrainingConfig(objective=name, **(training or {})), ObjectivesConfig(**methods)
     return OBJECTIVES[name](Task(methods, regime_of(config, methods, ""), model, 8)).to(next(model.parameters()).dtype)
+
+
+def marked(n):
+    """Images of noise, uint8 (n, 3, 8, 8), whose first value is their number below 256."""
+    images = torch.randint(0, 256, (n, 3, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(2))
+    images[:, 0, 0, 0] = torch.arange(n) % 256
+    return images
+
+
+def batches_of(name, n, outliers, model=None):
+    """Batches of ``n`` ID images and ``outliers`` for the objective ``name``."""
+    methods, regime = ObjectivesConfig(), regime_of(TrainingConfig(objective=name), ObjectivesConfig(), "")
+    objective = OBJECTIVES[name](Task(methods, regime, model or plain_model(), 8))
+    labels = torch.arange(n) % 4
+    return Batches(marked(n), labels, Held(outliers, 0), regime, objective, 0, torch.device("cpu"))
 
 
 def learner_of(model, lr=1.0, momentum=0.0, objective=None, precision="fp32"):
