@@ -53,6 +53,8 @@ class Objective(nn.Module):
     """The fields of `ObjectivesConfig` that concern it, or what their names begin with."""
     compiles: ClassVar[bool] = True
     """Whether a compiled forward serves its backwards."""
+    rejects: ClassVar[bool] = False
+    """Whether the model has a `rejection`, a logit of belonging to no class."""
 
     def __init__(self, task: Task):
         super().__init__()
