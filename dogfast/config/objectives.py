@@ -32,7 +32,7 @@ class ObjectivesConfig:
     oal_contrast: float = option(0.1, "oal: weight of InfoNCE between ID features and outlier features (lambda_c)")
     oal_temperature: float = option(0.1, "oal: temperature of InfoNCE")
     oal_mi: str = option("infonce", "oal: how ID and outlier features are told apart: infonce, or club as the release does")
-    atom_quantile: float = option(0.125, "atom: share of the most OOD-like of the pool that is passed over")
+    atom_quantile: float = option(0.125, "atom: share of the pool that is passed over as too much like ID, by p(K+1)")
     atom_pool: float = option(8.0, "atom, poem: outliers an epoch chooses from, in ID images")
     atom_epsilon: float = option(8 / 255, "atom: largest change of a pixel; 0 is NTOM, without attacks")
     atom_attack_steps: int = option(5, "atom: steps of the attack, of 2/255 each at the default epsilon")

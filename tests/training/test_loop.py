@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 
+from dogfast.classifiers.rejection import add_rejection
 from dogfast.classifiers.wrn import WideResNet
 from dogfast.config import ObjectivesConfig, TrainingConfig
 from dogfast.errors import DataError, DogfastError, OutOfMemory, RunMismatch, UsageError
@@ -69,6 +70,8 @@ def train(
     events, held = Events(*([sink] if sink else [])), None if outliers is None else Held(outliers, config.train_seed)
     regime, machine = regime_of(config, methods, ""), Machine(precision=precision)
     log = log or (lambda row: None)
+    if OBJECTIVES[objective].rejects:
+        add_rejection(model)
     return model, fit(model, images, labels, held, regime, config, methods, events, machine, "train", log, keeping)
 
 
@@ -216,6 +219,17 @@ def test_it_learns_colours_and_is_unsure_of_another(fields, precision):
     assert (known.argmax(1) == labels).float().mean() > 0.95
     assert known.amax(1).mean() > unknown.amax(1).mean() + 0.1
     assert report["history"][-1]["ce"] < report["history"][0]["ce"] and report["skipped_steps"] == 0
+
+
+@pytest.mark.parametrize("objective", ["atom", "poem"])
+def test_what_is_mined_teaches_to_tell_outliers(objective):
+    model, report = train(objective, n=96, epochs=4)
+    images, _, outliers = colours(60, seed=1)
+    with torch.no_grad():
+        features = [model.features(x.float() / 255) for x in (images, outliers)]
+        score = (lambda f: -model.rejection(f)[:, 0] + model.head(f).logsumexp(1)) if objective == "atom" else model.head
+        known, unknown = (score(f).reshape(len(f), -1).logsumexp(1) for f in features)
+    assert (known[:, None] > unknown).float().mean() > 0.95 and report["skipped_steps"] == 0
 
 
 def test_ce_learns_and_reports():

@@ -13,10 +13,12 @@ ROOT = Path(__file__).parents[2]
 PROGRAM = """
 import json, sys
 import torch
+from dogfast.classifiers.rejection import add_rejection
 from dogfast.config import ObjectivesConfig, TrainingConfig
 from dogfast.events import Events
 from dogfast.training.batches import Held
 from dogfast.training.loop import Machine, fit
+from dogfast.training.objectives import OBJECTIVES
 from dogfast.training.ranks import join_ranks
 from dogfast.training.regimes import regime_of
 from tests.training.steps import plain_model
@@ -29,6 +31,8 @@ outliers = torch.randint(0, 256, (30, 3, 8, 8), dtype=torch.uint8, generator=gen
 model, methods = plain_model(), ObjectivesConfig(**fields)
 config = TrainingConfig(objective=objective, batch=16, ood_batch=12, epochs=3, lr=0.05, pretrain_epochs=3, pretrain_lr=0.05)
 regime = regime_of(config, methods, "")
+if OBJECTIVES[objective].rejects:
+    add_rejection(model)
 report = fit(model, images, torch.arange(48) % 4, Held(outliers, 0), regime, config, methods, Events(), Machine(ranks=ranks))
 torch.save(model.state_dict(), f"{place}/{ranks.count}-{ranks.index}.pt")
 print(json.dumps(report["history"]))
@@ -70,7 +74,8 @@ def free_port():
     "objective, fields",
     [
         ("dog", {}),
-        *(pytest.param(name, {}, marks=pytest.mark.slow) for name in ("oe", "energy-oe", "doe")),
+        *(pytest.param(name, {}, marks=pytest.mark.slow) for name in ("oe", "energy-oe", "doe", "poem")),
+        pytest.param("atom", {"atom_epsilon": 0.0}, marks=pytest.mark.slow),
         pytest.param("dog", {"wor_step": "alternate"}, marks=pytest.mark.slow),
     ],
     ids=str,

@@ -1,11 +1,14 @@
 """What is minimised, and how: one file a training method, each an :class:`~dogfast.training.objective.Objective`."""
 
 from dogfast.training.objective import Objective
+from dogfast.training.objectives.atom import Atom
 from dogfast.training.objectives.ce import CrossEntropy
+from dogfast.training.objectives.confgan import ConfGan
 from dogfast.training.objectives.doe import Doe
 from dogfast.training.objectives.dog import Dog
 from dogfast.training.objectives.energy_oe import EnergyExposure
 from dogfast.training.objectives.oe import OutlierExposure
+from dogfast.training.objectives.poem import Poem
 
 OBJECTIVES: dict[str, type[Objective]] = {
     "ce": CrossEntropy,
@@ -13,4 +16,7 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "energy-oe": EnergyExposure,
     "doe": Doe,
     "dog": Dog,
+    "atom": Atom,
+    "poem": Poem,
+    "confgan": ConfGan,
 }
