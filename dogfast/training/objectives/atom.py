@@ -26,7 +26,7 @@ ATTACKED = slice(0, None, 2)
 
 
 def attack(images: Tensor, loss: Callable[[Tensor], Tensor], epsilon: float, steps: int) -> Tensor:
-    """``images`` (n, 3, H, W) moved by up to ``epsilon`` a value, within [0, 1], to raise ``loss``, a sum over images.
+    """``images`` (n, 3, H, W) moved by up to ``epsilon`` a value, within [0, 1], to raise ``loss``, a mean over images.
 
     Projected gradient ascent (Madry et al. 2018, arXiv 1706.06083) from a random start, ``steps`` times
     x <- clip(x + epsilon / 4 * sign(dloss/dx)). Gradients reach the images alone.
@@ -79,7 +79,7 @@ class Atom(Objective):
         with learner.looking():
             mixed[ATTACKED] = attack(
                 outliers[ATTACKED],
-                lambda images: rejection_loss(self._logits(learner, images)).sum(),
+                lambda images: learner.scaler.scale(rejection_loss(self._logits(learner, images)).mean()),
                 methods.atom_epsilon,
                 methods.atom_attack_steps,
             )

@@ -127,6 +127,19 @@ def test_the_next_epoch_chooses_anew(model):
     assert not torch.equal(chosen, batches.focus.rows)
 
 
+def test_in_fp16_the_attack_reaches_outliers_that_are_known_as_such(batch):
+    """Their slopes are too small for half precision, unless they are scaled as those of the step are."""
+    model, seen = small_model().float(), []
+    add_rejection(model)
+    with torch.no_grad():
+        model.rejection.bias.fill_(16.0)
+    single = Batch(batch.id_images.float(), batch.id_labels, batch.outliers.float())
+    model.stem.register_forward_hook(lambda _, inputs, __: seen.append(inputs[0].detach()))
+    objective_of("atom", model)(learner_of(model, 0.0, precision="fp16"), single)
+    start, second = seen[:2]
+    assert (second != start).float().mean() > 0.8
+
+
 def test_losses_are_fp32_under_bf16(batch):
     model = small_model().float()
     add_rejection(model)
