@@ -16,10 +16,12 @@ LEAST = {
 @dataclass(frozen=True, kw_only=True)
 class ObjectivesConfig:
     energy_in: float | None = option(
-        None, "energy-oe, poem: energy up to which an ID image costs nothing; default: the start's mean over ID images"
+        None,
+        "energy-oe, poem: energy up to which an ID image costs nothing; default: the start's mean over ID images (poem: -25)",
     )
     energy_out: float | None = option(
-        None, "energy-oe, poem: energy from which an outlier costs nothing; default: the start's mean over the outliers"
+        None,
+        "energy-oe, poem: energy from which an outlier costs nothing; default: the start's mean over the outliers (poem: -7)",
     )
     wor_step: str = option("joint", "dog: ID and outlier gradients in one step (joint, Eq. 9) or two (alternate, as DOE)")
     wor_sign: str = option("ascend", "dog: move the weights up (ascend) or down (descend, as DOE's release) the regret")

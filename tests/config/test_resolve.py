@@ -129,7 +129,10 @@ def test_a_missing_file_and_a_folder(tmp_path):
 @pytest.mark.parametrize(
     "values, message",
     [
-        ({"date": {}}, r"here: unknown section \[date\]; known: data, model, concepts, synthesis, training, objectives, detection"),
+        (
+            {"date": {}},
+            r"here: unknown section \[date\]; known: data, model, concepts, synthesis, training, objectives, detection",
+        ),
         ({"data": {"clases": "x"}}, r"here: unknown field data\.clases; known: classes, data"),
         ({"data": 3}, "here: 'data' must be a section"),
         ({"m": 3}, r"here: unknown section \[m\]"),
@@ -160,7 +163,9 @@ def test_wrong_values_name_their_origin(values, message):
 
 
 def test_values_that_are_made_to_fit():
-    config = RunConfig().with_values({"training": {"lr": 1}, "objectives": {"wor_strengths": [1]}, "detection": {"ood": "glyphs"}}, "here")
+    config = RunConfig().with_values(
+        {"training": {"lr": 1}, "objectives": {"wor_strengths": [1]}, "detection": {"ood": "glyphs"}}, "here"
+    )
     assert type(config.training.lr) is float and type(config.objectives.wor_strengths[0]) is float
     assert config.detection.ood == ("glyphs",)
     assert (

@@ -6,6 +6,7 @@ Liu et al., "Energy-based out-of-distribution detection" (NeurIPS 2020, arXiv 20
 from __future__ import annotations
 
 from itertools import islice
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -35,13 +36,16 @@ class Margins(Objective):
     Margins are tied to the scale of the logits, so those published for one classifier do not fit another.
     """
 
+    default: ClassVar[dict[str, float]] = {}
+    """Margins that are not measured: of a method that starts from nothing, and so has no energies yet."""
     energy_in: Tensor
     energy_out: Tensor
 
     def __init__(self, task: Task):
         super().__init__(task)
         for name in ("energy_in", "energy_out"):
-            wanted = getattr(task.methods, name)
+            given = getattr(task.methods, name)
+            wanted = self.default.get(name) if given is None else given
             self.register_buffer(name, torch.tensor(float("nan") if wanted is None else wanted))
 
     def begin(self, learner: Learner, batches: Batches) -> None:

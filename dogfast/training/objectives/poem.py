@@ -11,6 +11,8 @@ epochs' images anew, where here those stay that the steps saw.
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -42,7 +44,7 @@ def draw_boundary(products: Tensor, moment: Tensor, prior: float, noise: float, 
 
 
 class Poem(Margins):
-    """CE + 0.1 * energy hinge (as `energy-oe`, margins too) on the outliers an epoch has chosen.
+    """CE + 0.1 * energy hinge (as `energy-oe`, with the paper's margins) on the outliers an epoch has chosen.
 
     Every epoch w is drawn anew, and of a pool of ``atom_pool`` x |ID| outliers the |ID| with the smallest |w^T z| are learned
     from; a set smaller than such a pool gives as large a part of itself (an eighth at the default). Before the first epoch
@@ -51,6 +53,7 @@ class Poem(Margins):
 
     brings = "images"
     reads = ("energy_", "poem_", "atom_pool")
+    default: ClassVar[dict[str, float]] = {"energy_in": -25.0, "energy_out": -7.0}
     products: Tensor
     sums: Tensor
 
