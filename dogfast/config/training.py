@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from dogfast.config.option import one_of, option, require
 
-OBJECTIVES = ("ce", "oe", "energy-oe", "doe", "dog", "atom", "poem", "confgan")
+OBJECTIVES = ("ce", "oe", "energy-oe", "doe", "dog", "atom", "poem", "vos", "npos", "csi", "confgan", "supcon")
 START, SCRATCH = "ce", "scratch"
 TRACKERS = ("tensorboard", "wandb")
 

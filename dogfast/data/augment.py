@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+VIEW_AREA = (0.2, 1.0)
+YIQ = ((0.299, 0.587, 0.114), (0.5959, -0.2746, -0.3213), (0.2115, -0.5227, 0.3112))
+"""Red, green and blue to luma and two axes of colour (NTSC 1953)."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +50,56 @@ def random_crop_flip(images: Tensor, pad: int, draws: Draws) -> Tensor:
     windows = F.pad(images, (pad, pad, pad, pad)).unfold(2, height, 1).unfold(3, width, 1)
     crops = windows[torch.arange(n, device=images.device), :, top, left]
     return torch.where(mirrored[:, None, None, None], crops.flip(-1), crops)
+
+
+def two_views(images: Tensor, draws: Draws) -> Tensor:
+    """Two views of each image, in the way of contrastive learning (arXiv 2002.05709, appendix A): (n, 2, 3, H, W), unit floats.
+
+    ``images``: uint8 (n, 3, H, W). A view is a `random_window` of 20 to 100 % of the area and, in four of five, a change of
+    colours by up to 0.4 (hue: 0.1 turns); one of five is grey.
+    """
+    images = to_unit(images)
+    return torch.stack([_recoloured(random_window(images, VIEW_AREA, draws), draws) for _ in range(2)], 1)
+
+
+def random_window(images: Tensor, area: tuple[float, float], draws: Draws) -> Tensor:
+    """A window of each float image (n, 3, H, W), brought to the image's size; half of them mirrored.
+
+    ``area``: the least and the largest part of the image it covers; its sides are as 3 : 4 to 4 : 3.
+    """
+    share, shape, left, top, mirror = draws.uniform(images.device, 5).unbind(1)
+    share, shape = area[0] + (area[1] - area[0]) * share, torch.exp((2 * shape - 1) * math.log(4 / 3))
+    width, height = (share * shape).sqrt().clamp(max=1), (share / shape).sqrt().clamp(max=1)
+    zero, across = torch.zeros_like(width), torch.where(mirror < 0.5, -width, width)
+    rows = [across, zero, (1 - width) * (2 * left - 1), zero, height, (1 - height) * (2 * top - 1)]
+    grid = F.affine_grid(torch.stack(rows, 1).view(-1, 2, 3), list(images.shape), align_corners=False)
+    return F.grid_sample(images, grid, padding_mode="border", align_corners=False)
+
+
+def recolour(images: Tensor, brightness: Tensor, contrast: Tensor, saturation: Tensor, hue: Tensor) -> Tensor:
+    """Float images (n, 3, H, W) in [0, 1] with other colours, clamped to [0, 1]; the rest (n,), of which 1, 1, 1, 0 change nothing.
+
+    ``saturation`` 0 is grey; ``hue`` turns colours around grey, in YIQ's plane of I and Q, 1 being all around. All of it is
+    one linear map of an image's colours, and ``contrast`` then draws them from the image's mean grey.
+    """
+    to_yiq, back = (matrix.to(images) for matrix in (torch.tensor(YIQ), torch.linalg.inv(torch.tensor(YIQ))))
+    one, zero, angle = torch.ones_like(hue), torch.zeros_like(hue), 2 * math.pi * hue
+    along, beside = saturation * angle.cos(), saturation * angle.sin()
+    rows = [one, zero, zero, zero, along, -beside, zero, beside, along]
+    map_ = brightness[:, None, None] * (back @ torch.stack(rows, 1).view(-1, 3, 3) @ to_yiq)
+    found = torch.einsum("nij,njhw->nihw", map_, images)
+    grey = torch.einsum("j,njhw->n", to_yiq[0], found) / images[0, 0].numel()
+    contrast, grey = contrast[:, None, None, None], grey[:, None, None, None]
+    return (contrast * found + (1 - contrast) * grey).clamp(0, 1)
+
+
+def _recoloured(images: Tensor, draws: Draws) -> Tensor:
+    """`recolour` by chance, as `two_views` says."""
+    changed, greyed, *amounts = draws.uniform(images.device, 6).unbind(1)
+    reach = torch.where(changed < 0.8, 1.0, 0.0)
+    brightness, contrast, saturation = (1 + reach * 0.4 * (2 * amount - 1) for amount in amounts[:3])
+    saturation = torch.where(greyed < 0.2, 0.0, saturation)
+    return recolour(images, brightness, contrast, saturation, reach * 0.1 * (2 * amounts[3] - 1))
 
 
 def to_unit(images: Tensor) -> Tensor:

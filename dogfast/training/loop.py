@@ -144,6 +144,7 @@ class _Training:
                 self.objective.begin(self.learner, self.batches)
             for epoch in range(first // self.batches.steps, self.regime.epochs):
                 self._epoch(epoch, first % self.batches.steps if epoch == first // self.batches.steps else 0, advance)
+        self._settle()
         self.objective.finish(self.learner, self.batches)
         return self._result()
 
@@ -241,10 +242,13 @@ class _Training:
             if buffer.is_floating_point():
                 buffer.copy_(self.learner.ranks.average(buffer))
 
-    def _result(self) -> dict[str, Any]:
+    def _settle(self) -> None:
+        """What was learned takes its place, the same in every process: what follows builds on it."""
         if self.average is not None:
             self.learner.model.load_state_dict(self.average.module.state_dict())
         self._even_out()
+
+    def _result(self) -> dict[str, Any]:
         self.learner.model.eval()
         seconds = self._seconds()
         return {

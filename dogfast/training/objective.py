@@ -55,6 +55,8 @@ class Objective(nn.Module):
     """Whether a compiled forward serves its backwards."""
     rejects: ClassVar[bool] = False
     """Whether the model has a `rejection`, a logit of belonging to no class."""
+    rotates: ClassVar[bool] = False
+    """Whether the model is a `RotationAveraged` one."""
 
     def __init__(self, task: Task):
         super().__init__()

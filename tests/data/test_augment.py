@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from dogfast.data.augment import Draws, random_crop_flip, to_unit
+from dogfast.data.augment import Draws, random_crop_flip, random_window, recolour, to_unit, two_views
 
 
 def seeded(seed=0):
@@ -76,3 +76,77 @@ def test_unit_range():
     unit = to_unit(images)
     assert unit.dtype == torch.float32 and torch.equal((unit * 255).round().to(torch.uint8), images)
     assert unit[0] == 0 and unit[255] == 1
+
+
+# --- views for contrastive learning -----------------------------------------------------------------------------
+def floats(n, size=8):
+    return torch.rand(n, 3, size, size, generator=seeded(5))
+
+
+def test_a_window_is_a_part_of_its_image_of_the_wanted_area():
+    """Coordinates are shown as colours: what a view shows says where it was cut."""
+    size = 64
+    middle = (torch.arange(size) + 0.5) / size
+    across, down = middle.expand(size, size), middle[:, None].expand(size, size)
+    views = random_window(torch.stack([across, down, across]).expand(300, -1, -1, -1), (0.2, 0.5), draws(300))
+    step = (views[:, 0, 0, 33] - views[:, 0, 0, 32]) * size
+    height = (views[:, 1, 33, 0] - views[:, 1, 32, 0]) * size
+    area, shape = step.abs() * height, step.abs() / height
+    assert 0.19 < area.min() < 0.23 and 0.47 < area.max() < 0.51
+    assert 0.74 < shape.min() < 0.8 and 1.25 < shape.max() < 1.34 and 100 < (step < 0).sum() < 200
+    left, top = views[:, 0].amin((1, 2)), views[:, 1].amin((1, 2))
+    assert left.min() < 0.03 and (left + step.abs()).max() > 0.97 and top.min() < 0.03 and 0 <= views.min() and views.max() <= 1
+
+
+class Same:
+    """Draws that are all the same."""
+
+    def __init__(self, value, n):
+        self.value, self.n = value, n
+
+    def uniform(self, device, columns=1):
+        return torch.full((self.n, columns), self.value)
+
+
+def test_the_whole_of_an_image_is_a_window():
+    images = floats(20)
+    torch.testing.assert_close(random_window(images, (1.0, 1.0), Same(0.5, 20)), images)
+    mirrored = random_window(images, (1.0, 1.0), Same(0.4999999, 20))
+    torch.testing.assert_close(mirrored, images.flip(-1), atol=1e-4, rtol=0)
+
+
+def test_colours_that_are_not_to_change_do_not():
+    images, one = floats(3), torch.ones(3)
+    torch.testing.assert_close(recolour(images, one, one, one, 0 * one), images, atol=1e-5, rtol=0)
+
+
+def test_brightness_contrast_saturation_and_hue():
+    images, one = floats(2), torch.ones(2)
+    luma = (images * torch.tensor([0.299, 0.587, 0.114])[:, None, None]).sum(1, keepdim=True)
+    near = {"atol": 1e-5, "rtol": 0}
+    torch.testing.assert_close(recolour(images, 0.6 * one, one, one, 0 * one), 0.6 * images, **near)
+    torch.testing.assert_close(recolour(images, one, one, 0 * one, 0 * one), luma.expand(-1, 3, -1, -1), **near)
+    flat = luma.mean((2, 3), keepdim=True)
+    torch.testing.assert_close(recolour(images, one, 0.5 * one, one, 0 * one), 0.5 * images + 0.5 * flat, **near)
+    turned_ = recolour(0.2 * images + 0.4, one, one, one, 0.25 * one)
+    again = recolour(turned_, one, one, one, 0.75 * one)
+    assert (turned_ - (0.2 * images + 0.4)).abs().max() > 0.02
+    torch.testing.assert_close(again, 0.2 * images + 0.4, atol=1e-3, rtol=0)
+    assert recolour(images, 9 * one, one, one, 0 * one).max() == 1
+
+
+def test_a_fifth_of_the_views_is_grey_and_a_fifth_keeps_its_colours():
+    views = two_views(
+        torch.full((400, 3, 8, 8), 100, dtype=torch.uint8) + torch.tensor([100, 0, 50])[:, None, None].byte(), draws(400)
+    )
+    assert views.shape == (400, 2, 3, 8, 8) and 0 <= views.min() and views.max() <= 1
+    grey = (views.amax(2) - views.amin(2)).amax((2, 3)) < 1e-3
+    kept = (views - torch.tensor([200, 100, 150])[:, None, None] / 255).abs().amax((2, 3, 4)) < 1e-3
+    assert 0.15 < grey.float().mean() < 0.25 and 0.11 < kept.float().mean() < 0.21
+    assert 0.02 < grey.all(1).float().mean() < 0.07
+
+
+def test_some_views_are_those_they_are_with_all_the_others():
+    images = noise(16)
+    some = two_views(images[4:8], draws(16, 1, slice(4, 8)))
+    torch.testing.assert_close(some, two_views(images, draws(16, 1))[4:8], atol=1e-6, rtol=0)

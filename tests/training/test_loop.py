@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from dogfast.classifiers.rejection import add_rejection
+from dogfast.classifiers.rotations import RotationAveraged
 from dogfast.classifiers.wrn import WideResNet
 from dogfast.config import ObjectivesConfig, TrainingConfig
 from dogfast.errors import DataError, DogfastError, OutOfMemory, RunMismatch, UsageError
@@ -30,6 +31,8 @@ def one_thread():
     torch.set_num_threads(threads)
 
 
+QUICK = {"npos": {"virtual_queue": 16, "npos_draws": 20}}
+"""What makes a method that is slow as published quick."""
 METHODS = {field.name for field in dataclasses.fields(ObjectivesConfig)}
 
 
@@ -62,7 +65,7 @@ def train(
     keeping=None,
     **fields,
 ):
-    model = model or small()
+    model = model or (RotationAveraged(small()) if OBJECTIVES[objective].rotates else small())
     images, labels, outliers = data or colours(n)
     own = {"batch": 16, "ood_batch": 12, "epochs": epochs, "lr": lr, "pretrain_epochs": epochs, "pretrain_lr": lr}
     methods = ObjectivesConfig(**{name: fields.pop(name) for name in list(fields) if name in METHODS})
@@ -354,9 +357,11 @@ def keeping(tmp_path, **identity):
 @pytest.mark.parametrize(
     "objective, fields, precision",
     [
-        *((name, {}, "fp32") for name in OBJECTIVES),
+        *((name, QUICK.get(name, {}), "fp32") for name in OBJECTIVES),
         ("dog", {"wor_step": "alternate"}, "bf16"),
         ("dog", {"ema": 0.9, "accumulate": 2, "momentum": 0.0}, "fp32"),
+        ("vos", {"virtual_start": 0.0, "virtual_queue": 10, "accumulate": 2}, "bf16"),
+        ("supcon", {"ema": 0.9}, "bf16"),
     ],
 )
 def test_a_resumed_training_equals_one_that_was_never_interrupted(objective, fields, precision, tmp_path, monkeypatch):

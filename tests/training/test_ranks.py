@@ -14,6 +14,7 @@ PROGRAM = """
 import json, sys
 import torch
 from dogfast.classifiers.rejection import add_rejection
+from dogfast.classifiers.rotations import RotationAveraged
 from dogfast.config import ObjectivesConfig, TrainingConfig
 from dogfast.events import Events
 from dogfast.training.batches import Held
@@ -29,6 +30,7 @@ generator = torch.Generator().manual_seed(0)
 images = torch.randint(0, 256, (48, 3, 8, 8), dtype=torch.uint8, generator=generator)
 outliers = torch.randint(0, 256, (30, 3, 8, 8), dtype=torch.uint8, generator=generator)
 model, methods = plain_model(), ObjectivesConfig(**fields)
+model = RotationAveraged(model) if OBJECTIVES[objective].rotates else model
 config = TrainingConfig(objective=objective, batch=16, ood_batch=12, epochs=3, lr=0.05, pretrain_epochs=3, pretrain_lr=0.05)
 regime = regime_of(config, methods, "")
 if OBJECTIVES[objective].rejects:
@@ -77,6 +79,9 @@ def free_port():
         *(pytest.param(name, {}, marks=pytest.mark.slow) for name in ("oe", "energy-oe", "doe", "poem")),
         pytest.param("atom", {"atom_epsilon": 0.0}, marks=pytest.mark.slow),
         pytest.param("dog", {"wor_step": "alternate"}, marks=pytest.mark.slow),
+        pytest.param("vos", {"virtual_queue": 10}, marks=pytest.mark.slow),
+        pytest.param("npos", {"virtual_queue": 10, "npos_draws": 20}, marks=pytest.mark.slow),
+        *(pytest.param(name, {}, marks=pytest.mark.slow) for name in ("csi", "supcon")),
     ],
     ids=str,
 )
