@@ -1,7 +1,7 @@
 """NPOS: virtual outliers beyond the features that lie farthest from their neighbours.
 
-Tao et al., "Non-parametric outlier synthesis" (ICLR 2023, arXiv 2303.02966), Eq. 3 to 6, on the losses of CIDER (Ming et al.,
-ICLR 2023, arXiv 2203.04450, Eq. 4 to 7). With z the projected unit feature, μ_c a class's prototype and τ the temperature, a
+Tao et al., "Non-parametric outlier synthesis" (ICLR 2023, arXiv 2303.02966), section 3 with R_open of Eq. 6, on the losses of
+CIDER (Ming et al., ICLR 2023, arXiv 2203.04450, section 3). With z the projected unit feature, μ_c a class's prototype and τ the temperature, a
 step minimises compactness + 0.5 * dispersion + oe_weight * BCE:
 
 compactness = mean_i -log softmax_c(z_i . μ_c / τ)_{y_i};  dispersion = mean_i log mean_{j != i} e^{μ_i . μ_j / τ};
@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from dogfast.config.option import require
 from dogfast.data.augment import Draws, two_views
 from dogfast.numerics.neighbours import kth_distances
 from dogfast.seeds import stream
@@ -84,6 +85,7 @@ class Npos(Objective):
 
     def __init__(self, task: Task):
         super().__init__(task)
+        require(task.classes > 1, "--objective npos keeps classes apart; it needs two of them")
         methods, width = task.methods, task.width
         self.seed, self.temperature = task.seed, methods.contrast_temperature
         self.first_epoch = round(methods.virtual_start * task.regime.epochs)

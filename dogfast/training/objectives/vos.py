@@ -1,6 +1,6 @@
 """VOS: virtual outliers drawn where a class's features are least likely.
 
-Du et al., "VOS: Learning what you don't know by virtual outlier synthesis" (ICLR 2022, arXiv 2202.01197), Eq. 1 to 5. With
+Du et al., "VOS: Learning what you don't know by virtual outlier synthesis" (ICLR 2022, arXiv 2202.01197), sections 3.1 and 3.2. With
 E_w(x) = -log sum_k relu(w_k) e^{f_k} and a logistic head φ from an energy to two classes, a step minimises
 
 CE(ID) + oe_weight * mean[-log softmax(φ(E_w))_t],

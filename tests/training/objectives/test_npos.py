@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from dogfast.errors import UsageError
 from dogfast.seeds import stream
 from dogfast.training.batches import Batch
 from dogfast.training.objectives.npos import compactness, dispersion, moved, virtual_outliers
@@ -79,6 +80,11 @@ def test_outliers_against_a_scalar_search():
 def test_short_queues_have_nearer_neighbours_and_a_smaller_boundary(queue, neighbour, boundary, taken):
     objective = objective_of("npos", plain_model(), virtual_queue=queue, npos_neighbour=neighbour, npos_boundary=boundary)
     assert (objective.neighbour, objective.boundary) == taken
+
+
+def test_one_class_is_refused():
+    with pytest.raises(UsageError, match="--objective npos .* two"):
+        objective_of("npos", plain_model(1))
 
 
 def test_the_smallest_queue_still_gives_outliers():
