@@ -24,10 +24,11 @@ class RotationAveraged(nn.Module):
         super().__init__()
         self.backbone = backbone
         own = backbone.head
-        self.head = nn.Linear(ROTATIONS * own.in_features, own.out_features)
+        self.head = nn.Linear(ROTATIONS * own.in_features, own.out_features, own.bias is not None)
         with torch.no_grad():
             self.head.weight.copy_(own.weight.repeat(1, ROTATIONS) / ROTATIONS)
-            self.head.bias.copy_(own.bias)
+            if own.bias is not None:
+                self.head.bias.copy_(own.bias)
 
     def features(self, images: Tensor) -> Tensor:
         """Float images (n, 3, S, S) in [0, 1] to the features of their rotations side by side (n, 4d)."""

@@ -13,6 +13,8 @@ CHUNK = 500
 ITERATIONS = 500
 FLAT = 1e-7
 """Largest entry of a gradient that counts as zero."""
+CONSTANT = 1e-6
+"""Standard deviation, relative to the mean, up to which a feature's changes are rounding."""
 
 
 def fit_head(learner: Learner, batches: Batches) -> None:
@@ -24,26 +26,33 @@ def fit_head(learner: Learner, batches: Batches) -> None:
         seen = [(learner.features(images), labels) for images, labels in batches.id_chunks(CHUNK)]
     features, labels = (torch.cat(parts) for parts in zip(*seen))
     head = learner.model.head
-    weight, bias = logistic_regression(features, labels, head.out_features)
+    weight, bias = logistic_regression(features, labels, head.out_features, head.bias is not None)
     with torch.no_grad():
         head.weight.copy_(weight)
-        head.bias.copy_(bias)
+        if head.bias is not None:
+            head.bias.copy_(bias)
 
 
-def logistic_regression(features: Tensor, labels: Tensor, classes: int) -> tuple[Tensor, Tensor]:
+def logistic_regression(features: Tensor, labels: Tensor, classes: int, biased: bool = True) -> tuple[Tensor, Tensor]:
     """Weight (C, d) and bias (C,), float64, that minimise mean_i CE(W x_i + b, y_i) + |W|² / 2n, x being standardised features.
 
     They are given for ``features`` (n, d) as they are. The problem is convex and its solution, which L-BFGS finds from zero,
-    does not depend on chance; the decay, 1/n, is scikit-learn's default. A feature that never changes has weight 0.
+    does not depend on chance; the decay, 1/n, is scikit-learn's default. A feature that never changes has weight 0. Unless
+    ``biased``, b is 0, and features are not centred but scaled to a mean square of 1.
     """
     features = features.double()
-    mean, spread = features.mean(0), features.std(0, correction=0)
-    spread = torch.where(spread > 0, spread, 1.0)
+    mean = features.mean(0) * biased
+    spread = (features - mean).square().mean(0).sqrt()
+    spread = torch.where(spread > CONSTANT * mean.abs(), spread, torch.inf)
     inputs = (features - mean) / spread
     weight = torch.zeros(classes, inputs.shape[1], dtype=torch.float64, device=inputs.device, requires_grad=True)
-    bias = torch.zeros(classes, dtype=torch.float64, device=inputs.device, requires_grad=True)
+    bias = torch.zeros(classes, dtype=torch.float64, device=inputs.device, requires_grad=biased)
     search = torch.optim.LBFGS(
-        [weight, bias], max_iter=ITERATIONS, tolerance_grad=FLAT, tolerance_change=0.0, line_search_fn="strong_wolfe"
+        [weight, bias] if biased else [weight],
+        max_iter=ITERATIONS,
+        tolerance_grad=FLAT,
+        tolerance_change=0.0,
+        line_search_fn="strong_wolfe",
     )
 
     def loss() -> Tensor:

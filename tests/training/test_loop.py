@@ -360,8 +360,8 @@ def keeping(tmp_path, **identity):
         *((name, QUICK.get(name, {}), "fp32") for name in OBJECTIVES),
         ("dog", {"wor_step": "alternate"}, "bf16"),
         ("dog", {"ema": 0.9, "accumulate": 2, "momentum": 0.0}, "fp32"),
-        ("vos", {"virtual_start": 0.0, "virtual_queue": 10, "accumulate": 2}, "bf16"),
-        ("supcon", {"ema": 0.9}, "bf16"),
+        pytest.param("vos", {"virtual_start": 0.0, "virtual_queue": 10, "accumulate": 2}, "bf16", marks=pytest.mark.slow),
+        pytest.param("supcon", {"ema": 0.9}, "bf16", marks=pytest.mark.slow),
     ],
 )
 def test_a_resumed_training_equals_one_that_was_never_interrupted(objective, fields, precision, tmp_path, monkeypatch):

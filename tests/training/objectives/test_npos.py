@@ -83,7 +83,7 @@ def test_short_queues_have_nearer_neighbours_and_a_smaller_boundary(queue, neigh
 
 
 def test_one_class_is_refused():
-    with pytest.raises(UsageError, match="--objective npos .* two"):
+    with pytest.raises(UsageError, match=r"--objective npos .* two"):
         objective_of("npos", plain_model(1))
 
 

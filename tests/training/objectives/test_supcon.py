@@ -70,7 +70,7 @@ def test_the_step_is_the_gradient_of_the_loss():
     points = points / points.norm(dim=1, keepdim=True)
     loss = contrast_loss(points, torch.tensor([0, 0, 1, 1, 0, 0]), 0.5)
     loss.backward()
-    assert points.shape == (6, 128) and float(losses["contrast"]) == pytest.approx(float(loss))
+    assert points.shape == (6, 128) and float(losses["contrast"]) == pytest.approx(loss.item())
     zero = {name: torch.zeros_like(p) for name, p in model.head.named_parameters(prefix="head")}
     moved = {name: p.grad for name, p in [*twin.named_parameters(), *other.named_parameters()] if p.grad is not None}
     assert_moved_by(before, parameters(model) | parameters(objective), zero | moved)

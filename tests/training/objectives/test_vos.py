@@ -7,10 +7,14 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from dogfast.config import ObjectivesConfig, TrainingConfig
+from dogfast.events import Events
 from dogfast.numerics.gaussian import fit_tied, least_likely
 from dogfast.seeds import stream
 from dogfast.training.batches import Batch
+from dogfast.training.loop import fit
 from dogfast.training.objectives.vos import weighted_energy
+from dogfast.training.regimes import regime_of
 from tests.training.steps import assert_moved_by, learner_of, objective_of, parameters, plain_model, small_model, some_batch
 
 
@@ -63,7 +67,7 @@ def test_the_step_is_the_gradient_of_the_stated_sum():
     ce = F.cross_entropy(twin.head(features), batch.id_labels)
     (ce + 0.1 * total / count).backward()
     assert count == 10
-    assert float(losses["ce"]) == pytest.approx(float(ce)) and float(losses["virtual"]) == pytest.approx(float(total / count))
+    assert float(losses["ce"]) == pytest.approx(ce.item()) and losses["virtual"].item() == pytest.approx((total / count).item())
     expected = {name: p.grad for name, p in [*twin.named_parameters(), *other.named_parameters()]}
     assert_moved_by(before, parameters(model) | parameters(objective), expected)
     assert all(expected[name].abs().sum() > 0 for name in ("energy_weights", "logistic.weight"))
@@ -115,3 +119,16 @@ def test_a_refused_step_leaves_the_queue_as_it_was():
     learner = learner_of(model, objective=objective)
     objective(learner, Batch(images, torch.tensor([0, 1, 2, 3, 0, 1])))
     assert not learner.finite and torch.equal(objective.queue.rows, before)
+
+
+def test_a_whole_training_classifies_and_has_virtual_outliers_from_its_epoch_on():
+    labels = torch.arange(48) % 2
+    images = torch.randint(0, 120, (48, 3, 8, 8), generator=torch.Generator().manual_seed(0))
+    images[torch.arange(48), labels] += 100
+    images, model = images.to(torch.uint8), plain_model(2)
+    config = TrainingConfig(objective="vos", batch=16, pretrain_epochs=10, pretrain_lr=0.2)
+    methods = ObjectivesConfig(virtual_queue=20)
+    report = fit(model, images, labels, None, regime_of(config, methods, ""), config, methods, Events())
+    assert (model(images / 255).argmax(1) == labels).float().mean() > 0.95
+    assert ["virtual" in row for row in report["history"]] == [False] * 4 + [True] * 6
+    assert all(0 < row["virtual"] < 2 for row in report["history"][4:])
