@@ -219,7 +219,7 @@ def _start_model(config: RunConfig, run: Run) -> torch.nn.Module:
 
 def _outliers(row: Row, place: Path, config: RunConfig, data: IdData) -> Held:
     seen = data if row.match_codec else replace(data, codec=Lossless())
-    return training_outliers(config, Run(place / row.world), seen)
+    return training_outliers(config, Run(place / row.world), seen, Events())
 
 
 @cache

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from dogfast.run import Run, launch
 
 Work = Callable[[RunConfig, Run, Events], dict[str, Any]]
 Plan = Callable[[RunConfig, Run, Events], dict[str, Any]]
+Opening = Callable[[Path, str], AbstractContextManager[Run]]
 
 
 def run_stage(
@@ -25,8 +27,9 @@ def run_stage(
     work: Work,
     plan: Plan,
     render: Callable[[dict[str, Any]], str],
+    opening: Opening = launch,
 ) -> dict[str, Any]:
-    """Do ``work`` in the run at ``place``, or print ``plan`` for ``--dry-run``; answer with the result, and return it."""
+    """Do ``work`` in the run at ``place``, as ``opening`` gives it, or print ``plan`` for ``--dry-run``; answer with the result, and return it."""
     events = Events() if invocation.quiet else Events(for_stream(sys.stderr))
     events.say(f"run {place.value} ({place.reason})")
     if invocation.dry_run:
@@ -34,7 +37,7 @@ def run_stage(
         planned["disk_free_bytes"] = free_bytes(place.value)
         answer(invocation, planned, render_plan(planned))
         return planned
-    with launch(place.value, config.to_toml()) as run:
+    with opening(place.value, config.to_toml()) as run:
         events = Events(*events.sinks, diary(run.events()))
         run.say = events.say
         result = work(config, run, events)

@@ -21,6 +21,7 @@ def train(invocation: Invocation) -> None:
 
     Started by `accelerate launch`, the processes share every batch; the same command resumes.
     """
+    from dogfast.run import beside, launch
     from dogfast.training.ranks import join_ranks
     from dogfast.training.stage import assist
     from dogfast.workflows.chain import run_train
@@ -32,7 +33,8 @@ def train(invocation: Invocation) -> None:
             assist(ranks)
         return
     place, config = argument_place(invocation)
-    run_stage(invocation, place, config, partial(run_train, ranks=ranks), plan_train, _text)
+    opening = beside if config.training.follow else launch
+    run_stage(invocation, place, config, partial(run_train, ranks=ranks), plan_train, _text, opening)
     ranks.tell(None)
 
 

@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 RUN_FILE, STORE_FILE = "run.json", "store.txt"
 RUNS = Path("runs")
 LOCK_FILE, OWNER_FILE = ".lock", ".owner"
-LAUNCH_FILES = {LOCK_FILE, OWNER_FILE}
+TRAINING = ".training"
+"""What a run is held for by whoever trains in it: `train --follow` goes on beside the launch that paints."""
+LAUNCH_FILES = {LOCK_FILE, OWNER_FILE, TRAINING + LOCK_FILE, TRAINING + OWNER_FILE}
 BARE_FILES = LAUNCH_FILES | {RUN_FILE, "run.toml", "events"}
 """All that a run holds before its first stage leaves something."""
 
@@ -252,7 +254,7 @@ def launch(root: Path, config_toml: str) -> Iterator[Run]:
         raise RunMismatch(f"{root} exists and is not a dogfast run; choose another --output or an empty folder")
     bare = [folder for folder in (root, *root.parents) if not folder.exists()]
     with exclusive(root):
-        sweep_partial(root)
+        _sweep_unless_training(root)
         run, fresh = Run(root), not is_run(root)
         if fresh:
             publish(root / RUN_FILE, to_json({"stages": {}, "versions": versions()}))
@@ -265,6 +267,14 @@ def launch(root: Path, config_toml: str) -> Iterator[Run]:
             if fresh and run.state["stages"] == stages and set(os.listdir(root)) <= BARE_FILES:
                 _remove_bare(root, bare)
             raise
+
+
+def _sweep_unless_training(root: Path) -> None:
+    """What a training beside this launch writes has such names too, for a moment."""
+    if not (root / f"{TRAINING}{LOCK_FILE}").exists():
+        return sweep_partial(root)
+    with suppress(RunMismatch), exclusive(root, TRAINING):
+        sweep_partial(root)
 
 
 def _is_of_launch(name: str) -> bool:
@@ -309,30 +319,40 @@ def newest_run(parent: Path) -> Path | None:
 
 
 @contextmanager
-def exclusive(root: Path) -> Iterator[None]:
-    """Hold the run for one launch; :class:`RunMismatch` names the process that has it. The lock dies with its process."""
+def beside(root: Path, config_toml: str) -> Iterator[Run]:
+    """The existing run at ``root`` for a launch that leaves it to another: nothing is held, swept or remembered."""
+    yield open_run(root)
+
+
+@contextmanager
+def exclusive(root: Path, purpose: str = "") -> Iterator[None]:
+    """Hold the run, for one launch or `TRAINING`; :class:`RunMismatch` names the process that has it.
+
+    The lock dies with its process.
+    """
+    lock_file, owner_file = (root / f"{purpose}{name}" for name in (LOCK_FILE, OWNER_FILE))
     try:
         make_folder(root)
-        lock = FileLock(root / LOCK_FILE, timeout=0)
+        lock = FileLock(lock_file, timeout=0)
         lock.acquire()
     except Timeout:
-        raise RunMismatch(f"{root} is in use by {_owner(root)}; wait for it, or choose another --output") from None
+        raise RunMismatch(f"{root} is in use by {_owner(owner_file)}; wait for it, or choose another --output") from None
     except OSError as error:
         raise EnvironmentFault(f"cannot write in {root}: {error.strerror}; choose another --output") from error
     try:
         with suppress(OSError):
-            (root / OWNER_FILE).write_text(f"process {os.getpid()} on {socket.gethostname()}\n")
+            owner_file.write_text(f"process {os.getpid()} on {socket.gethostname()}\n")
         yield
     finally:
         with suppress(OSError):
-            (root / OWNER_FILE).unlink()
+            owner_file.unlink()
         lock.release()
 
 
-def _owner(root: Path) -> str:
+def _owner(owner_file: Path) -> str:
     """Who says to hold the run; the file comes and goes while it is read."""
     try:
-        return (root / OWNER_FILE).read_text().strip() or "another process"
+        return owner_file.read_text().strip() or "another process"
     except (OSError, ValueError):
         return "another process"
 

@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import islice, pairwise
 from pathlib import Path, PurePosixPath
 
@@ -98,16 +99,59 @@ def list_images(path: Path) -> list[str]:
     In a tar only regular files below its root count: no links, no absolute names, no ``..``.
     """
     if path.is_dir():
-        names = list(_files_below(path))
+        keys = sorted(filter(_is_image_name, _files_below(path)))
+        _refuse_bad_names(keys, path)
     elif path.is_file():
-        with _open_tar(path) as tar:
-            names = [_key(member) for member in tar if member.isreg()]
-            _refuse_broken_end(tar)
+        keys = [file.key for file in _files_inside(path)]
     else:
         raise DataError(f"{path} does not exist; name a folder of class folders or a tar of the same")
-    keys = sorted(name for name in names if _is_image_name(name))
-    _refuse_bad_names(keys, path)
     return keys
+
+
+@dataclass(frozen=True)
+class ImageFile:
+    """An image file by its relative name: its size, and where it begins in the tar that holds it."""
+
+    key: str
+    bytes: int
+    offset: int = 0
+
+
+def list_image_files(path: Path) -> list[ImageFile]:
+    """What `list_images` names, with sizes."""
+    if path.is_file():
+        return _files_inside(path)
+    return [ImageFile(key, (path / key).stat().st_size) for key in list_images(path)]
+
+
+def read_image_files(path: Path, files: list[ImageFile]) -> Iterator[tuple[str, bytes]]:
+    """Name and content of ``files``, which `list_image_files` found at ``path``; of a tar no other part is read."""
+    if path.is_dir():
+        yield from _encoded(path, [file.key for file in files])
+        return
+    try:
+        with open(path, "rb") as tar:
+            for file in files:
+                _refuse_large(file.bytes, path, file.key)
+                tar.seek(file.offset)
+                yield file.key, tar.read(file.bytes)
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error.strerror}); mend it") from error
+
+
+def _files_inside(path: Path) -> list[ImageFile]:
+    """The images of a tar by name; a sparse one is refused, for its bytes are not its content."""
+    found = []
+    with _open_tar(path) as tar:
+        for member in tar:
+            if member.isreg() and _is_image_name(key := _key(member)):
+                if member.issparse():
+                    raise tarfile.ReadError(f"{key} is a sparse file")
+                found.append(ImageFile(key, member.size, member.offset_data))
+        _refuse_broken_end(tar)
+    found.sort(key=lambda file: file.key)
+    _refuse_bad_names([file.key for file in found], path)
+    return found
 
 
 def _files_below(root: Path) -> Iterator[str]:

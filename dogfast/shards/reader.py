@@ -100,6 +100,14 @@ def decode_image(path: Place, sample: Sample) -> np.ndarray:
         raise DataError(f"{path}: the image of sample {sample.key!r} is not readable ({error})") from error
 
 
+def decode_outlier(path: Place, sample: Sample, side_px: int) -> np.ndarray:
+    """`decode_image`, brought to ``side_px``: uint8 (side, side, 3)."""
+    from dogfast.data.files import squared
+
+    image = decode_image(path, sample)
+    return image if image.shape[:2] == (side_px, side_px) else np.array(squared(Image.fromarray(image), side_px))
+
+
 def holds_latents(folder: Place) -> bool:
     """Whether the shards of ``folder`` hold latents, by the first record; one that cannot be read is for others to tell of."""
     with suppress(DataError):
@@ -148,14 +156,12 @@ def load_outliers(folder: Place, side_px: int, belongs: Callable[[dict[str, Any]
 
     :class:`DataError` when the folder holds none at all.
     """
-    from dogfast.data.files import squared
-
     records = read_records(folder)
     if not sum(record["samples"] for record in records):
         raise DataError(f"{folder} holds no committed outliers; run `dogfast generate` first")
     images, facts = [], []
     for path, sample in chosen_samples(folder, records, belongs):
-        images.append(np.array(squared(Image.fromarray(decode_image(path, sample)), side_px)))
+        images.append(decode_outlier(path, sample, side_px))
         facts.append(sample.facts)
     pixels = np.stack(images) if images else np.empty((0, side_px, side_px, 3), np.uint8)
     return Outliers(torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous(), facts)

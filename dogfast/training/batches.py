@@ -65,6 +65,10 @@ class Outliers(Protocol):
 
     def seek(self, position: dict[str, Any]) -> None: ...
 
+    def close(self) -> None:
+        """End what goes on in the background."""
+        ...
+
 
 class Held:
     """Outliers in memory: every one is shown once before any is shown again."""
@@ -92,6 +96,9 @@ class Held:
 
     def seek(self, position: dict[str, Any]) -> None:
         self.taken = int(position["taken"])
+
+    def close(self) -> None:
+        """Nothing goes on in the background."""
 
 
 class Batches:

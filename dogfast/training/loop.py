@@ -199,11 +199,20 @@ class _Training:
             self.batches.focus_on(focus, facts["epoch"])
             self.batches.focus.seek(facts["focus"])
         if self.batches.outliers is not None:
-            self.batches.outliers.seek(facts["outliers"])
+            self._seek(self.batches.outliers, facts["outliers"])
         self.history, self.seconds, self.waited_s = facts["history"], facts["seconds"], facts["waited_s"]
         self.tally.restore(facts["tally"])
         self.events.say(f"{self.task} goes on with step {facts['step'] + 1} of {self.steps}")
         return facts["step"]
+
+    def _seek(self, outliers: Outliers, position: Any) -> None:
+        try:
+            outliers.seek(position)
+        except (LookupError, TypeError, ValueError) as error:
+            raise DataError(
+                f"{self.keeping.path} was taken while the outliers were read otherwise; give --window-mb as it was, "
+                "or remove it to train anew"
+            ) from error
 
     def _keep(self, done: int) -> None:
         """A checkpoint after ``done`` steps, where it is time for one; the first process writes it."""

@@ -9,13 +9,14 @@ from dogfast.training.regimes import REGIMES
 
 
 def classifier_name(config: TrainingConfig) -> str:
-    """`dog`, `oe+noise`, `dog+renders@1`; a folder of shards is named by its last part."""
-    source = (
-        ""
-        if not REGIMES[config.objective].ood_batch or config.outliers == "dog"
-        else f"+{Path(config.outliers).resolve().name}"
-    )
+    """`dog`, `oe+noise`, `dog+renders@1`; a folder is named by its last part, and so is a tar, without its suffix."""
+    source = "" if not REGIMES[config.objective].ood_batch or config.outliers == "dog" else f"+{source_name(config.outliers)}"
     return f"{config.objective}{source}{_seed(config)}"
+
+
+def source_name(outliers: str | Path) -> str:
+    """What a source is called in names: the last part of a place, without the suffix of a tar."""
+    return Path(outliers).resolve().name.removesuffix(".tar")
 
 
 def start_name(config: TrainingConfig) -> str:

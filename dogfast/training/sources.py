@@ -1,6 +1,11 @@
-"""Where a training's outliers come from: a source of the run, a folder of shards, or a procedural set."""
+"""Where a training's outliers come from: a source of the run, a folder of shards or of image files, or a procedural set."""
 
 from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -11,26 +16,37 @@ from dogfast.config.training import TrainingConfig
 from dogfast.data import shapes
 from dogfast.data.catalogue import IdData, paint
 from dogfast.data.codec import pass_through
+from dogfast.data.files import list_image_files, read_loose_images
 from dogfast.data.splits import is_validation_outlier
 from dogfast.errors import DataError
+from dogfast.events import Events
+from dogfast.processes import told
 from dogfast.run import Run, digest, is_run
 from dogfast.shards.format import ID_CONTROL
 from dogfast.shards.reader import Outliers, read_records
 from dogfast.shards.selection import load_selected
 from dogfast.store import Place, open_place
 from dogfast.training.batches import Held
+from dogfast.training.names import source_name
 from dogfast.training.objectives import OBJECTIVES
+from dogfast.training.parts import ImageFiles, Shards, Wait
+from dogfast.training.ranks import ALONE, Ranks
+from dogfast.training.streamed import Streamed
+
+T = TypeVar("T")
 
 NOISE, RENDERS = "noise", "renders"
 PROCEDURAL = (NOISE, RENDERS)
 """Sources without shards of their own. ``renders`` are true pictures of the words that `dog` painted, one an outlier of
 `dog`: what a perfect generator of the `shapes` world would have given."""
 RENDERED_SOURCE = "dog"
+POLL_S = 1.0
+"""Between two looks for the first shard of a source that is followed."""
 
 
 def shards_of(run: Run, outliers: str) -> Place:
     """Where the shards lie that ``--outliers`` names: a source of ``run``, a folder or URL of tars and records, or another run."""
-    known = sorted(p.name for p in run.store.glob("*") if p.is_dir())
+    known = _known(run)
     if outliers in known:
         return run.outliers(outliers)
     given = open_place(outliers, "--outliers", run.say)
@@ -39,17 +55,36 @@ def shards_of(run: Run, outliers: str) -> Place:
     if (given / "records").is_dir():
         return given
     raise DataError(
-        f"--outliers {outliers!r} is neither a source of {run.root} ({', '.join(known) or 'none yet'}), {' or '.join(PROCEDURAL)}, nor a folder of shards"
+        f"--outliers {outliers!r} is neither a source of {run.root} ({', '.join(known) or 'none yet'}), {' or '.join(PROCEDURAL)}, "
+        "nor a folder of shards, nor a folder or tar of images"
     )
 
 
-def source_digest(run: Run, outliers: str) -> str:
-    """What the outliers are, for the identity of a training."""
+def _known(run: Run) -> list[str]:
+    return sorted(place.name for place in run.store.glob("*") if place.is_dir())
+
+
+def images_at(run: Run, outliers: str) -> Path | None:
+    """The folder or tar of image files that ``--outliers`` names; None where it names anything else."""
+    path = Path(outliers)
+    is_tar, is_folder = path.suffix == ".tar" and path.is_file(), path.is_dir() and not (path / "records").is_dir()
+    if not outliers or outliers in (*PROCEDURAL, *STRATEGIES, *_known(run)) or is_run(path):
+        return None
+    return path if is_tar or is_folder else None
+
+
+def source_digest(run: Run, outliers: str, shards: list[str] | None = None) -> str:
+    """What the outliers are, for the identity of a training: of all shards, or of ``shards`` alone; of files, names and sizes."""
     if outliers == NOISE:
         return NOISE
     if outliers == RENDERS:
         return f"{RENDERS} of {source_digest(run, RENDERED_SOURCE)}"
-    return digest([record["sha256"] for record in read_records(shards_of(run, outliers))])[:16]
+    images = images_at(run, outliers)
+    if images is not None:
+        return digest([[file.key, file.bytes] for file in list_image_files(images)])[:16]
+    records = read_records(shards_of(run, outliers))
+    chosen = {record["tar"] for record in records} if shards is None else set(shards)
+    return digest([record["sha256"] for record in records if record["tar"] in chosen])[:16]
 
 
 def source_of(config: TrainingConfig) -> str:
@@ -58,22 +93,74 @@ def source_of(config: TrainingConfig) -> str:
     return config.outliers + LATENT_SUFFIX if latents and config.outliers in STRATEGIES else config.outliers
 
 
-def training_outliers(config: RunConfig, run: Run, data: IdData) -> Held:
-    """Outlier images uint8 (k, 3, H, W) in the ID codec; those of validation words are left out.
+def follows(config: TrainingConfig) -> bool:
+    """Whether outliers are taken in while they are painted."""
+    return config.follow and bool(OBJECTIVES[config.objective].brings)
 
-    ``noise`` is as many images as there are ID ones. Raises DataError for shards of ID-class images.
+
+def training_outliers(config: RunConfig, run: Run, data: IdData, events: Events, ranks: Ranks = ALONE) -> Held | Streamed:
+    """Outlier images uint8 (3, H, W) in the ID codec; of painted ones, those of validation words are left out.
+
+    What takes up more than ``--window-mb``, or is followed, is streamed. ``noise`` is as many images as there are ID ones;
+    image files all train, for they validate nothing. Raises DataError for shards of ID-class images.
     """
-    outliers, image_px, seed = config.training.outliers, config.data.image_px, config.training.train_seed
-    if outliers == NOISE:
+    settings, image_px = config.training, config.data.image_px
+    window_bytes, order = settings.window_mb * 2**20, (settings.train_seed, "outlier order")
+    if settings.outliers == NOISE:
         painted = paint(NOISE, "train", len(data.train), image_px)
-        return Held(pass_through(data.codec, painted.images, painted.keys), seed, "outlier order")
-    folder = shards_of(run, RENDERED_SOURCE if outliers == RENDERS else outliers)
+        return Held(pass_through(data.codec, painted.images, painted.keys), *order)
+    if settings.follow:
+        shards = Shards(lambda: _followed(run, settings.outliers), image_px, data.codec, _patience(events), _agreed(ranks))
+        return Streamed(shards, image_px, window_bytes, *order)
+
+    def fits(images: int) -> bool:
+        return 3 * image_px**2 * images <= window_bytes
+
+    path = images_at(run, settings.outliers)
+    if path is not None:
+        files = list_image_files(path)
+        if fits(len(files)):
+            return Held(_held_files(path, data, image_px), *order)
+        return Streamed(ImageFiles(path, files, source_name(path), image_px, data.codec), image_px, window_bytes, *order)
+    folder = shards_of(run, RENDERED_SOURCE if settings.outliers == RENDERS else settings.outliers)
+    if settings.outliers != RENDERS and not fits(sum(record["samples"] for record in read_records(folder))):
+        return Streamed(Shards(lambda: folder, image_px, data.codec), image_px, window_bytes, *order)
     found = load_selected(folder, image_px, data.codec, lambda facts: not is_validation_outlier(facts))
     if not len(found):
         raise DataError(f"{folder}: every outlier is of a validation word; raise --m or widen the anchors")
     if any(facts["strategy"] == ID_CONTROL for facts in found.facts):
         raise DataError(f"{folder} holds images of the ID classes, no outliers; mix them in with --id-synthetic")
-    return Held(_rendered(found, data, image_px) if outliers == RENDERS else found.images, seed, "outlier order")
+    return Held(_rendered(found, data, image_px) if settings.outliers == RENDERS else found.images, *order)
+
+
+def _held_files(path: Path, data: IdData, image_px: int) -> torch.Tensor:
+    found = read_loose_images(path, image_px)
+    return pass_through(data.codec, found.images, tuple(f"{source_name(path)}/{key}" for key in found.keys))
+
+
+def _followed(run: Run, outliers: str) -> Place:
+    """Where the shards lie, or will: the painting process may not have begun its source yet."""
+    return run.outliers(outliers) if outliers in STRATEGIES else shards_of(run, outliers)
+
+
+def _patience(events: Events) -> Wait:
+    """Says once what is waited for."""
+    said = set()
+
+    def wait(missing: str) -> None:
+        if missing not in said:
+            events.say(f"waiting for another process to paint: {missing}")
+        said.add(missing)
+        time.sleep(POLL_S)
+
+    return wait
+
+
+def _agreed(ranks: Ranks) -> Callable[[Callable[[], T]], T]:
+    """What the first process finds is what every process takes for found."""
+    if ranks.count == 1:
+        return lambda find: find()
+    return lambda find: told(find() if ranks.index == 0 else None)
 
 
 def _rendered(painted: Outliers, data: IdData, image_px: int) -> torch.Tensor:

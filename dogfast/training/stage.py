@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from dogfast.training.names import classifier_name, start_name
 from dogfast.training.objectives import OBJECTIVES
 from dogfast.training.ranks import ALONE, Ranks
 from dogfast.training.regimes import regime_of
-from dogfast.training.sources import source_digest, source_of, training_outliers
+from dogfast.training.sources import follows, source_digest, source_of, training_outliers
 
 EVALUATION_BATCH = 500
 OF_EVERY = ("backbone", "weights", "dropout", "momentum", "accumulate", "ema", "train_precision", "train_seed")
@@ -38,8 +39,11 @@ RECORD = {
     "seconds": int | float,
     "img_per_s": int | float,
     "skipped_steps": int,
+    "shards": list | None,
 }
 """What this stage reads of a classifier's record."""
+FOLLOWED = "followed"
+"""What outliers are called while they are painted; the record of a training that followed names the shards it has seen."""
 
 
 def train(config: RunConfig, run: Run, events: Events, ranks: Ranks = ALONE, folder: Path | None = None) -> dict[str, Any]:
@@ -50,11 +54,12 @@ def train(config: RunConfig, run: Run, events: Events, ranks: Ranks = ALONE, fol
     """
     name = classifier_name(config.training)
     folder, data = folder or run.classifier(name), load_id(config.data)
-    fields = training_identity(config, run, data)
     if is_trained(folder):
         record = _record(folder)
+        fields = training_identity(config, run, data, record.get("shards"))
         refuse_difference(f"{folder}", record["identity"], fields, f"remove {folder} to train it anew")
         return _summary(run, name, folder, record, resumed=True)
+    fields = _identity_before(config, run, data)
     ranks.tell((config, run.root.absolute(), folder.absolute()))
     model, record = _train(config, run, folder, data, fields, events, ranks)
     save_classifier(folder, model, record)
@@ -67,7 +72,7 @@ def assist(ranks: Ranks) -> None:
     while (task := told(None)) is not None:
         config, root, folder = task
         run, data = Run(root), load_id(config.data)
-        _train(config, run, folder, data, training_identity(config, run, data), Events(), ranks)
+        _train(config, run, folder, data, _identity_before(config, run, data), Events(), ranks)
 
 
 def checkpoint_of(folder: Path) -> Path:
@@ -75,8 +80,18 @@ def checkpoint_of(folder: Path) -> Path:
     return folder / "checkpoints" / "last.safetensors"
 
 
-def training_identity(config: RunConfig, run: Run, data: IdData) -> dict[str, Any]:
-    """The fields and inputs this classifier depends on; fields of other objectives are left out."""
+def training_identity(config: RunConfig, run: Run, data: IdData, shards: list[str] | None = None) -> dict[str, Any]:
+    """The fields and inputs this classifier depends on; fields of other objectives are left out.
+
+    ``shards``: those that a training which followed has seen; the others do not concern it.
+    """
+    fields, settings = _identity_but_outliers(config, run, data), config.training
+    if OBJECTIVES[settings.objective].brings:
+        fields["outliers"] = source_digest(run, source_of(settings), shards)
+    return fields
+
+
+def _identity_but_outliers(config: RunConfig, run: Run, data: IdData) -> dict[str, Any]:
     settings, methods = config.training, identity(config.objectives)
     regime = regime_of(settings, config.objectives, config.data.classes)
     read = OBJECTIVES[settings.objective].reads
@@ -90,13 +105,18 @@ def training_identity(config: RunConfig, run: Run, data: IdData) -> dict[str, An
     }
     if regime.start == START:
         fields["start"] = _record(run.classifier(start_name(settings)))["sha256"][:16]
-    if OBJECTIVES[settings.objective].brings:
-        fields["outliers"] = source_digest(run, source_of(settings))
     if settings.objective != START:
         fields["id_synthetic"] = settings.id_synthetic
         if settings.id_synthetic:
             fields["id_control"] = source_digest(run, ID_CONTROL)
     return fields
+
+
+def _identity_before(config: RunConfig, run: Run, data: IdData) -> dict[str, Any]:
+    """`training_identity` of what is about to be trained: what follows does not know its outliers yet."""
+    if not follows(config.training):
+        return training_identity(config, run, data)
+    return _identity_but_outliers(config, run, data) | {"outliers": FOLLOWED}
 
 
 def _train(
@@ -112,8 +132,11 @@ def _train(
     share = settings.id_synthetic if settings.objective != START else 0.0
     images, labels = mixed_id(run, data, share, config.data.image_px)
     brings = OBJECTIVES[settings.objective].brings
-    outliers = training_outliers(config, run, data) if brings else None
-    with metrics_log(folder, name, settings.track, ranks, fields) as log:
+    outliers = training_outliers(config, run, data, events, ranks) if brings else None
+    with (
+        closing(outliers) if outliers is not None else nullcontext(),
+        metrics_log(folder, name, settings.track, ranks, fields) as log,
+    ):
         outcome = fit(
             model,
             images,
@@ -128,6 +151,10 @@ def _train(
             log,
             Keeping(checkpoint_of(folder), fields, 60 * settings.checkpoint_minutes),
         )
+    if follows(settings):
+        facts["shards"] = sorted(outliers.seen)
+        events.say(f"{name} has seen {len(facts['shards'])} shards of {settings.outliers}")
+        fields = training_identity(config, run, data, facts["shards"])
     shown = collect_evidence(model, data.validation.images, EVALUATION_BATCH, device.value, precision.value)
     judged = {"identity": fields, "validation_accuracy": accuracy(shown, data.validation.labels), "versions": versions()}
     return model, facts | outcome | judged

@@ -9,7 +9,7 @@ from typing import Any
 from dogfast.concepts.stage import find_anchors
 from dogfast.config import RunConfig
 from dogfast.events import Events, Sink
-from dogfast.run import Run, default_place, launch
+from dogfast.run import Run, beside, default_place, launch
 from dogfast.workflows import build_engines as engines
 from dogfast.workflows import chain
 from dogfast.workflows.demo import demo as run_demo
@@ -18,7 +18,8 @@ from dogfast.workflows.demo import demo as run_demo
 def _verb(work: Callable[[RunConfig, Run, Events], dict[str, Any]], what: str) -> Callable[..., dict[str, Any]]:
     def verb(config: RunConfig, output: Path | str | None = None, *sinks: Sink) -> dict[str, Any]:
         place = default_place(config.data.classes) if output is None else Path(output)
-        with launch(place, config.to_toml()) as run:
+        opening = beside if config.training.follow and work is chain.run_train else launch
+        with opening(place, config.to_toml()) as run:
             events = Events(*sinks)
             run.say = events.say
             return work(config, run, events)

@@ -21,7 +21,7 @@ from dogfast.engines.opening import choose_platform
 from dogfast.environment import choose_device, choose_training_precision
 from dogfast.events import Events
 from dogfast.reporting.page import write_report
-from dogfast.run import Run
+from dogfast.run import TRAINING, Run, exclusive
 from dogfast.shards.format import ID_CONTROL
 from dogfast.shards.reader import record_paths, require_images
 from dogfast.synthesis.budget import within_budget
@@ -35,7 +35,7 @@ from dogfast.training.names import classifier_name, start_name
 from dogfast.training.objectives import OBJECTIVES
 from dogfast.training.ranks import ALONE, Ranks
 from dogfast.training.regimes import regime_of
-from dogfast.training.sources import PROCEDURAL, RENDERED_SOURCE, RENDERS, shards_of, source_of
+from dogfast.training.sources import PROCEDURAL, RENDERED_SOURCE, RENDERS, images_at, shards_of, source_of
 from dogfast.training.stage import train
 from dogfast.workflows.tune import candidates, tune
 
@@ -58,7 +58,11 @@ def check_train(config: RunConfig, run: Run) -> None:
     choose_training_precision(settings.train_precision, choose_device(config.model.device).value)
     if settings.outliers == RENDERS:
         require(config.data.classes == "shapes", "--outliers renders: only --classes shapes has true renders")
-    if brings and settings.outliers not in (*PROCEDURAL, *STRATEGIES):
+    files = brings == "images" and images_at(run, settings.outliers) is not None
+    if settings.follow and brings:
+        shards = brings == "images" and settings.outliers not in PROCEDURAL and not files
+        require(shards, "--follow takes in shards of images as they are painted; name such a source with --outliers")
+    if brings and settings.outliers not in (*PROCEDURAL, *STRATEGIES) and not files:
         folder = shards_of(run, settings.outliers)
         if brings == "images":
             require_images(folder)
@@ -66,6 +70,7 @@ def check_train(config: RunConfig, run: Run) -> None:
 
 def check_evaluate(config: RunConfig) -> None:
     """Refuse what `evaluate` would only notice after a classifier was trained."""
+    require(not config.training.follow, "--follow is for `dogfast train`, which works beside the painting process")
     for entry in config.detection.ood:
         parse_ood(entry, config.data)
 
@@ -89,15 +94,25 @@ def run_generate(
 
 
 def run_train(config: RunConfig, run: Run, events: Events, ranks: Ranks = ALONE) -> dict[str, Any]:
-    """`train`, with the outliers and the starting classifier it needs made first."""
+    """`train`, with the outliers and the starting classifier it needs made first; what it follows, another process paints."""
     check_train(config, run)
     settings = config.training
-    if OBJECTIVES[settings.objective].brings:
+    if OBJECTIVES[settings.objective].brings and not settings.follow:
         source = RENDERED_SOURCE if settings.outliers == RENDERS else source_of(settings)
         if source.removesuffix(LATENT_SUFFIX) in STRATEGIES and not _is_painted(run, source, events):
             run_generate(config.with_values({"synthesis": fields_of(source)}, "--outliers"), run, events)
     if settings.id_synthetic and settings.objective != START and not _is_painted(run, ID_CONTROL, events):
+        require(
+            not settings.follow,
+            "--follow paints nothing, and id-control is not painted: `dogfast generate --strategy id-control` first, or give --id-synthetic 0",
+        )
         run_id_control(config, run, events)
+    with exclusive(run.root, TRAINING):
+        return _train_after_start(config, run, events, ranks)
+
+
+def _train_after_start(config: RunConfig, run: Run, events: Events, ranks: Ranks) -> dict[str, Any]:
+    settings = config.training
     needs_start = regime_of(settings, config.objectives, config.data.classes).start == START
     if needs_start and not is_trained(run.classifier(start_name(settings))):
         events.say(f"no starting classifier yet: training {start_name(settings)} first")

@@ -23,7 +23,7 @@ from dogfast.synthesis.stage import store_for
 from dogfast.training.names import classifier_name, start_name
 from dogfast.training.objectives import OBJECTIVES
 from dogfast.training.regimes import regime_of
-from dogfast.training.sources import PROCEDURAL, shards_of, source_of
+from dogfast.training.sources import PROCEDURAL, images_at, shards_of, source_of
 from dogfast.workflows.chain import check_generate, check_train
 
 UNKNOWN_TIME = "not measured yet on this run"
@@ -128,4 +128,4 @@ def plan_demo(config: RunConfig, run: Run, events: Events) -> dict[str, Any]:
 def _are_painted(config: RunConfig, run: Run) -> bool:
     source = source_of(config.training)
     own = run.outliers(source) if source.removesuffix(LATENT_SUFFIX) in STRATEGIES else None
-    return source in PROCEDURAL or has_shards(own or shards_of(run, source))
+    return source in PROCEDURAL or images_at(run, source) is not None or has_shards(own or shards_of(run, source))

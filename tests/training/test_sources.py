@@ -14,6 +14,7 @@ from dogfast.data.codec import Lossless, Sensor
 from dogfast.data.images import ImageSet
 from dogfast.data.splits import is_validation_word
 from dogfast.errors import DataError
+from dogfast.events import Events
 from dogfast.run import Run, publish
 from dogfast.training.sources import shards_of, source_digest, training_outliers
 
@@ -29,7 +30,7 @@ def id_data(n=7, codec=None):
 
 def outliers_of(run, source, data, side_px):
     config = RunConfig().with_values({"training": {"outliers": source}, "data": {"image_px": side_px}}, "test")
-    return training_outliers(config, run, data).rows
+    return training_outliers(config, run, data, Events()).rows
 
 
 @pytest.fixture
