@@ -44,7 +44,7 @@ from dogfast.run import Run, digest, launch, publish, read_json, to_json, versio
 from dogfast.shards.format import ID_CONTROL
 from dogfast.shards.reader import read_records
 from dogfast.synthesis.stage import generate
-from dogfast.training.batches import Held
+from dogfast.training.batches import Outliers
 from dogfast.training.id_synthetic import mixed_id
 from dogfast.training.loop import Machine, fit
 from dogfast.training.names import start_name
@@ -217,7 +217,7 @@ def _start_model(config: RunConfig, run: Run) -> torch.nn.Module:
     return load_classifier(run.classifier(start_name(config.training)))[0]
 
 
-def _outliers(row: Row, place: Path, config: RunConfig, data: IdData) -> Held:
+def _outliers(row: Row, place: Path, config: RunConfig, data: IdData) -> Outliers:
     seen = data if row.match_codec else replace(data, codec=Lossless())
     return training_outliers(config, Run(place / row.world), seen, Events())
 

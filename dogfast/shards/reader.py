@@ -95,7 +95,7 @@ def decode_image(path: Place, sample: Sample) -> np.ndarray:
         image = Image.open(io.BytesIO(sample.content), formats=("PNG", "JPEG"))
         if image.width * image.height > MAX_PIXELS or image.size != (sample.facts["width"], sample.facts["height"]):
             raise ValueError(f"{image.width} x {image.height} pixels")
-        return np.array(image.convert("RGB"))
+        return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
     except Exception as error:
         raise DataError(f"{path}: the image of sample {sample.key!r} is not readable ({error})") from error
 
