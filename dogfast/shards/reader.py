@@ -26,6 +26,14 @@ from dogfast.text import is_utf8
 
 MEMBER = re.compile(r"([0-9A-Za-z_-]{1,64})\.(png|jpg|npy|json)")
 BLOCK = tarfile.BLOCKSIZE
+PLAIN_HEADER = re.compile(
+    rb"([0-9A-Za-z_-]{1,64}\.(?:png|jpg|npy|json))\0+[0-7 ]{7}\0[0-7 ]{7}\0[0-7 ]{7}\0([0-7]{11})\0"
+    rb"[0-7]{11}\0([0-7]{6})\0 0\0{100}ustar.{83}\0{155}\0{12}",
+    re.DOTALL,
+)
+"""What `TarWriter` writes before a member: name, size, checksum. `tarfile`, which is much slower, parses every other."""
+CHECKSUM = slice(148, 156)
+"""Counts as spaces in the sum of a header's bytes."""
 RECORDS_AT_ONCE = 16
 """At a store, a record is two requests that wait for the network."""
 MAX_SHARD_BYTES = 4 * 2**30
@@ -190,29 +198,32 @@ def _members(path: Place, content: bytes) -> Iterator[tuple[str, str, bytes]]:
     """
     at = 0
     while any(content[at : at + BLOCK]):
-        member = _header(path, content[at : at + BLOCK])
-        match = MEMBER.fullmatch(member.name)
-        if match is None or member.type not in (tarfile.REGTYPE, tarfile.AREGTYPE):
-            raise DataError(
-                f"{path}: unexpected member {member.name!r}; only KEY.png, KEY.jpg, KEY.npy and KEY.json belong there"
-            )
-        if not 0 <= member.size <= MAX_MEMBER_BYTES:
-            raise DataError(f"{path}: {member.name} is larger than {MAX_MEMBER_BYTES >> 20} MiB")
-        body = content[at + BLOCK : at + BLOCK + member.size]
-        if len(body) != member.size:
-            raise DataError(f"{path}: {member.name} is cut short")
+        name, is_file, size = _header(path, content[at : at + BLOCK])
+        match = MEMBER.fullmatch(name)
+        if match is None or not is_file:
+            raise DataError(f"{path}: unexpected member {name!r}; only KEY.png, KEY.jpg, KEY.npy and KEY.json belong there")
+        if not 0 <= size <= MAX_MEMBER_BYTES:
+            raise DataError(f"{path}: {name} is larger than {MAX_MEMBER_BYTES >> 20} MiB")
+        body = content[at + BLOCK : at + BLOCK + size]
+        if len(body) != size:
+            raise DataError(f"{path}: {name} is cut short")
         yield match[1], match[2], body
-        at += BLOCK + -(-member.size // BLOCK) * BLOCK
+        at += BLOCK + -(-size // BLOCK) * BLOCK
     rest = len(content) - at
     if rest < 2 * BLOCK or content.count(b"\0", at) != rest:
         raise DataError(f"{path} is cut short or damaged: it does not end as a tar does")
 
 
-def _header(path: Place, block: bytes) -> tarfile.TarInfo:
+def _header(path: Place, block: bytes) -> tuple[str, bool, int]:
+    """A member's name, whether it is a regular file, and its size."""
+    plain = PLAIN_HEADER.fullmatch(block)
+    if plain and int(plain[3], 8) == sum(block) - sum(block[CHECKSUM]) + len(block[CHECKSUM]) * ord(" "):
+        return plain[1].decode(), True, int(plain[2], 8)
     try:
-        return tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
+        member = tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
     except (tarfile.TarError, ValueError) as error:
         raise DataError(f"{path} is not a readable tar ({error})") from error
+    return member.name, member.type in (tarfile.REGTYPE, tarfile.AREGTYPE), member.size
 
 
 def _sample(path: Place, key: str, parts: dict[str, bytes]) -> Sample:

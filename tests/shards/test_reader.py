@@ -2,6 +2,7 @@
 
 import json
 import runpy
+import tarfile
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,6 +11,7 @@ import pytest
 import torch
 
 from dogfast.errors import DataError
+from dogfast.shards import reader
 from dogfast.shards.reader import decode_image, load_outliers, read_records, read_shard
 
 helpers = SimpleNamespace(**runpy.run_path(str(Path(__file__).parent.parent / "shards" / "helpers.py")))
@@ -34,6 +36,29 @@ def test_members_of_several_samples_may_be_mixed(tmp_path):
     one, two = helpers.pair(), helpers.pair(helpers.text(key="000000001"), key="000000001")
     path = helpers.plant(tmp_path, helpers.pack([one[0], two[1], one[1], two[0]]))
     assert [sample.key for sample in read_shard(path)] == ["000000000", "000000001"]
+
+
+def test_our_own_headers_are_parsed_as_tarfile_parses_them(tmp_path, monkeypatch):
+    record = helpers.commit(tmp_path)
+    content = (tmp_path / record["tar"]).read_bytes()
+    header = content[:512]
+    wanted = tarfile.TarInfo.frombuf(header, "utf-8", "surrogateescape")
+    with monkeypatch.context() as patch:
+        patch.setattr(tarfile.TarInfo, "frombuf", None)
+        assert reader._header(tmp_path, header) == (wanted.name, True, wanted.size)
+        assert len(list(read_shard(tmp_path / record["tar"]))) == 3
+    refused = 0
+    for place in range(512):
+        wound = header[:place] + bytes([header[place] ^ 1]) + header[place + 1 :]
+        try:
+            wanted = tarfile.TarInfo.frombuf(wound, "utf-8", "surrogateescape")
+        except tarfile.TarError:
+            refused += 1
+            with pytest.raises(DataError, match="not a readable tar"):
+                reader._header(tmp_path, wound)
+        else:
+            assert reader._header(tmp_path, wound) == (wanted.name, True, wanted.size)
+    assert refused > 500
 
 
 # --- all of a folder --------------------------------------------------------------------------------------------
