@@ -62,6 +62,9 @@ def check_train(config: RunConfig, run: Run) -> None:
     if settings.follow and brings:
         shards = brings == "images" and settings.outliers not in PROCEDURAL and not files
         require(shards, "--follow takes in shards of images as they are painted; name such a source with --outliers")
+        require(
+            not settings.tune, "--follow: candidates of --tune would not learn from the same shards; tune once all are painted"
+        )
     if brings and settings.outliers not in (*PROCEDURAL, *STRATEGIES) and not files:
         folder = shards_of(run, settings.outliers)
         if brings == "images":

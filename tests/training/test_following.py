@@ -116,6 +116,11 @@ def test_only_painted_sources_are_followed(tmp_path, monkeypatch, source):
         run_train(config(objective="oe", follow=True, outliers=source), run, Events())
 
 
+def test_candidates_that_saw_different_shards_are_not_compared(tmp_path):
+    with launch(tmp_path / "run", "") as run, pytest.raises(UsageError, match="--follow: candidates of --tune"):
+        run_train(config(objective="oe", follow=True, tune=("lr=0.1,0.01",)), run, Events())
+
+
 def test_what_follows_paints_nothing_and_evaluates_nothing(tmp_path):
     with launch(tmp_path / "run", "") as run:
         with pytest.raises(UsageError, match="id-control is not painted"):
