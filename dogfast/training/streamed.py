@@ -21,8 +21,6 @@ from dogfast.errors import DataError
 from dogfast.seeds import stream
 
 T = TypeVar("T")
-READERS = 2
-"""Parts read at once."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +80,7 @@ class Streamed(Generic[T]):
         """Names of the parts whose turn has come."""
         self._threads = processor_count()
         self._decoders = ThreadPoolExecutor(self._threads, "outlier decoder")
-        self._readers = ThreadPoolExecutor(READERS, "outlier reader")
+        self._readers = ThreadPoolExecutor(1, "outlier reader")  # headers and facts are parsed in Python: two would take turns
         self._stand(BEFORE_ALL, [], 0)
 
     # --- the row ------------------------------------------------------------------------------------------------
