@@ -4,6 +4,9 @@ from dataclasses import dataclass
 
 from dogfast.config.option import one_of, option, require
 
+SMALL_PX = 64
+"""Images of up to this side are treated as CIFAR's are (3x3 stems, shifted crops), larger ones as ImageNet's."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class DataConfig:

@@ -9,7 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-VIEW_AREA = (0.2, 1.0)
+PART_AREA, VIEW_AREA = (0.08, 1.0), (0.2, 1.0)
+"""Least and largest part of an image that a window covers: ImageNet's convention, and that of contrastive learning."""
+TRIES = 10
 YIQ = ((0.299, 0.587, 0.114), (0.5959, -0.2746, -0.3213), (0.2115, -0.5227, 0.3112))
 """Red, green and blue to luma and two axes of colour (NTSC 1953)."""
 
@@ -63,13 +65,20 @@ def two_views(images: Tensor, draws: Draws) -> Tensor:
 
 
 def random_window(images: Tensor, area: tuple[float, float], draws: Draws) -> Tensor:
-    """A window of each float image (n, 3, H, W), brought to the image's size; half of them mirrored.
+    """A window of each square float image (n, 3, S, S), brought to the image's size; half of them mirrored.
 
-    ``area``: the least and the largest part of the image it covers; its sides are as 3 : 4 to 4 : 3.
+    ``area``: the least and the largest part of the image it covers; its sides are as 3 : 4 to 4 : 3. As torchvision draws
+    them (after Szegedy et al. 2015, arXiv 1409.4842), of ten windows the first that fits into the image, else all of it. A
+    window is never larger than the result, so nothing is to be smoothed.
     """
-    share, shape, left, top, mirror = draws.uniform(images.device, 5).unbind(1)
-    share, shape = area[0] + (area[1] - area[0]) * share, torch.exp((2 * shape - 1) * math.log(4 / 3))
-    width, height = (share * shape).sqrt().clamp(max=1), (share / shape).sqrt().clamp(max=1)
+    drawn = draws.uniform(images.device, 2 * TRIES + 3)
+    shares, shapes = drawn[:, :TRIES], torch.exp((2 * drawn[:, TRIES : 2 * TRIES] - 1) * math.log(4 / 3))
+    shares = area[0] + (area[1] - area[0]) * shares
+    sides = torch.stack([(shares * shapes).sqrt(), (shares / shapes).sqrt()], 2)
+    fits, each = (sides <= 1).all(2), torch.arange(len(images), device=images.device)
+    first = fits.float().argmax(1)
+    width, height = torch.where(fits[each, first][:, None], sides[each, first], 1.0).unbind(1)
+    left, top, mirror = drawn[:, -3:].unbind(1)
     zero, across = torch.zeros_like(width), torch.where(mirror < 0.5, -width, width)
     rows = [across, zero, (1 - width) * (2 * left - 1), zero, height, (1 - height) * (2 * top - 1)]
     grid = F.affine_grid(torch.stack(rows, 1).view(-1, 2, 3), list(images.shape), align_corners=False)

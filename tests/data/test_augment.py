@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from dogfast.data.augment import Draws, random_crop_flip, random_window, recolour, to_unit, two_views
+from dogfast.data.augment import PART_AREA, Draws, random_crop_flip, random_window, recolour, to_unit, two_views
 
 
 def seeded(seed=0):
@@ -67,6 +67,7 @@ def test_the_input_is_left_alone():
     images = noise(4)
     before = images.clone()
     random_crop_flip(images, 2, draws(4))
+    two_views(images, draws(4))
     to_unit(images)
     assert torch.equal(images, before)
 
@@ -78,7 +79,7 @@ def test_unit_range():
     assert unit[0] == 0 and unit[255] == 1
 
 
-# --- views for contrastive learning -----------------------------------------------------------------------------
+# --- windows ----------------------------------------------------------------------------------------------------
 def floats(n, size=8):
     return torch.rand(n, 3, size, size, generator=seeded(5))
 
@@ -115,6 +116,35 @@ def test_the_whole_of_an_image_is_a_window():
     torch.testing.assert_close(mirrored, images.flip(-1), atol=1e-4, rtol=0)
 
 
+def test_windows_of_a_large_area_are_drawn_again_until_they_fit():
+    """Nothing is cut off: width and height are alike, and no part of the image is preferred."""
+    size = 64
+    middle = (torch.arange(size) + 0.5) / size
+    ramps = torch.stack([middle.expand(size, size), middle[:, None].expand(size, size)] + [torch.zeros(size, size)])
+    views = random_window(ramps.expand(600, -1, -1, -1), PART_AREA, draws(600))
+    width = ((views[:, 0, 0, 33] - views[:, 0, 0, 32]) * size).abs()
+    height = (views[:, 1, 33, 0] - views[:, 1, 32, 0]) * size
+    area, shape = width * height, width / height
+    assert 0.08 <= area.min() < 0.12 and 0.9 < area.max() < 1.001 and 0.45 < area.mean() < 0.54
+    assert 0.74 < shape.min() < 0.77 and 1.3 < shape.max() < 1.34 and abs(shape.log().mean()) < 0.02
+    assert ((width > 0.999) | (height > 0.999)).float().mean() < 0.02
+    for line in (views[:, 0].mean((1, 2)), views[:, 1].mean((1, 2))):
+        assert 0.47 < line.mean() < 0.53 and line.std() > 0.08
+
+
+def test_windows_of_some_rows_are_those_of_all():
+    images = floats(16)
+    whole = random_window(images, PART_AREA, draws(16, 1))
+    assert not torch.equal(whole, random_window(images, PART_AREA, draws(16, 2)))
+    torch.testing.assert_close(random_window(images[4:8], PART_AREA, draws(16, 1, slice(4, 8))), whole[4:8])
+
+
+def test_nothing_beyond_the_border_is_seen():
+    flat = torch.full((64, 3, 8, 8), 0.75)
+    torch.testing.assert_close(random_window(flat, PART_AREA, draws(64)), flat)
+
+
+# --- views for contrastive learning -----------------------------------------------------------------------------
 def test_colours_that_are_not_to_change_do_not():
     images, one = floats(3), torch.ones(3)
     torch.testing.assert_close(recolour(images, one, one, one, 0 * one), images, atol=1e-5, rtol=0)
