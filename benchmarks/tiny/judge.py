@@ -18,8 +18,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 from bank import paint_bank
 from settings import WORDS
 
+from dogfast.classifiers.backbones import build
 from dogfast.classifiers.evidence import collect_evidence
-from dogfast.classifiers.loading import build
 from dogfast.config import ObjectivesConfig, TrainingConfig
 from dogfast.config.model import ModelConfig
 from dogfast.config.presets import preset

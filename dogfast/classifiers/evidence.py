@@ -7,6 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+MOST_TOGETHER = 500
+PIXELS_TOGETHER = 2**22
+
 
 @dataclass(frozen=True, eq=False)
 class Evidence:
@@ -23,6 +26,13 @@ class Evidence:
     """(C, d)"""
     head_bias: torch.Tensor
     """(C,)"""
+    rejection: torch.Tensor | None = None
+    """(n,), the logit of the class of outliers, where the classifier has one"""
+
+
+def images_together(image_px: int) -> int:
+    """Images of a side that are looked at in one batch: 500, and fewer above 91 px."""
+    return min(MOST_TOGETHER, PIXELS_TOGETHER // image_px**2)
 
 
 @torch.no_grad()
@@ -36,8 +46,8 @@ def collect_evidence(
 ) -> Evidence:
     """Features and logits of ``images``, uint8 (n, 3, H, W) on any device, as fp32 on the CPU.
 
-    ``model`` lies on ``device``; it has ``features``, float images in [0, 1] to (n, d), and ``head``, a linear layer. It
-    runs in eval mode, and its modes are restored. ``precision`` is ``fp32`` or ``bf16``; the latter concerns
+    ``model`` lies on ``device``; it has ``features``, float images in [0, 1] to (n, d), and ``head``, a linear layer, and
+    perhaps ``rejection``, another one to a single logit. It runs in eval mode, and its modes are restored. ``precision`` is ``fp32`` or ``bf16``; the latter concerns
     ``features`` alone, the head is always fp32. Beyond the result, memory holds one batch. ``advance`` is told the
     images done.
     """
@@ -48,6 +58,8 @@ def collect_evidence(
     bias = weight.new_zeros(len(weight)) if model.head.bias is None else model.head.bias.float()
     features = torch.empty(len(images), weight.shape[1])
     logits = torch.empty(len(images), weight.shape[0])
+    refuse = getattr(model, "rejection", None)
+    rejection = None if refuse is None else torch.empty(len(images))
     with _eval_mode(model):
         for start in range(0, len(images), batch):
             some = images[start : start + batch].to(device).to(memory_format=torch.channels_last)
@@ -56,9 +68,13 @@ def collect_evidence(
             with torch.autocast(kind, enabled=False):
                 found = found.float()
                 logits[start : start + batch] = nn.functional.linear(found, weight, bias)
+                if refuse is not None:
+                    rejection[start : start + batch] = nn.functional.linear(found, refuse.weight.float(), refuse.bias.float())[
+                        :, 0
+                    ]
             features[start : start + batch] = found
             advance(len(some))
-    return Evidence(logits, features, weight.cpu().clone(), bias.cpu().clone())
+    return Evidence(logits, features, weight.cpu().clone(), bias.cpu().clone(), rejection)
 
 
 def accuracy(evidence: Evidence, labels: torch.Tensor) -> float:

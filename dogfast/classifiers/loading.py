@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
-from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,25 +10,19 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as parse_safetensors
 from safetensors.torch import save as to_safetensors
-from torch import Tensor
+from torch import Tensor, nn
 
-from dogfast.classifiers.wrn import WideResNet, parse_backbone
-from dogfast.errors import DataError, UsageError
+from dogfast.classifiers.backbones import build
+from dogfast.classifiers.facts import checked_facts
+from dogfast.classifiers.huggingface import from_architecture
+from dogfast.classifiers.rejection import add_rejection
+from dogfast.classifiers.rotations import RotationAveraged
+from dogfast.errors import DataError, DogfastError
 from dogfast.run import publish, read_json, to_json
+from dogfast.text import first_line
 
 WEIGHTS_FILE = "model.safetensors"
 RECORD_FILE = "train.json"
-
-
-def build(
-    backbone: str, class_names: Sequence[str], mean: Sequence[float], std: Sequence[float], dropout: float = 0.0
-) -> WideResNet:
-    """A fresh classifier, initialised from torch's global generator; ``mean`` and ``std`` are three numbers of [0, 1] images.
-
-    Raises :class:`UsageError` when ``backbone`` is not wrn-DEPTH-WIDTH.
-    """
-    depth, width = parse_backbone(backbone)
-    return WideResNet(depth, width, len(class_names), dropout, mean, std)
 
 
 def is_trained(folder: Path) -> bool:
@@ -38,80 +30,62 @@ def is_trained(folder: Path) -> bool:
     return (folder / RECORD_FILE).is_file()
 
 
-def save_classifier(folder: Path, model: WideResNet, facts: dict[str, Any]) -> None:
+def save_classifier(folder: Path, model: nn.Module, facts: dict[str, Any]) -> None:
     """Commit ``model``: weights first, then ``facts`` with the weights' ``sha256``.
 
     ``facts`` holds at least backbone, class_names, image_px, mean, std and dropout; more may follow.
     A former classifier of the folder counts as untrained from the first moment.
     """
     content = to_safetensors({name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()})
-    facts = facts | {"sha256": hashlib.sha256(content).hexdigest()}
-    _check_facts(folder / RECORD_FILE, facts)
+    facts = checked_facts(folder / RECORD_FILE, facts | {"sha256": hashlib.sha256(content).hexdigest()})
     (folder / RECORD_FILE).unlink(missing_ok=True)
     publish(folder / WEIGHTS_FILE, content)
     publish(folder / RECORD_FILE, to_json(facts))
 
 
-def load_classifier(folder: Path) -> tuple[WideResNet, dict[str, Any]]:
+def load_classifier(folder: Path) -> tuple[nn.Module, dict[str, Any]]:
     """The classifier in evaluation mode on the CPU, and its facts. Draws no random numbers.
 
     Raises :class:`DataError` naming the file that is missing, damaged, or not what its record says.
     """
-    facts = read_json(folder / RECORD_FILE)
-    _check_facts(folder / RECORD_FILE, facts)
-    path = folder / WEIGHTS_FILE
+    record, path = folder / RECORD_FILE, folder / WEIGHTS_FILE
+    facts = checked_facts(record, read_json(record))
     state = _read_weights(path, facts["sha256"])
     with torch.device("meta"):
-        model = build(facts["backbone"], facts["class_names"], facts["mean"], facts["std"], facts["dropout"])
-    _check_weights(path, state, model.state_dict())
-    model.load_state_dict(state, assign=True)
-    _check_normalisation(folder / RECORD_FILE, model, facts)
+        expected = _rebuild(record, facts, len(state)).state_dict()
+    _check_weights(path, state, expected)
+    _check_normalisation(record, state, facts)
+    with torch.random.fork_rng(devices=[]):
+        model = _rebuild(record, facts, len(state))
+    model.load_state_dict(state)
     return model.eval(), facts
 
 
-# --- what the record must say -----------------------------------------------------------------------------------
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+def extend(model: nn.Module, rejection: bool, rotations: bool) -> nn.Module:
+    """``model``, looking at four rotations where ``rotations``, with a class of rejection where ``rejection``."""
+    if rotations:
+        model = RotationAveraged(model)
+    if rejection:
+        add_rejection(model)
+    return model
 
 
-def _is_triple(value: Any) -> bool:
-    return isinstance(value, list | tuple) and len(value) == 3 and all(map(_is_number, value))
-
-
-def _is_backbone(value: Any) -> bool:
+def _rebuild(record: Path, facts: dict[str, Any], tensors: int) -> nn.Module:
+    classes, mean, std = facts["class_names"], facts["mean"], facts["std"]
     try:
-        return isinstance(value, str) and bool(parse_backbone(value))
-    except UsageError:
-        return False
+        if facts["architecture"]:
+            model: nn.Module = from_architecture(facts["architecture"], len(classes), mean, std, tensors)
+        else:
+            model = build(facts["backbone"], classes, mean, std, facts["dropout"], facts["image_px"])
+    except DogfastError:
+        raise
+    except Exception as error:  # what transformers raises for an unfit architecture has no common base
+        raise DataError(
+            f"{record}: 'architecture' cannot be built ({first_line(error)}); train this classifier again"
+        ) from error
+    return extend(model, facts["rejection"], facts["rotations"])
 
 
-def _are_names(value: Any) -> bool:
-    return isinstance(value, list | tuple) and len(value) > 0 and all(isinstance(name, str) for name in value)
-
-
-FACTS: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "backbone": (_is_backbone, "wrn-DEPTH-WIDTH"),
-    "class_names": (_are_names, "a list of names"),
-    "image_px": (lambda v: isinstance(v, int) and not isinstance(v, bool) and v >= 8, "a whole number from 8"),
-    "mean": (_is_triple, "three numbers"),
-    "std": (lambda v: _is_triple(v) and min(v) > 0, "three positive numbers"),
-    "dropout": (lambda v: _is_number(v) and 0 <= v < 1, "a number in [0, 1)"),
-    "sha256": (lambda v: isinstance(v, str) and len(v) == 64, "64 hexadecimal digits"),
-}
-"""Each fact the record cannot do without: its test, and its description."""
-
-
-def _check_facts(path: Path, facts: Any) -> None:
-    if not isinstance(facts, dict):
-        raise DataError(f"{path} is no training record (it holds no object); train this classifier again")
-    for name, (holds, description) in FACTS.items():
-        if name not in facts:
-            raise DataError(f"{path} lacks '{name}' ({description}); train this classifier again")
-        if not holds(facts[name]):
-            raise DataError(f"{path}: '{name}' is not {description}; train this classifier again")
-
-
-# --- what the weights must be -----------------------------------------------------------------------------------
 def _read_weights(path: Path, sha256: str) -> dict[str, Tensor]:
     try:
         content = path.read_bytes()
@@ -139,7 +113,8 @@ def _check_weights(path: Path, state: dict[str, Tensor], expected: dict[str, Ten
             raise DataError(f"{path}: {name!r} holds values that are not finite; train this classifier again")
 
 
-def _check_normalisation(path: Path, model: WideResNet, facts: dict[str, Any]) -> None:
+def _check_normalisation(record: Path, state: dict[str, Tensor], facts: dict[str, Any]) -> None:
     for name in ("mean", "std"):
-        if not torch.allclose(getattr(model, name), torch.tensor(facts[name], dtype=torch.float32)):
-            raise DataError(f"{path}: '{name}' differs from that of {WEIGHTS_FILE}; train this classifier again")
+        held = state[f"backbone.{name}" if facts["rotations"] else name]
+        if not torch.allclose(held, torch.tensor(facts[name], dtype=torch.float32)):
+            raise DataError(f"{record}: '{name}' differs from that of {WEIGHTS_FILE}; train this classifier again")

@@ -5,39 +5,28 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dogfast.errors import UsageError
+from dogfast.classifiers.classifier import Classifier
 
 STEM_CHANNELS = 16
 
 
-def parse_backbone(backbone: str) -> tuple[int, int]:
+def parse_wrn(backbone: str) -> tuple[int, int] | None:
     """Depth and width of ``wrn-DEPTH-WIDTH``: "wrn-40-2" is (40, 2).
 
-    Raises :class:`UsageError` unless the depth is 6n + 4 from 10 to 994 and the width lies in 1 to 99.
+    None unless the depth is 6n + 4 from 10 to 994 and the width lies in 1 to 99.
     """
     match = re.fullmatch(r"wrn-([0-9]{1,3})-([0-9]{1,2})", backbone)
     depth, width = map(int, match.groups()) if match else (0, 0)
-    if depth < 10 or depth % 6 != 4 or width < 1:
-        raise UsageError(
-            f"--backbone {backbone!r} is unknown; write wrn-DEPTH-WIDTH with a depth of 6n + 4 from 10 to 994 "
-            "and a width from 1 to 99, such as wrn-40-2"
-        )
-    return depth, width
+    return (depth, width) if depth >= 10 and depth % 6 == 4 and width >= 1 else None
 
 
-class WideResNet(nn.Module):
-    """Images to logits, with the input normalisation inside.
-
-    ``depth`` is 6n + 4, ``width`` multiplies the channels (16, 32, 64), ``dropout`` in [0, 1) acts between the two
-    convolutions of a block; ``mean`` and ``std`` are those of the training images in [0, 1], one each channel.
+class WideResNet(Classifier):
+    """``depth`` is 6n + 4, ``width`` multiplies the channels (16, 32, 64), ``dropout`` in [0, 1) acts between the two
+    convolutions of a block.
     """
-
-    mean: Tensor
-    std: Tensor
 
     def __init__(
         self,
@@ -48,11 +37,9 @@ class WideResNet(nn.Module):
         mean: Sequence[float] = (0.0, 0.0, 0.0),
         std: Sequence[float] = (1.0, 1.0, 1.0),
     ):
-        super().__init__()
+        super().__init__(mean, std)
         assert depth >= 10 and depth % 6 == 4 and width >= 1, (depth, width)
         blocks, channels = (depth - 4) // 6, [STEM_CHANNELS * width * k for k in (1, 2, 4)]
-        self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32))
-        self.register_buffer("std", torch.tensor(std, dtype=torch.float32))
         self.stem = _conv3x3(3, STEM_CHANNELS)
         self.groups = nn.Sequential(
             _group(STEM_CHANNELS, channels[0], blocks, 1, dropout),
@@ -65,12 +52,7 @@ class WideResNet(nn.Module):
 
     def features(self, images: Tensor) -> Tensor:
         """Float images (n, 3, H, W) in [0, 1], H and W at least 8, to the non-negative input of the head (n, 64 * width)."""
-        normalised = (images - self.mean[:, None, None]) / self.std[:, None, None]
-        return F.relu(self.norm(self.groups(self.stem(normalised))), inplace=True).mean((2, 3))
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Logits (n, classes) of float images (n, 3, H, W) in [0, 1]."""
-        return self.head(self.features(images))
+        return F.relu(self.norm(self.groups(self.stem(self.normalise(images)))), inplace=True).mean((2, 3))
 
 
 class Block(nn.Module):

@@ -13,6 +13,7 @@ from dogfast.config import RunConfig
 from dogfast.config.detection import DetectionConfig
 from dogfast.data.catalogue import IdData, ImageSet, group_of, load_ood
 from dogfast.data.splits import is_validation_outlier
+from dogfast.detection.scores import REJECTION
 from dogfast.detection.scores.ash_s import choose_ash_percentile
 from dogfast.detection.table import artefact_control, evaluate_scores
 from dogfast.environment import Choice
@@ -62,7 +63,8 @@ def measure(look: Look, sets: Sets, config: DetectionConfig) -> tuple[dict[str, 
     unknown = {name: look(images) for name, images in sets.unknown.items()}
     percentile = _ash_percentile(look, sets, config)
     groups = {name: group_of(name) for name in unknown}
-    rows, scores = evaluate_scores(known, unknown, groups, config.scores, percentile.value)
+    names = config.scores if known.rejection is None else (*config.scores, REJECTION)
+    rows, scores = evaluate_scores(known, unknown, groups, names, percentile.value)
     painted = sets.painted_known
     found = {
         "id_accuracy": accuracy(known, sets.known.labels),

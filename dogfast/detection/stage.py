@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from dogfast.classifiers.evidence import Evidence, collect_evidence
+from dogfast.classifiers.evidence import Evidence, collect_evidence, images_together
 from dogfast.classifiers.loading import load_classifier
 from dogfast.config import RunConfig
 from dogfast.config.option import require
@@ -19,8 +19,6 @@ from dogfast.environment import choose_device, choose_training_precision
 from dogfast.errors import DataError
 from dogfast.events import Events
 from dogfast.run import Run, publish, to_json, versions
-
-BATCH = 500
 
 
 def evaluate(config: RunConfig, run: Run, name: str, events: Events) -> dict[str, Any]:
@@ -34,12 +32,13 @@ def evaluate(config: RunConfig, run: Run, name: str, events: Events) -> dict[str
     _check_fit(facts, config, data, name)
     device = choose_device(config.model.device)
     precision = choose_training_precision(config.training.train_precision, device.value)
+    together = images_together(config.data.image_px)
     model.to(device.value)
     sets = load_sets(config, run, data, _named_sets(config))
     with events.progress(f"evaluate {name}", len(sets)) as advance:
 
         def look(images: torch.Tensor) -> Evidence:
-            return collect_evidence(model, images, BATCH, device.value, precision.value, advance)
+            return collect_evidence(model, images, together, device.value, precision.value, advance)
 
         found, scores = measure(look, sets, config.detection)
     events.say(f"{name}: ASH removes {found['ash_percentile']} %: {found['ash_reason']}")

@@ -14,7 +14,15 @@ from dogfast.run import Run, read_json
 
 BASELINE = "ce"
 ORDER = (BASELINE, "oe+noise", "oe", "dog")
-SCORE_NAMES = {"msp": "MSP", "maxlogit": "MaxLogit", "energy": "Energy", "odin": "ODIN", "ash-s": "ASH-S", "knn": "k-NN"}
+SCORE_NAMES = {
+    "msp": "MSP",
+    "maxlogit": "MaxLogit",
+    "energy": "Energy",
+    "odin": "ODIN",
+    "ash-s": "ASH-S",
+    "knn": "k-NN",
+    "rejection": "Rejection",
+}
 
 
 @dataclass(frozen=True)

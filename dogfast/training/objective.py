@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 from torch import Tensor, nn
 
+from dogfast.config.data import SMALL_PX
 from dogfast.config.objectives import ObjectivesConfig
-from dogfast.data.augment import Draws, random_crop_flip, to_unit
+from dogfast.data.augment import PART_AREA, Draws, random_crop_flip, random_window, to_unit
 from dogfast.training.regimes import Regime
 
 if TYPE_CHECKING:
@@ -63,9 +64,16 @@ class Objective(nn.Module):
         self.methods, self.regime = task.methods, task.regime
 
     def augment(self, images: Tensor, draws: Draws) -> Tensor:
-        """uint8 (n, 3, H, W) to what the step sees of them: float in [0, 1], cropped and mirrored."""
-        cropped = random_crop_flip(images, images.shape[2] // 8, draws)
-        return to_unit(cropped.contiguous(memory_format=torch.channels_last))
+        """uint8 (n, 3, S, S) to what the step sees of them: float in [0, 1], cropped and mirrored.
+
+        Small images as CIFAR's are, shifted by an eighth; larger ones as ImageNet's, a window of them brought to the whole size.
+        """
+        side = images.shape[2]
+        if side <= SMALL_PX:
+            cropped = to_unit(random_crop_flip(images, side // 8, draws))
+        else:
+            cropped = random_window(to_unit(images), PART_AREA, draws)
+        return cropped.contiguous(memory_format=torch.channels_last)
 
     def begin(self, learner: Learner, batches: Batches) -> None:
         """Before the first step of a training; not again when it is resumed."""

@@ -129,7 +129,7 @@ class Perturbation(nn.Module):
         """
         weights, own = perturbable(model), regret_slope(logits_ood)
         slope = ranks.average(own.detach())
-        gradients = torch.autograd.grad(2 * slope * own, list(weights.values()), retain_graph=True)
+        gradients = torch.autograd.grad(2 * slope * own, list(weights.values()), retain_graph=True, materialize_grads=True)
         with torch.no_grad():
             for (name, weight), gradient in zip(weights.items(), gradients):
                 self._blend(self.tensors[name], match_norm(weight, self.direction * ranks.average(gradient)))

@@ -7,7 +7,8 @@ import pytest
 import torch
 from safetensors.torch import load, save
 
-from dogfast.classifiers.loading import build, is_trained, load_classifier, save_classifier
+from dogfast.classifiers.backbones import build
+from dogfast.classifiers.loading import is_trained, load_classifier, save_classifier
 from dogfast.errors import DataError, UsageError
 
 FACTS = {
@@ -146,9 +147,10 @@ def test_weights_of_another_network_are_refused(folder, change):
 
 
 def test_a_record_of_a_huge_network_allocates_nothing(folder):
-    edit_record(folder, backbone="wrn-40-99")
-    with pytest.raises(DataError, match="does not fit"):
-        load_classifier(folder)
+    for backbone in ("wrn-40-99", "resnet-50"):
+        edit_record(folder, backbone=backbone)
+        with pytest.raises(DataError, match="does not fit"):
+            load_classifier(folder)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
@@ -184,6 +186,11 @@ def test_a_record_without_a_fact_is_refused(folder, name):
         ("dropout", 1.0),
         ("dropout", "0.3"),
         ("sha256", 5),
+        ("rejection", 1),
+        ("rotations", "yes"),
+        ("architecture", []),
+        ("architecture", {"model_type": "vit"}),
+        ("architecture", {"depth": 3}),
     ],
 )
 def test_facts_of_the_wrong_kind_are_refused(folder, name, value):

@@ -3,8 +3,7 @@
 import pytest
 import torch
 
-from dogfast.classifiers.wrn import WideResNet, parse_backbone
-from dogfast.errors import UsageError
+from dogfast.classifiers.wrn import WideResNet, parse_wrn
 
 
 def test_wrn_40_2_has_the_size_of_the_reference_network():
@@ -15,15 +14,14 @@ def test_wrn_40_2_has_the_size_of_the_reference_network():
 
 @pytest.mark.parametrize("backbone, expected", [("wrn-40-2", (40, 2)), ("wrn-10-1", (10, 1)), ("wrn-28-10", (28, 10))])
 def test_backbones_are_parsed(backbone, expected):
-    assert parse_backbone(backbone) == expected
+    assert parse_wrn(backbone) == expected
 
 
 @pytest.mark.parametrize(
     "backbone", ["wrn-40", "wrn-41-2", "wrn-4-2", "wrn-40-0", "resnet50", "", "wrn-40-2\n", "wrn-40-2-1", "wrn-9999994-1"]
 )
-def test_unknown_backbones_name_the_flag_and_the_rule(backbone):
-    with pytest.raises(UsageError, match=r"--backbone.*6n \+ 4"):
-        parse_backbone(backbone)
+def test_what_is_no_wrn(backbone):
+    assert parse_wrn(backbone) is None
 
 
 @pytest.mark.parametrize("side_px", [8, 9, 32])

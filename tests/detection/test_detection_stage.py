@@ -11,7 +11,8 @@ import torch
 from PIL import Image
 
 import dogfast.data.catalogue as catalogue
-from dogfast.classifiers.loading import build, save_classifier
+from dogfast.classifiers.backbones import build
+from dogfast.classifiers.loading import save_classifier
 from dogfast.config import RunConfig
 from dogfast.data import shapes
 from dogfast.data.catalogue import load_id

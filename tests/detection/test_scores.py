@@ -6,16 +6,16 @@ import torch
 
 from dogfast.classifiers.evidence import Evidence
 from dogfast.config import detection as config
-from dogfast.detection.scores import SCORES, ash_s, bound_scores
+from dogfast.detection.scores import REJECTION, SCORES, ash_s, bound_scores
 from dogfast.errors import DataError, UsageError
 
 
 def make_evidence(features, classes=5, seed=0):
-    """A random head on ``features``."""
+    """A random head on ``features``, and a logit of rejection."""
     generator = torch.Generator().manual_seed(seed)
     weight = torch.randn(classes, features.shape[1], generator=generator)
     bias = torch.randn(classes, generator=generator)
-    return Evidence(features @ weight.T + bias, features, weight, bias)
+    return Evidence(features @ weight.T + bias, features, weight, bias, torch.randn(len(features), generator=generator))
 
 
 def relu_features(n, width, seed=1):
@@ -50,6 +50,15 @@ def test_msp_and_energy():
     expected_energy = [reference_energy(row) for row in evidence.logits.double().tolist()]
     assert SCORES["msp"](evidence).tolist() == pytest.approx(expected_msp, rel=1e-5)
     assert SCORES["energy"](evidence).tolist() == pytest.approx(expected_energy, rel=1e-5)
+
+
+def test_rejection_is_the_log_odds_of_the_known_classes():
+    evidence = make_evidence(relu_features(12, 16))
+    for at, found in enumerate(SCORES[REJECTION](evidence).tolist()):
+        known = sum(math.exp(f) for f in evidence.logits[at].double().tolist())
+        unknown = math.exp(float(evidence.rejection[at].double()))
+        p = known / (known + unknown)
+        assert found == pytest.approx(math.log(p / (1 - p)), rel=1e-5, abs=1e-5)
 
 
 @pytest.mark.parametrize("percentile", [0, 30, *ash_s.PERCENTILES, 99])
@@ -119,8 +128,8 @@ def test_equal_percentiles_give_way_to_the_smallest():
 
 
 # --- the seam ---------------------------------------------------------------------------------------------------
-def test_the_table_and_the_configuration_name_the_same_scores():
-    assert tuple(SCORES) == config.SCORES
+def test_the_table_and_the_configuration_name_the_same_scores_to_be_asked_for():
+    assert tuple(SCORES) == (*config.SCORES, REJECTION)
 
 
 @pytest.mark.parametrize("name", SCORES)

@@ -11,14 +11,17 @@ import torch
 
 from dogfast.classifiers.evidence import Evidence
 from dogfast.config.option import one_of
-from dogfast.detection.scores import ash_s, energy, msp
+from dogfast.detection.scores import ash_s, energy, msp, rejection
 
 Score = Callable[[Evidence], torch.Tensor]
 
+REJECTION = "rejection"
+"""Not to be asked for: a classifier that has a class of outliers is always judged by it too."""
 SCORES = {
     "msp": msp.score,
     "energy": energy.score,
     "ash-s": ash_s.score,
+    REJECTION: rejection.score,
 }
 
 
