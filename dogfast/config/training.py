@@ -19,11 +19,19 @@ class TrainingConfig:
         0.0,
         "share of the ID images of a tuning that the generator painted (source id-control), against learning its handwriting",
     )
-    backbone: str = option("wrn-40-2", "wrn-DEPTH-WIDTH, resnet-18, resnet-34, resnet-50, or a transformers image classifier")
-    weights: str = option("", "file of weights that ce starts from (safetensors), or a transformers model's folder or name")
+    backbone: str = option(
+        "wrn-40-2",
+        "wrn-DEPTH-WIDTH, resnet-18, resnet-34, resnet-50, or a transformers image classifier as hf:FOLDER or hf:OWNER/NAME",
+    )
+    weights: str = option("", "file of weights that training from scratch (ce, say) begins with: safetensors")
+    allow_pickle: bool = option(
+        False, "let --weights be a .pt or .pth file, read by torch's restricted reader (weights_only)", identity=False
+    )
     dropout: float = option(0.3, "dropout inside the blocks of a wrn")
     start: str = option("auto", "what the training starts from: ce, scratch, or what the method's paper does (auto)")
-    pretrain_epochs: int | None = option(None, "epochs from scratch; default: the method's own, 100 for ce")
+    pretrain_epochs: int | None = option(
+        None, "epochs from scratch; 0 takes given weights as they are; default: the method's own, 100 for ce"
+    )
     pretrain_lr: float | None = option(None, "first learning rate from scratch; default: the method's own, 0.1 for ce")
     epochs: int | None = option(None, "epochs of tuning; default: the method's own, 10 for oe and dog")
     lr: float | None = option(None, "first learning rate of the tuning; default: the method's own, 0.001 for oe and dog")
@@ -67,7 +75,13 @@ class TrainingConfig:
         )
         require(0 <= self.dropout < 1, "--dropout must lie in [0, 1)")
         require(0 <= self.id_synthetic <= 0.9, f"--id-synthetic {self.id_synthetic} must lie between 0 and 0.9")
-        for flag in ("pretrain_epochs", "epochs", "ood_batch"):
+        published = self.backbone.startswith("hf:")
+        require(
+            not (self.weights and published),
+            f"--weights {self.weights}: --backbone {self.backbone} brings its own; leave one out",
+        )
+        _at_least(self, "pretrain_epochs", 0 if self.weights or published else 1)
+        for flag in ("epochs", "ood_batch"):
             _at_least(self, flag, 1)
         _at_least(self, "batch", 2)
         for flag in ("pretrain_lr", "lr"):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dogfast.config.objectives import ObjectivesConfig
+from dogfast.config.option import require
 from dogfast.config.training import SCRATCH, START, TrainingConfig
 
 
@@ -71,6 +72,7 @@ def regime_of(config: TrainingConfig, methods: ObjectivesConfig, classes: str) -
     """The regime of ``config.objective`` on ``classes``, with what ``config`` says put over it.
 
     `pretrain_epochs` and `pretrain_lr` are those of training from scratch, `epochs` and `lr` those of tuning.
+    Raises UsageError for no epochs where something is to be learned.
     """
     name = config.objective
     known = dataclasses.replace(REGIMES[name], **OF_DATA.get(classes, {}).get(name, {}))
@@ -85,4 +87,9 @@ def regime_of(config: TrainingConfig, methods: ObjectivesConfig, classes: str) -
         "oe_weight": config.oe_weight if known.oe_weight else None,
         "weight_decay": config.weight_decay,
     }
-    return dataclasses.replace(known, **{key: value for key, value in wanted.items() if value is not None})
+    regime = dataclasses.replace(known, **{key: value for key, value in wanted.items() if value is not None})
+    require(
+        regime.epochs > 0 or name == START,
+        f"--pretrain-epochs 0 takes weights as they are, but --objective {name} trains from scratch; choose an epoch or more",
+    )
+    return regime

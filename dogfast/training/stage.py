@@ -9,8 +9,9 @@ from typing import Any
 
 import torch
 
-from dogfast.classifiers.evidence import accuracy, collect_evidence
-from dogfast.classifiers.loading import RECORD_FILE, build, is_trained, load_classifier, save_classifier
+from dogfast.classifiers.evidence import accuracy, collect_evidence, images_together
+from dogfast.classifiers.facts import BUILT_FROM
+from dogfast.classifiers.loading import RECORD_FILE, extend, is_trained, load_classifier, save_classifier
 from dogfast.config import RunConfig
 from dogfast.config.option import identity
 from dogfast.config.training import START
@@ -29,8 +30,8 @@ from dogfast.training.objectives import OBJECTIVES
 from dogfast.training.ranks import ALONE, Ranks
 from dogfast.training.regimes import regime_of
 from dogfast.training.sources import follows, source_digest, source_of, training_outliers
+from dogfast.training.start import fresh_classifier, start_fields
 
-EVALUATION_BATCH = 500
 OF_EVERY = ("backbone", "weights", "dropout", "momentum", "accumulate", "ema", "train_precision", "train_seed")
 RECORD = {
     "identity": dict,
@@ -101,6 +102,7 @@ def _identity_but_outliers(config: RunConfig, run: Run, data: IdData) -> dict[st
         **identity(config.data),
         **regime.by_flag(),
         **{name: value for name, value in identity(settings).items() if name in OF_EVERY},
+        **start_fields(config),
         **{name: value for name, value in methods.items() if name.startswith(read)},
     }
     if regime.start == START:
@@ -128,7 +130,7 @@ def _train(
     device = choose_device(config.model.device)
     precision = choose_training_precision(settings.train_precision, device.value)
     events.say(f"{name}: {settings.backbone} on {device.value} ({device.reason}), {precision.value} ({precision.reason})")
-    model, facts = _start(config, run, data)
+    model, facts = _start(config, run, data, events)
     share = settings.id_synthetic if settings.objective != START else 0.0
     images, labels = mixed_id(run, data, share, config.data.image_px)
     brings = OBJECTIVES[settings.objective].brings
@@ -155,28 +157,24 @@ def _train(
         facts["shards"] = sorted(outliers.seen)
         events.say(f"{name} has seen {len(facts['shards'])} shards of {settings.outliers}")
         fields = training_identity(config, run, data, facts["shards"])
-    shown = collect_evidence(model, data.validation.images, EVALUATION_BATCH, device.value, precision.value)
+    together = images_together(config.data.image_px)
+    shown = collect_evidence(model, data.validation.images, together, device.value, precision.value)
     judged = {"identity": fields, "validation_accuracy": accuracy(shown, data.validation.labels), "versions": versions()}
     return model, facts | outcome | judged
 
 
-def _start(config: RunConfig, run: Run, data: IdData) -> tuple[torch.nn.Module, dict[str, Any]]:
-    settings = config.training
+def _start(config: RunConfig, run: Run, data: IdData, events: Events) -> tuple[torch.nn.Module, dict[str, Any]]:
+    """What the training begins with, as the objective needs it, and the facts it is built from."""
+    settings, method = config.training, OBJECTIVES[config.training.objective]
+    torch.manual_seed(settings.train_seed)
     if regime_of(settings, config.objectives, config.data.classes).start == START and settings.objective != START:
         _refuse_stale_start(config, run, data)
         model, record = load_classifier(run.classifier(start_name(settings)))
-        return model, {key: record[key] for key in ("backbone", "class_names", "image_px", "mean", "std", "dropout")}
-    pixels = data.train.images.float() / 255
-    facts = {
-        "backbone": settings.backbone,
-        "class_names": list(data.class_names),
-        "image_px": config.data.image_px,
-        "mean": pixels.mean((0, 2, 3)).tolist(),
-        "std": pixels.std((0, 2, 3)).clamp(min=1e-3).tolist(),
-        "dropout": settings.dropout,
-    }
-    torch.manual_seed(settings.train_seed)
-    return build(facts["backbone"], data.class_names, facts["mean"], facts["std"], settings.dropout), facts
+        facts = {name: record[name] for name in BUILT_FROM}
+    else:
+        model, facts = fresh_classifier(config, data, events)
+    extended = extend(model, rejection=method.rejects, rotations=method.rotates)
+    return extended, facts | {"rejection": method.rejects, "rotations": method.rotates}
 
 
 def _refuse_stale_start(config: RunConfig, run: Run, data: IdData) -> None:

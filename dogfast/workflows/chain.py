@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from dogfast.classifiers.loading import is_trained
-from dogfast.classifiers.wrn import parse_backbone
 from dogfast.concepts.stage import find_anchors
 from dogfast.config import RunConfig
 from dogfast.config.option import require
@@ -37,6 +36,7 @@ from dogfast.training.ranks import ALONE, Ranks
 from dogfast.training.regimes import regime_of
 from dogfast.training.sources import PROCEDURAL, RENDERED_SOURCE, RENDERS, images_at, shards_of, source_of
 from dogfast.training.stage import train
+from dogfast.training.start import check_start
 from dogfast.workflows.tune import candidates, tune
 
 ID_TWINS = 6
@@ -53,7 +53,7 @@ def check_generate(config: RunConfig, run: Run) -> None:
 def check_train(config: RunConfig, run: Run) -> None:
     """Refuse what `train` would only notice after outliers or a starting classifier were made."""
     settings, brings = config.training, OBJECTIVES[config.training.objective].brings
-    parse_backbone(settings.backbone)
+    check_start(config)
     candidates(config)
     choose_training_precision(settings.train_precision, choose_device(config.model.device).value)
     if settings.outliers == RENDERS:

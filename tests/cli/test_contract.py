@@ -33,7 +33,7 @@ SYNTHESIS = {
 }  # fmt: skip
 TRAINING = {
     "--objective", "--outliers", "--id-synthetic", "--backbone", "--dropout", "--pretrain-epochs", "--pretrain-lr", "--epochs", "--lr", "--batch",
-    "--ood-batch", "--oe-weight", "--momentum", "--weight-decay", "--train-precision", "--train-seed", "--weights", "--start",
+    "--ood-batch", "--oe-weight", "--momentum", "--weight-decay", "--train-precision", "--train-seed", "--weights", "--allow-pickle", "--no-allow-pickle", "--start",
     "--accumulate", "--ema", "--follow", "--no-follow", "--window-mb", "--compile", "--checkpoint-minutes", "--track", "--tune",
     "--energy-in", "--energy-out", "--wor-step", "--wor-sign", "--wor-strengths", "--wor-smoothing", "--wor-warmup",
     "--oal-kd", "--oal-contrast", "--oal-temperature", "--oal-mi", "--atom-quantile", "--atom-pool", "--atom-epsilon",

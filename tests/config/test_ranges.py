@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from dogfast.config import RunConfig
+from dogfast.config import RunConfig, TrainingConfig
 from dogfast.errors import UsageError
 
 SECTION_OF = {
@@ -25,7 +25,7 @@ REFUSED = [
     ("rows", -1), ("seed", -1), ("seed", 2**53),
     ("objective", "magic"), ("wor_step", "both"), ("wor_sign", "up"), ("train_precision", "fp8"), ("dropout", 1.0),
     ("id_synthetic", 1.0), ("id_synthetic", -0.1), ("outliers", "id-control"),
-    ("dropout", -0.1), ("pretrain_epochs", 0), ("epochs", 0), ("pretrain_lr", 0.0), ("lr", -1.0), ("lr", float("nan")), ("batch", 1),
+    ("dropout", -0.1), ("pretrain_epochs", 0), ("pretrain_epochs", -1), ("epochs", 0), ("pretrain_lr", 0.0), ("lr", -1.0), ("lr", float("nan")), ("batch", 1),
     ("ood_batch", 0), ("oe_weight", -0.5), ("wor_smoothing", 1.0), ("wor_strengths", ()), ("wor_strengths", (0.1, 0.0)),
     ("wor_warmup", -1), ("momentum", 1.0), ("momentum", -0.1), ("weight_decay", -1e-4), ("train_seed", -1), ("train_seed", 2**53),
     ("start", "here"), ("accumulate", 0), ("ema", 1.0), ("window_mb", 0), ("compile", "maybe"), ("checkpoint_minutes", -1.0), ("track", ("paper",)),
@@ -54,6 +54,15 @@ def test_refused_with_its_flag(name, value):
 @pytest.mark.parametrize("name, value", ALLOWED)
 def test_the_ends_of_ranges_are_allowed(name, value):
     assert getattr(SECTION_OF[name](**{name: value}), name) == value
+
+
+def test_no_epochs_are_for_given_weights_and_weights_for_backbones_without():
+    for given in ({"weights": "w.safetensors"}, {"backbone": "hf:x/y"}):
+        assert TrainingConfig(pretrain_epochs=0, **given).pretrain_epochs == 0
+        with pytest.raises(UsageError, match="--pretrain-epochs must be at least 0"):
+            TrainingConfig(pretrain_epochs=-1, **given)
+    with pytest.raises(UsageError, match="--weights w: --backbone hf:x/y brings its own"):
+        TrainingConfig(backbone="hf:x/y", weights="w")
 
 
 def test_the_defaults_are_allowed():

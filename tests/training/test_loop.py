@@ -404,3 +404,10 @@ def test_rows_for_the_log_have_step_rate_and_losses():
     train("oe", n=50, epochs=2, log=rows.append)
     assert [row["step"] for row in rows] == [3, 6] and [row["epoch"] for row in rows] == [0, 1]
     assert {"lr", "ce", "oe"} <= rows[0].keys() and json.dumps(rows)
+
+
+def test_no_epochs_leave_the_weights_as_they_are():
+    start = small()
+    model, outcome = train(pretrain_epochs=0, weights="given", ema=0.5)
+    assert same_weights(start, model) and not model.training
+    assert outcome["history"] == [] and outcome["img_per_s"] == 0 and outcome["skipped_steps"] == 0
