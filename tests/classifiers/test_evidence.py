@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from dogfast.classifiers.evidence import accuracy, collect_evidence
+from dogfast.classifiers.evidence import accuracy, collect_evidence, images_together
 
 
 class Net(nn.Module):
@@ -77,6 +77,11 @@ def test_batch_size_does_not_matter(images):
 def test_a_head_without_bias_has_a_bias_of_zero(images):
     evidence = collect_evidence(Net(bias=False), images, 10, "cpu", "fp32")
     assert evidence.head_bias.tolist() == [0.0] * 4
+
+
+@pytest.mark.parametrize("side, count", [(8, 500), (64, 500), (224, 83), (512, 16)])
+def test_large_images_are_looked_at_in_smaller_batches(side, count):
+    assert images_together(side) == count
 
 
 def test_accuracy_is_the_share_of_right_answers(images):

@@ -158,6 +158,18 @@ def test_sizes_it_does_not_take_are_refused_before_anything_is_allocated(place):
             check_size("hf:x", model, 32)
 
 
+def test_logits_that_are_not_one_heads_are_refused():
+    from transformers import DeiTConfig
+
+    size = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 8, "image_size": 16}
+    config = DeiTConfig(**size, patch_size=8, architectures=["DeiTForImageClassificationWithTeacher"])
+    with torch.device("meta"):
+        model = from_architecture(config.to_dict(), 3, *IMAGENET)
+    assert model.head_name == "distillation_classifier"
+    with pytest.raises(UsageError, match="does not end in one linear layer"):
+        check_size("hf:x", model, 16)
+
+
 # --- hostile records --------------------------------------------------------------------------------------------
 @pytest.fixture
 def trained(place, tmp_path):
