@@ -18,7 +18,7 @@ from PIL import Image, ImageOps
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
-from dogfast.classifiers.loading import build
+from dogfast.classifiers.backbones import build
 from dogfast.config import ObjectivesConfig, TrainingConfig
 from dogfast.environment import hardware, processor_count
 from dogfast.events import Events
