@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 
 from dogfast.config.option import one_of, option, require
+from dogfast.config.synthesis import LATENT_SUFFIX
 
-OBJECTIVES = ("ce", "oe", "energy-oe", "doe", "dog", "atom", "poem", "vos", "npos", "csi", "confgan", "supcon")
+OBJECTIVES = ("ce", "oe", "energy-oe", "doe", "dog", "oal", "atom", "poem", "vos", "npos", "csi", "confgan", "supcon")
 START, SCRATCH = "ce", "scratch"
 TRACKERS = ("tensorboard", "wandb")
 
@@ -71,7 +72,12 @@ class TrainingConfig:
         for name in self.track:
             one_of(name, TRACKERS, "--track")
         require(
-            self.outliers != "id-control", "--outliers id-control are images of the ID classes; mix them in with --id-synthetic"
+            self.objective != "oal" or self.start != SCRATCH,
+            "--objective oal learns from the starting classifier as its teacher; leave --start at auto",
+        )
+        require(
+            self.outliers.removesuffix(LATENT_SUFFIX) != "id-control",
+            "--outliers id-control are images of the ID classes; mix them in with --id-synthetic",
         )
         require(0 <= self.dropout < 1, "--dropout must lie in [0, 1)")
         require(0 <= self.id_synthetic <= 0.9, f"--id-synthetic {self.id_synthetic} must lie between 0 and 0.9")

@@ -12,7 +12,7 @@ import torch
 
 from dogfast.errors import DataError
 from dogfast.shards.format import NPY, Sample
-from dogfast.shards.reader import chosen_samples, read_records
+from dogfast.shards.reader import chosen_samples, not_latents, read_records
 from dogfast.store import Place
 
 MAX_VALUES = 2**22
@@ -32,7 +32,7 @@ def decode_latent(path: Place, sample: Sample) -> np.ndarray:
     The header is checked before anything is made of its numbers, and the values are a view of the file's bytes.
     """
     if sample.suffix != NPY:
-        raise DataError(f"{path} holds images, no latents; paint some with `dogfast generate --output-kind latent`")
+        raise not_latents(path)
     try:
         file = io.BytesIO(sample.content)
         if np.lib.format.read_magic(file) != (1, 0):

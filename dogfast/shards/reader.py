@@ -118,16 +118,33 @@ def decode_outlier(path: Place, sample: Sample, side_px: int) -> np.ndarray:
 
 def holds_latents(folder: Place) -> bool:
     """Whether the shards of ``folder`` hold latents, by the first record; one that cannot be read is for others to tell of."""
-    with suppress(DataError):
-        record = next((read_json(path) for path in record_paths(folder)), None)
-        return isinstance(record, dict) and record.get("kind") == LATENT
-    return False
+    record = _first_record(folder)
+    return record is not None and record.get("kind") == LATENT
 
 
 def require_images(folder: Place) -> None:
     """Raise :class:`DataError` where ``folder`` holds latents."""
     if holds_latents(folder):
         raise _no_images(folder)
+
+
+def require_latents(folder: Place) -> None:
+    """Raise :class:`DataError` where ``folder`` holds images."""
+    record = _first_record(folder)
+    if record is not None and record.get("kind") != LATENT:
+        raise not_latents(folder)
+
+
+def _first_record(folder: Place) -> dict[str, Any] | None:
+    with suppress(DataError):
+        record = next((read_json(path) for path in record_paths(folder)), None)
+        return record if isinstance(record, dict) else None
+    return None
+
+
+def not_latents(place: object) -> DataError:
+    """What to say of ``place``, where latents were wanted."""
+    return DataError(f"{place} holds images, no latents; paint some with `dogfast generate --output-kind latent`")
 
 
 def _no_images(place: Place) -> DataError:

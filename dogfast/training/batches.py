@@ -71,10 +71,13 @@ class Outliers(Protocol):
 
 
 class Held:
-    """Outliers in memory: every one is shown once before any is shown again."""
+    """Outliers in memory: every one is shown once before any is shown again.
 
-    def __init__(self, rows: Tensor, *seed: Any):
-        self.rows, self.seed, self.taken = rows, seed, 0
+    Where they are latents (m, C, h, w), ``id_latents`` (k, C, h, w) are those of the first k ID images.
+    """
+
+    def __init__(self, rows: Tensor, *seed: Any, id_latents: Tensor | None = None):
+        self.rows, self.seed, self.taken, self.id_latents = rows, seed, 0, id_latents
         self._orders: dict[int, Tensor] = {}
 
     def take(self, count: int, rows: slice = slice(None)) -> Tensor:
@@ -138,6 +141,12 @@ class Batches:
         """Every ID image as it is, float in [0, 1], with its label, ``size`` at a time."""
         for index in torch.arange(len(self.images)).split(size):
             yield to_unit(self._images(index)), self.labels[index.to(self.device)]
+
+    def latent_chunks(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Every ID image that has latents, as it is, float in [0, 1], with these, ``size`` at a time."""
+        assert isinstance(self.outliers, Held) and self.outliers.id_latents is not None
+        for index in torch.arange(len(self.outliers.id_latents)).split(size):
+            yield to_unit(self._images(index)), self.outliers.id_latents[index].to(self.device)
 
     def take_outliers(self, count: int) -> Tensor:
         """The next ``count`` outliers as they are, on the device."""

@@ -75,7 +75,7 @@ def fit(
     ``log`` is given a row of numbers every :data:`LOOK_EVERY` steps and every epoch.
 
     Returns ``history`` (a dict of mean losses an epoch), ``seconds``, ``waited_s`` (of them, for the next batch),
-    ``img_per_s`` (ID and outlier images of all steps) and ``skipped_steps`` (not finite). Raises :class:`UsageError` for
+    ``img_per_s`` (ID and outlier images of all steps), ``skipped_steps`` (not finite) and the objective's figures. Raises :class:`UsageError` for
     missing outliers or a batch that cannot be shared out, :class:`DataError` for unfit images or labels,
     `OutOfMemory` where memory runs out, :class:`DogfastError` when 20 steps in a row are not finite.
     """
@@ -89,7 +89,8 @@ def fit(
         if machine.ranks.count > 1 and device.type == "cuda":
             nn.SyncBatchNorm.convert_sync_batchnorm(model)
         model.to(device=device, memory_format=torch.channels_last).train()
-        objective = method(Task(methods, regime, model, images.shape[2], config.train_seed)).to(device)
+        latent_shape = tuple(outliers.rows.shape[1:]) if method.brings == "latents" else ()
+        objective = method(Task(methods, regime, model, images.shape[2], config.train_seed, latent_shape)).to(device)
         optimizer = build_optimizer([*model.parameters(), *objective.learned()], regime, config.momentum)
         compiled = torch.compile(model.features) if compiles(config.compile, method, device) else None
         learner = Learner(model, optimizer, machine.precision, machine.ranks, compiled)
@@ -142,6 +143,8 @@ class _Training:
                 advance(first * self.batches.passes)
             else:
                 self.objective.begin(self.learner, self.batches)
+                for name, figure in self.objective.figures().items():
+                    self.events.say(f"{self.task}: {name} is {figure:.3f}")
             for epoch in range(first // self.batches.steps, self.regime.epochs):
                 self._epoch(epoch, first % self.batches.steps if epoch == first // self.batches.steps else 0, advance)
         self._settle()
@@ -266,7 +269,7 @@ class _Training:
             "waited_s": self.waited_s,
             "img_per_s": self.steps * self.batches.passes / seconds,
             "skipped_steps": self.tally.skipped,
-        }
+        } | self.objective.figures()
 
 
 class _Tally:
@@ -331,11 +334,14 @@ def _check_data(images: Tensor, labels: Tensor, outliers: Outliers | None, bring
     if labels.min() < 0 or labels.max() >= model.head.out_features:
         raise DataError(f"labels reach from {labels.min()} to {labels.max()}; the classifier has {model.head.out_features}")
     rows = getattr(outliers, "rows", None)
-    if rows is None or brings != "images":
+    if rows is None:
         return
-    assert rows.dtype == torch.uint8
     if len(rows) == 0:
         raise DataError("there are no outliers to learn from; generate some, or name others with --outliers")
+    if brings == "latents":
+        assert rows.is_floating_point() and outliers.id_latents is not None
+        return
+    assert rows.dtype == torch.uint8
     if rows.shape[1:] != images.shape[1:]:
         raise DataError(f"outliers are {_size(rows)} px, ID images {_size(images)} px; bring both to --image-px")
 

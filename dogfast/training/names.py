@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from dogfast.config.synthesis import LATENT_SUFFIX
 from dogfast.config.training import TrainingConfig
 from dogfast.training.regimes import REGIMES
 
 
 def classifier_name(config: TrainingConfig) -> str:
-    """`dog`, `oe+noise`, `dog+renders@1`; a folder is named by its last part, and so is a tar, without its suffix."""
-    source = "" if not REGIMES[config.objective].ood_batch or config.outliers == "dog" else f"+{source_name(config.outliers)}"
+    """`dog`, `oe+noise`, `dog+renders@1`; a folder is named by its last part, and so is a tar, without its suffix; latents are
+    named as images are."""
+    named = config.outliers.removesuffix(LATENT_SUFFIX)
+    source = "" if not REGIMES[config.objective].ood_batch or named == "dog" else f"+{source_name(named)}"
     return f"{config.objective}{source}{_seed(config)}"
 
 

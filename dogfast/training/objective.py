@@ -30,6 +30,8 @@ class Task:
     """``features``: images to (n, d); ``head``: a linear layer from d to the classes."""
     image_px: int
     seed: int = 0
+    latent_shape: tuple[int, ...] = ()
+    """(C, h, w) of one outlier, for an objective that learns from latents."""
 
     @property
     def width(self) -> int:
@@ -83,6 +85,10 @@ class Objective(nn.Module):
 
     def finish(self, learner: Learner, batches: Batches) -> None:
         """After the last step."""
+
+    def figures(self) -> dict[str, float]:
+        """What its record says of it beside its losses, once it has begun."""
+        return {}
 
     def learned(self) -> list[nn.Parameter]:
         """Parameters of its own that the model's optimizer trains too."""

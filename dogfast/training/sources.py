@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -23,7 +23,9 @@ from dogfast.events import Events
 from dogfast.processes import told
 from dogfast.run import Run, digest, is_run
 from dogfast.shards.format import ID_CONTROL
-from dogfast.shards.reader import Outliers, read_records
+from dogfast.shards.id_latents import read_id_latents
+from dogfast.shards.latents import load_latents
+from dogfast.shards.reader import Outliers, not_latents, read_records, require_images, require_latents
 from dogfast.shards.selection import load_selected
 from dogfast.store import Place, open_place
 from dogfast.training.batches import Held
@@ -89,8 +91,25 @@ def source_digest(run: Run, outliers: str, shards: list[str] | None = None) -> s
 
 def source_of(config: TrainingConfig) -> str:
     """The source that ``config`` learns from: where latents are wanted, those beside the images it names."""
-    latents = OBJECTIVES[config.objective].brings == "latents"
-    return config.outliers + LATENT_SUFFIX if latents and config.outliers in STRATEGIES else config.outliers
+    named = config.outliers.removesuffix(LATENT_SUFFIX)
+    return named + LATENT_SUFFIX if _wants_latents(config) and named in STRATEGIES else config.outliers
+
+
+def check_source(config: TrainingConfig, run: Run) -> None:
+    """Raise what `training_outliers` would for a source that is not there, or not of the kind that ``config`` learns from.
+
+    Strategies are painted when they are missing.
+    """
+    source = source_of(config)
+    if source in STRATEGIES or source.removesuffix(LATENT_SUFFIX) in STRATEGIES and _wants_latents(config):
+        return
+    pictures = source in PROCEDURAL or images_at(run, source) is not None
+    if _wants_latents(config):
+        if pictures:
+            raise not_latents(f"--outliers {source}")
+        require_latents(shards_of(run, source))
+    elif not pictures:
+        require_images(shards_of(run, source))
 
 
 def follows(config: TrainingConfig) -> bool:
@@ -99,11 +118,15 @@ def follows(config: TrainingConfig) -> bool:
 
 
 def training_outliers(config: RunConfig, run: Run, data: IdData, events: Events, ranks: Ranks = ALONE) -> Held | Streamed:
-    """Outlier images uint8 (3, H, W) in the ID codec; of painted ones, those of validation words are left out.
+    """Outlier images uint8 (3, H, W) in the ID codec, or latents float16 (C, h, w) with those of the ID images beside them.
 
+    Of painted ones, those of validation words are left out. Latents are held, and taken as they are.
     What takes up more than ``--window-mb``, or is followed, is streamed. ``noise`` is as many images as there are ID ones;
-    image files all train, for they validate nothing. Raises DataError for shards of ID-class images.
+    image files all train, for they validate nothing. Raises DataError for shards of ID-class images, and for images where
+    latents are learned from, or the reverse.
     """
+    if _wants_latents(config.training):
+        return _latents(config.training, run, data)
     settings, image_px = config.training, config.data.image_px
     window_bytes, order = settings.window_mb * 2**20, (settings.train_seed, "outlier order")
     if settings.outliers == NOISE:
@@ -126,10 +149,7 @@ def training_outliers(config: RunConfig, run: Run, data: IdData, events: Events,
     if settings.outliers != RENDERS and not fits(sum(record["samples"] for record in read_records(folder))):
         return Streamed(Shards(lambda: folder, image_px, data.codec), image_px, window_bytes, *order)
     found = load_selected(folder, image_px, data.codec, lambda facts: not is_validation_outlier(facts))
-    if not len(found):
-        raise DataError(f"{folder}: every outlier is of a validation word; raise --m or widen the anchors")
-    if any(facts["strategy"] == ID_CONTROL for facts in found.facts):
-        raise DataError(f"{folder} holds images of the ID classes, no outliers; mix them in with --id-synthetic")
+    _refuse_unfit(folder, found.facts)
     return Held(_rendered(found, data, image_px) if settings.outliers == RENDERS else found.images, *order)
 
 
@@ -161,6 +181,27 @@ def _agreed(ranks: Ranks) -> Callable[[Callable[[], T]], T]:
     if ranks.count == 1:
         return lambda find: find()
     return lambda find: told(find() if ranks.index == 0 else None)
+
+
+def _wants_latents(config: TrainingConfig) -> bool:
+    return OBJECTIVES[config.objective].brings == "latents"
+
+
+def _latents(config: TrainingConfig, run: Run, data: IdData) -> Held:
+    check_source(config, run)
+    folder = shards_of(run, source_of(config))
+    found = load_latents(folder, lambda facts: not is_validation_outlier(facts))
+    _refuse_unfit(folder, found.facts)
+    beside = read_id_latents(run, data.train, found)
+    return Held(found.values, config.train_seed, "outlier order", id_latents=beside)
+
+
+def _refuse_unfit(folder: Place, facts: list[dict[str, Any]]) -> None:
+    """Raise DataError where none of a folder's outliers may train, or they are no outliers."""
+    if not facts:
+        raise DataError(f"{folder}: every outlier is of a validation word; raise --m or widen the anchors")
+    if any(of_one["strategy"] == ID_CONTROL for of_one in facts):
+        raise DataError(f"{folder} holds images of the ID classes, no outliers; mix them in with --id-synthetic")
 
 
 def _rendered(painted: Outliers, data: IdData, image_px: int) -> torch.Tensor:

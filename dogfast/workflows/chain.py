@@ -22,7 +22,7 @@ from dogfast.events import Events
 from dogfast.reporting.page import write_report
 from dogfast.run import TRAINING, Run, exclusive
 from dogfast.shards.format import ID_CONTROL
-from dogfast.shards.reader import record_paths, require_images
+from dogfast.shards.reader import record_paths
 from dogfast.synthesis.budget import within_budget
 from dogfast.synthesis.cluster import paint_on_cluster
 from dogfast.synthesis.job import require_pictures
@@ -34,7 +34,7 @@ from dogfast.training.names import classifier_name, start_name
 from dogfast.training.objectives import OBJECTIVES
 from dogfast.training.ranks import ALONE, Ranks
 from dogfast.training.regimes import regime_of
-from dogfast.training.sources import PROCEDURAL, RENDERED_SOURCE, RENDERS, images_at, shards_of, source_of
+from dogfast.training.sources import PROCEDURAL, RENDERED_SOURCE, RENDERS, check_source, images_at, source_of
 from dogfast.training.stage import train
 from dogfast.training.start import check_start
 from dogfast.workflows.tune import candidates, tune
@@ -58,17 +58,14 @@ def check_train(config: RunConfig, run: Run) -> None:
     choose_training_precision(settings.train_precision, choose_device(config.model.device).value)
     if settings.outliers == RENDERS:
         require(config.data.classes == "shapes", "--outliers renders: only --classes shapes has true renders")
-    files = brings == "images" and images_at(run, settings.outliers) is not None
     if settings.follow and brings:
-        shards = brings == "images" and settings.outliers not in PROCEDURAL and not files
+        shards = brings == "images" and settings.outliers not in PROCEDURAL and images_at(run, settings.outliers) is None
         require(shards, "--follow takes in shards of images as they are painted; name such a source with --outliers")
         require(
             not settings.tune, "--follow: candidates of --tune would not learn from the same shards; tune once all are painted"
         )
-    if brings and settings.outliers not in (*PROCEDURAL, *STRATEGIES) and not files:
-        folder = shards_of(run, settings.outliers)
-        if brings == "images":
-            require_images(folder)
+    if brings:
+        check_source(settings, run)
 
 
 def check_evaluate(config: RunConfig) -> None:

@@ -4,6 +4,7 @@ import copy
 import math
 
 import torch
+from torch.nn import functional as F
 
 from dogfast.classifiers.wrn import WideResNet
 from dogfast.config import ObjectivesConfig, TrainingConfig
@@ -49,7 +50,21 @@ def some_batch():
 def objective_of(name, model, training=None, **methods):
     """The objective ``name`` for ``model``, with fields of `TrainingConfig` and of `ObjectivesConfig`."""
     config, methods = TrainingConfig(objective=name, **(training or {})), ObjectivesConfig(**methods)
-    return OBJECTIVES[name](Task(methods, regime_of(config, methods, ""), model, 8)).to(next(model.parameters()).dtype)
+    task = Task(methods, regime_of(config, methods, ""), model, 8, latent_shape=(4, 4, 4))
+    return OBJECTIVES[name](task).to(next(model.parameters()).dtype)
+
+
+def latents_of(images):
+    """What a generator might make of uint8 images (n, 3, 8, 8): float16 (n, 4, 4, 4)."""
+    pooled = F.avg_pool2d(images.float() / 127.5 - 1, 2)
+    return torch.cat([pooled, pooled.mean(1, keepdim=True)], 1).half()
+
+
+def held_for(objective, images, outliers, seed=0):
+    """``outliers`` (uint8 images) as the objective meets them: themselves, or as latents beside those of the ID ``images``."""
+    if OBJECTIVES[objective].brings == "latents":
+        return Held(latents_of(outliers), seed, id_latents=latents_of(images))
+    return Held(outliers, seed)
 
 
 def marked(n):

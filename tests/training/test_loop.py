@@ -21,6 +21,7 @@ from dogfast.training.objectives import OBJECTIVES
 from dogfast.training.objectives.ce import CrossEntropy
 from dogfast.training.optimizers import cosine, stepwise, warm_cosine
 from dogfast.training.regimes import regime_of
+from tests.training.steps import held_for
 
 
 @pytest.fixture(autouse=True)
@@ -70,7 +71,8 @@ def train(
     own = {"batch": 16, "ood_batch": 12, "epochs": epochs, "lr": lr, "pretrain_epochs": epochs, "pretrain_lr": lr}
     methods = ObjectivesConfig(**{name: fields.pop(name) for name in list(fields) if name in METHODS})
     config = TrainingConfig(objective=objective, **(own | fields))
-    events, held = Events(*([sink] if sink else [])), None if outliers is None else Held(outliers, config.train_seed)
+    events = Events(*([sink] if sink else []))
+    held = None if outliers is None else held_for(objective, images, outliers, config.train_seed)
     regime, machine = regime_of(config, methods, ""), Machine(precision=precision)
     log = log or (lambda row: None)
     if OBJECTIVES[objective].rejects:

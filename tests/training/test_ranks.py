@@ -17,12 +17,11 @@ from dogfast.classifiers.rejection import add_rejection
 from dogfast.classifiers.rotations import RotationAveraged
 from dogfast.config import ObjectivesConfig, TrainingConfig
 from dogfast.events import Events
-from dogfast.training.batches import Held
 from dogfast.training.loop import Machine, fit
 from dogfast.training.objectives import OBJECTIVES
 from dogfast.training.ranks import join_ranks
 from dogfast.training.regimes import regime_of
-from tests.training.steps import plain_model
+from tests.training.steps import held_for, plain_model
 
 ranks = join_ranks()
 place, objective, fields = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
@@ -35,7 +34,8 @@ config = TrainingConfig(objective=objective, batch=16, ood_batch=12, epochs=3, l
 regime = regime_of(config, methods, "")
 if OBJECTIVES[objective].rejects:
     add_rejection(model)
-report = fit(model, images, torch.arange(48) % 4, Held(outliers, 0), regime, config, methods, Events(), Machine(ranks=ranks))
+held = held_for(objective, images, outliers)
+report = fit(model, images, torch.arange(48) % 4, held, regime, config, methods, Events(), Machine(ranks=ranks))
 torch.save(model.state_dict(), f"{place}/{ranks.count}-{ranks.index}.pt")
 print(json.dumps(report["history"]))
 """
@@ -79,6 +79,7 @@ def free_port():
         *(pytest.param(name, {}, marks=pytest.mark.slow) for name in ("oe", "energy-oe", "doe", "poem")),
         pytest.param("atom", {"atom_epsilon": 0.0}, marks=pytest.mark.slow),
         pytest.param("dog", {"wor_step": "alternate"}, marks=pytest.mark.slow),
+        *(pytest.param("oal", {"oal_contrast": 1.0, "oal_mi": mi}, marks=pytest.mark.slow) for mi in ("infonce", "club")),
         pytest.param("vos", {"virtual_queue": 10}, marks=pytest.mark.slow),
         pytest.param("npos", {"virtual_queue": 10, "npos_draws": 20}, marks=pytest.mark.slow),
         *(pytest.param(name, {}, marks=pytest.mark.slow) for name in ("csi", "supcon")),

@@ -9,6 +9,7 @@ from dogfast.training.objectives.doe import Doe
 from dogfast.training.objectives.dog import Dog
 from dogfast.training.objectives.energy_oe import EnergyExposure
 from dogfast.training.objectives.npos import Npos
+from dogfast.training.objectives.oal import Oal
 from dogfast.training.objectives.oe import OutlierExposure
 from dogfast.training.objectives.poem import Poem
 from dogfast.training.objectives.supcon import SupCon
@@ -20,6 +21,7 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "energy-oe": EnergyExposure,
     "doe": Doe,
     "dog": Dog,
+    "oal": Oal,
     "atom": Atom,
     "poem": Poem,
     "vos": Vos,
