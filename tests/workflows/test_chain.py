@@ -117,6 +117,36 @@ def test_nothing_but_oal_learns_from_latents(tmp_path, config, world):
         api.train(config(training={"objective": "oe", "outliers": folder}), tmp_path / "other")
 
 
+def test_oal_paints_latents_first_and_keeps_what_h_is_worth(tmp_path, config, said, world):
+    chosen = config(training={"objective": "oal"})
+    result = api.train(chosen, tmp_path / "run", said.sink)
+    assert world == ["anchors", "generate", "train", "train"] and said.holds("no outliers of 'dog-latent' yet")
+    assert (result["name"], result["resumed"]) == ("oal", False)
+    run = Run(tmp_path / "run")
+    assert {path.name for path in run.outliers("").iterdir()} == {"dog-latent"}
+    record = json.loads((run.classifier("oal") / "train.json").read_text())
+    assert record["latent_r2"] <= 1 and said.holds(f"latent_r2 is {record['latent_r2']:.3f}")
+    assert {"oal_kd", "oal_contrast", "oal_temperature", "oal_mi", "outliers", "start"} <= record["identity"].keys()
+    del world[:]
+    assert api.train(chosen, tmp_path / "run")["resumed"] and world == ["train"]
+    named = config(training={"objective": "oal", "outliers": "dog-latent"})
+    assert api.train(named, tmp_path / "run")["resumed"], "the same latents under their own name"
+    with pytest.raises(RunMismatch, match=r"oal_kd: was 4\.0, now 1\.0"):
+        api.train(config(training={"objective": "oal"}, objectives={"oal_kd": 1.0}), tmp_path / "run")
+
+
+def test_h_is_fitted_on_real_images_where_others_are_painted(tmp_path, config, world):
+    api.train(config(synthesis={"m": 8}, training={"objective": "oal", "id_synthetic": 0.25}), tmp_path / "run")
+    assert {path.name for path in Run(tmp_path / "run").outliers("").iterdir()} == {"dog-latent", "id-control"}
+
+
+def test_images_are_refused_for_oal_before_anything_runs(tmp_path, config, world):
+    for source in ("noise", "renders"):
+        with pytest.raises(DataError, match=rf"--outliers {source} holds images.*--output-kind latent"):
+            api.train(config(training={"objective": "oal", "outliers": source}), tmp_path / "run")
+    assert world == []
+
+
 def test_a_run_of_latents_paints_images_for_what_learns_from_images(tmp_path, config, world):
     latents = {"output_kind": "latent", "m": 8}
     api.train(config(synthesis=latents, training={"objective": "oe", "id_synthetic": 0.25}), tmp_path / "run")

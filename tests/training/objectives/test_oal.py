@@ -196,5 +196,5 @@ def test_h_is_fitted_on_the_starting_classifiers_features_of_the_real_id_images(
 
 
 def test_without_a_start_there_is_no_teacher():
-    with pytest.raises(UsageError, match="--objective oal .*--start"):
+    with pytest.raises(UsageError, match=r"--objective oal .*--start"):
         TrainingConfig(objective="oal", start="scratch")
