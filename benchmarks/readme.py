@@ -194,6 +194,25 @@ def objectives_block(result: dict) -> str:
     )
 
 
+def oal_few_block(result: dict) -> str:
+    """What benchmarks/oal_few.py found: `oal` on a few latents against `dog` on as many images."""
+    rows, scores = result["rows"], result["scores"]
+    start = [_by_seed(rows["ce"]["judged"][s]) for s in scores]
+    lines = [["none (`ce`)", *start, *start, "–"]]
+    for count in result["counts"]:
+        found = [_by_seed(rows[f"{objective} {count}"]["judged"][s]) for objective in ("dog", "oal") for s in scores]
+        against = result["oal_against_dog"][str(count)]
+        lines.append([f"{count:,}", *found, _each(scores, lambda s, against=against: against[s]["verdict"])])
+    head = ["outliers", *(f"`{objective}`, {s}: FPR95 (by seed)" for objective in ("dog", "oal") for s in scores)]
+    worth = {name: _mean(result["h_explains"], name) for name in ("id", "outliers")}
+    return (
+        f"{_table([*head, '`oal` against `dog`'], lines)}\n\nMeans over held-out shapes and glyphs; seeds "
+        f"{', '.join(map(str, result['seeds']))}, the preset of `shapes`, as many steps, on {result['hardware']}. What latents tell "
+        f"of features (R² of h): {worth['id']:.2f} of ID images it was not fitted on, {worth['outliers']:.2f} of the outliers. "
+        f"Verdicts are under {', '.join(scores)}."
+    )
+
+
 def inversion_block(result: dict) -> str:
     """What benchmarks/inversion.py measured: all classes in the same passes against one class at a time."""
     peer = sum(result["peer_seconds_a_class"]) / result["peer_classes_measured"]
@@ -419,6 +438,7 @@ BLOCKS = {
     "demo-seeds": ("demo-seeds", seeds_block),
     "ingredients": ("demo-seeds", ingredients_block),
     "strategies": ("strategies", strategies_block),
+    "oal-few": ("oal-few", oal_few_block),
     "inversion": ("inversion", inversion_block),
     "misnamed-classes": ("misnamed-classes", misnamed_block),
     "engines": ("engines", engines_block),

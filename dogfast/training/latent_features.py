@@ -79,11 +79,14 @@ class LatentFeatures(nn.Module):
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-        self.r2.copy_(self._explained(latents[judges], features[judges.to(features.device)]))
+        self.r2.copy_(self.explained(latents[judges], features[judges.to(features.device)]))
 
     @torch.no_grad()
-    def _explained(self, latents: Tensor, features: Tensor) -> Tensor:
-        """1 - Σ (z - h(u))² / Σ (z - mean z)²: 1 for a perfect h, 0 for one that knows the mean alone."""
+    def explained(self, latents: Tensor, features: Tensor) -> Tensor:
+        """R² = 1 - Σ (z - h(u))² / Σ (z - mean z)² of latents (n, C, h, w) and features (n, width), a scalar.
+
+        1 for a perfect h, 0 for one that knows the mean alone, less for a worse one.
+        """
         guessed = torch.cat([self(some.to(features.device)) for some in latents.split(BATCH)])
         return 1 - (features - guessed).square().sum() / (features - features.mean(0)).square().sum()
 

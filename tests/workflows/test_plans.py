@@ -50,6 +50,17 @@ def test_train_counts_steps_and_says_what_is_there(tmp_path, config):
     assert plan_train(elsewhere, Run(tmp_path / "other"), events)["outliers_painted"] is True
 
 
+def test_a_plan_of_oal_names_its_latents(tmp_path, config):
+    run, chosen = Run(tmp_path / "run"), config(training={"objective": "oal"})
+    plan = plan_train(chosen, run, Events())
+    assert (plan["name"], plan["outliers"], plan["outliers_painted"]) == ("oal", "dog-latent", False)
+    assert (plan["from"], plan["images"]) == ("ce", plan["steps"] * (16 + 8))
+    api.generate(config(), run.root)
+    assert plan_train(chosen, run, Events())["outliers_painted"] is False, "images are no latents"
+    api.generate(config(synthesis={"output_kind": "latent"}), run.root)
+    assert plan_train(chosen, run, Events())["outliers_painted"] is True
+
+
 def test_what_would_be_painted_first_is_no_mistake(tmp_path, config):
     chosen = config(training={"objective": "oe", "outliers": "textual-near-ood", "id_synthetic": 0.5})
     plan = plan_train(chosen, Run(tmp_path / "run"), Events())
