@@ -10,9 +10,7 @@ from dogfast.data import shapes
 from tests.environment import ENVIRONMENT
 
 M = 12
-FLAGS = (
-    f"--classes shapes --objective oal --set synthesis.m={M} --set concepts.inversion_steps=10 --pretrain-epochs 12 --epochs 2"
-)
+FLAGS = f"--classes shapes --objective oal --id-synthetic 0.05 --set synthesis.m={M} --set concepts.inversion_steps=10 --pretrain-epochs 6 --epochs 2"
 
 
 def typed(command, cwd):

@@ -117,7 +117,7 @@ def test_the_step_is_the_gradient_of_the_stated_sum(model, batch):
     names, values = zip(*twin.named_parameters())
     expected = dict(zip(names, torch.autograd.grad(whole, values)))
     losses = oal(learner_of(student, objective=oal), batch)
-    assert {name: float(loss) for name, loss in losses.items()} == pytest.approx({n: float(p) for n, p in parts.items()})
+    assert {name: float(loss) for name, loss in losses.items()} == pytest.approx({n: p.item() for n, p in parts.items()})
     assert not any(loss.requires_grad for loss in losses.values())
     assert_moved_by(before, parameters(student), expected)
 
