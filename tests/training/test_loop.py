@@ -361,6 +361,7 @@ def keeping(tmp_path, **identity):
     [
         *((name, QUICK.get(name, {}), "fp32") for name in OBJECTIVES),
         ("dog", {"wor_step": "alternate"}, "bf16"),
+        ("oal", {"oal_mi": "club", "oal_contrast": 1.0}, "fp32"),
         ("dog", {"ema": 0.9, "accumulate": 2, "momentum": 0.0}, "fp32"),
         pytest.param("vos", {"virtual_start": 0.0, "virtual_queue": 10, "accumulate": 2}, "bf16", marks=pytest.mark.slow),
         pytest.param("supcon", {"ema": 0.9}, "bf16", marks=pytest.mark.slow),
