@@ -81,7 +81,7 @@ def run_seed(seed: int, events: Events) -> None:
             if not (folder_of(seed, name) / "metrics.json").exists():
                 _measure(seed, name, run, data, sets, events)
         if not (place_of(seed) / "worth.json").exists():
-            publish(place_of(seed) / "worth.json", to_json(_worth(seed, run, data)))
+            publish(place_of(seed) / "worth.json", to_json(_worth(seed, run, data, events)))
 
 
 def place_of(seed: int) -> Path:
@@ -110,15 +110,15 @@ def _tune(model: torch.nn.Module, objective: str, count: int, seed: int, run: Ru
     config = settings(seed, objective)
     training, methods = config.training, config.objectives
     images, labels = mixed_id(run, data, training.id_synthetic, config.data.image_px)
-    outliers = few(training_outliers(config, run, data), count)
+    outliers = few(training_outliers(config, run, data, events), count)
     regime, machine = regime_of(training, methods, config.data.classes), Machine(precision=_precision())
     fit(model, images, labels, outliers, regime, training, methods, events, machine, row(objective, count))
 
 
-def _worth(seed: int, run: Run, data: IdData) -> dict[str, float]:
+def _worth(seed: int, run: Run, data: IdData, events: Events) -> dict[str, float]:
     """R² of h on ID images it was not fitted on, and on all painted outliers."""
     model = _start(seed, run)
-    painted, pictured = (training_outliers(settings(seed, name), run, data) for name in (LATENTS, IMAGES))
+    painted, pictured = (training_outliers(settings(seed, name), run, data, events) for name in (LATENTS, IMAGES))
     known, strange = (
         collect_evidence(model, images, BATCH, "cpu", "fp32").features for images in (data.train.images, pictured.rows)
     )

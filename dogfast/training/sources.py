@@ -100,11 +100,11 @@ def check_source(config: TrainingConfig, run: Run) -> None:
 
     Strategies are painted when they are missing.
     """
-    source = source_of(config)
-    if source in STRATEGIES or source.removesuffix(LATENT_SUFFIX) in STRATEGIES and _wants_latents(config):
+    source, latents = source_of(config), _wants_latents(config)
+    if (source.removesuffix(LATENT_SUFFIX) if latents else source) in STRATEGIES:
         return
     pictures = source in PROCEDURAL or images_at(run, source) is not None
-    if _wants_latents(config):
+    if latents:
         if pictures:
             raise not_latents(f"--outliers {source}")
         require_latents(shards_of(run, source))

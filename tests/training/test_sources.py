@@ -155,7 +155,7 @@ def write_beside(run, data):
 
 def latents_of(run, source="dog", data=None):
     config = RunConfig().with_values({"training": {"objective": "oal", "outliers": source}, "data": {"image_px": 8}}, "test")
-    return training_outliers(config, run, data or id_data())
+    return training_outliers(config, run, data or id_data(), Events())
 
 
 @pytest.mark.parametrize("source", ["dog", "dog-latent"])
@@ -183,9 +183,10 @@ def test_latents_of_other_id_images_are_refused(latents):
         latents_of(latents, data=id_data(6))
 
 
-@pytest.mark.parametrize("source", ["noise", "renders", "{root}/outliers/dog", "{root}"])
+@pytest.mark.parametrize("source", ["noise", "renders", "{root}/outliers/dog", "{root}", "{root}/photos"])
 def test_images_are_refused_where_latents_are_learned_from(latents, source):
     source = source.format(root=latents.root)
+    publish(latents.root / "photos" / "image.png", helpers.png())
     config = TrainingConfig(objective="oal", outliers=source)
     for refuse in (lambda: latents_of(latents, source), lambda: check_source(config, latents)):
         with pytest.raises(
