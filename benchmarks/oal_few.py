@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from comparison import compare
 
-from dogfast.classifiers.evidence import Evidence, collect_evidence
+from dogfast.classifiers.evidence import Evidence, collect_evidence, images_together
 from dogfast.classifiers.loading import load_classifier
 from dogfast.config import RunConfig
 from dogfast.config.presets import preset
@@ -21,7 +21,6 @@ from dogfast.config.synthesis import fields_of
 from dogfast.config.training import START
 from dogfast.data.catalogue import IdData, load_id
 from dogfast.detection.measure import Sets, load_sets, measure
-from dogfast.detection.stage import BATCH
 from dogfast.detection.table import save_scores
 from dogfast.environment import choose_training_precision, hardware
 from dogfast.errors import DataError
@@ -99,7 +98,7 @@ def _measure(seed: int, name: str, run: Run, data: IdData, sets: Sets, events: E
         _tune(model, *rows()[name], seed, run, data, events)
 
     def look(images: torch.Tensor) -> Evidence:
-        return collect_evidence(model, images, BATCH, "cpu", precision)
+        return collect_evidence(model, images, images_together(images.shape[3]), "cpu", precision)
 
     found, scores = measure(look, sets, settings(seed).detection)
     save_scores(folder_of(seed, name), scores)
@@ -120,7 +119,8 @@ def _worth(seed: int, run: Run, data: IdData, events: Events) -> dict[str, float
     model = _start(seed, run)
     painted, pictured = (training_outliers(settings(seed, name), run, data, events) for name in (LATENTS, IMAGES))
     known, strange = (
-        collect_evidence(model, images, BATCH, "cpu", "fp32").features for images in (data.train.images, pictured.rows)
+        collect_evidence(model, images, images_together(images.shape[3]), "cpu", "fp32").features
+        for images in (data.train.images, pictured.rows)
     )
     torch.manual_seed(seed)
     h = LatentFeatures(tuple(painted.rows.shape[1:]), known.shape[1])

@@ -75,9 +75,9 @@ def fit(
     ``log`` is given a row of numbers every :data:`LOOK_EVERY` steps and every epoch.
 
     Returns ``history`` (a dict of mean losses an epoch), ``seconds``, ``waited_s`` (of them, for the next batch),
-    ``img_per_s`` (ID and outlier images of all steps), ``skipped_steps`` (not finite) and the objective's figures. Raises :class:`UsageError` for
-    missing outliers or a batch that cannot be shared out, :class:`DataError` for unfit images or labels,
-    `OutOfMemory` where memory runs out, :class:`DogfastError` when 20 steps in a row are not finite.
+    ``img_per_s`` (ID and outlier images of all steps), ``skipped_steps`` (not finite) and the objective's figures. Raises
+    :class:`UsageError` for missing outliers or a batch that cannot be shared out, :class:`DataError` for unfit images or
+    labels, `OutOfMemory` where memory runs out, :class:`DogfastError` when 20 steps in a row are not finite.
     """
     method = OBJECTIVES[config.objective]
     require(outliers is not None or not method.brings, f"--objective {config.objective} needs outliers; name --outliers")

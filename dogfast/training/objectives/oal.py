@@ -17,14 +17,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import Optimizer
 
+from dogfast.classifiers.evidence import images_together
 from dogfast.training.batches import Batch, Batches
 from dogfast.training.club import Club
 from dogfast.training.latent_features import LatentFeatures
 from dogfast.training.learner import Learner
 from dogfast.training.objective import Objective, Task
 from dogfast.training.objectives.oe import oe_loss
-
-CHUNK = 500
 
 
 def divergence(taught: Tensor, logits: Tensor) -> Tensor:
@@ -58,7 +57,7 @@ class Oal(Objective):
 
     def __init__(self, task: Task):
         super().__init__(task)
-        self.seed = task.seed
+        self.seed, self.together = task.seed, images_together(task.image_px)
         self.teacher = copy.deepcopy(task.model).eval()
         self.h = LatentFeatures(task.latent_shape, task.width)
         self.club = Club(task.width) if task.methods.oal_mi == "club" else None
@@ -79,7 +78,7 @@ class Oal(Objective):
         return {"latent_r2": float(self.h.r2)}
 
     def begin(self, learner: Learner, batches: Batches) -> None:
-        pairs = [(latents, self._seen(learner, images)) for images, latents in batches.latent_chunks(CHUNK)]
+        pairs = [(latents, self._seen(learner, images)) for images, latents in batches.latent_chunks(self.together)]
         latents, features = map(torch.cat, zip(*pairs))
         self.h.fit(latents, features, self.seed)
 
