@@ -25,7 +25,7 @@ from typing import Any
 import torch
 from comparison import compare
 
-from dogfast.classifiers.evidence import Evidence, collect_evidence
+from dogfast.classifiers.evidence import Evidence, collect_evidence, images_together
 from dogfast.classifiers.loading import load_classifier
 from dogfast.concepts.stage import find_anchors
 from dogfast.config import RunConfig
@@ -35,7 +35,6 @@ from dogfast.data import shapes
 from dogfast.data.catalogue import IdData, load_id
 from dogfast.data.codec import Lossless
 from dogfast.detection.measure import Sets, load_sets, measure
-from dogfast.detection.stage import BATCH
 from dogfast.detection.table import save_scores
 from dogfast.environment import choose_training_precision, hardware, processor_count
 from dogfast.errors import DataError
@@ -235,7 +234,7 @@ def _score(model: torch.nn.Module, seed: int, folder: Path) -> None:
     precision = choose_training_precision("auto", "cpu").value
 
     def look(images: torch.Tensor) -> Evidence:
-        return collect_evidence(model, images, BATCH, "cpu", precision)
+        return collect_evidence(model, images, images_together(images.shape[2]), "cpu", precision)
 
     found, scores = measure(look, _images(seed)[1], settings(seed).detection)
     save_scores(folder, scores)

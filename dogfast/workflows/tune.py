@@ -12,7 +12,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from dogfast.classifiers.evidence import accuracy, collect_evidence
+from dogfast.classifiers.evidence import accuracy, collect_evidence, images_together
 from dogfast.classifiers.loading import is_trained, load_classifier, save_classifier
 from dogfast.config import RunConfig
 from dogfast.config.option import require
@@ -31,7 +31,6 @@ from dogfast.training.stage import train
 TUNABLE = ("training", "objectives")
 ACCURACY_GIVEN_UP = 0.01
 """Of the best validation accuracy: a candidate that loses more is not chosen."""
-BATCH = 500
 TUNE_FILE = "tune.json"
 
 
@@ -112,7 +111,8 @@ def _judged(config: RunConfig, run: Run, place: Path) -> dict[str, Any]:
     precision = choose_training_precision(config.training.train_precision, device).value
     model.to(device)
     known, unknown = (
-        collect_evidence(model, images, BATCH, device, precision) for images in (data.validation.images, outliers)
+        collect_evidence(model, images, images_together(config.data.image_px), device, precision)
+        for images in (data.validation.images, outliers)
     )
     percentile = config.detection.ash_percentile or DEFAULT_ASH_PERCENTILE
     rows, _ = evaluate_scores(known, {"validation": unknown}, {"validation": "near"}, config.detection.scores, percentile)
