@@ -1,7 +1,7 @@
 """Every training method on the embedded world: `python benchmarks/objectives.py [SEED …]` (default 0 1 2).
 
 Each method sees as many images: those of the starting classifier's training and of a tuning on DOG's outliers, counted as the
-network sees them (every view, every attack's step). Methods that train from scratch get them all at once. Every seed is a run
+network sees them (every view, every attack's step; a second look of `dog` and `doe` at the same batch is not). Methods that train from scratch get them all at once. Every seed is a run
 under build/objectives with the preset of `shapes`; what stands is not done again. Writes benchmarks/results/objectives.json.
 """
 

@@ -30,7 +30,6 @@ RECIPES: dict[str, dict[str, Any]] = {
     PUBLISHED: {"recipe": "paper"},
     "quality, guided at every step": {"recipe": "quality", "guidance_stop": 1.0},
     "quality": {"recipe": "quality"},
-    "quality, 10 steps": {"recipe": "quality", "steps": 10},
 }
 OWN = {"solver": None, "steps": None, "guidance_scale": None, "guidance_start": None, "guidance_stop": None, "decoder": None}
 """What the preset of `shapes` says of recipes is left out: each is taken as it is named."""

@@ -148,3 +148,19 @@ def _write_pipeline(folder: Path) -> None:
 def _write_json(path: Path, content: dict) -> None:
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(content, indent=2))
+
+
+@pytest.fixture
+def few_test_images(monkeypatch):
+    """`shapes` with 16 test images."""
+    monkeypatch.setattr("dogfast.data.catalogue.SHAPES_TEST_IMAGES", 16)
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A run in which nothing was done."""
+    from dogfast.run import Run, publish
+
+    run = Run(tmp_path / "run")
+    publish(run.root / "run.json", '{"stages": {}}')
+    return run

@@ -103,11 +103,16 @@ def test_precision_that_was_asked_for(gpus, flags, wanted):
     assert choose_precision(wanted, "cpu") == Choice(wanted, "asked for")
 
 
-@pytest.mark.parametrize("bf16, precision", [(True, "bf16"), (False, "fp32")])
-def test_training_never_chooses_fp16(gpus, bf16, precision):
+@pytest.mark.parametrize("bf16, precision", [(True, "bf16"), (False, "fp16")])
+def test_training_is_in_half_precision_on_a_gpu(gpus, bf16, precision):
     gpus(1, bf16)
     choice = choose_training_precision("auto", "cuda")
     assert choice.value == precision and choice.reason
+
+
+def test_training_in_fp16_needs_a_gpu():
+    with pytest.raises(EnvironmentFault, match="--train-precision fp16 needs a GPU"):
+        choose_training_precision("fp16", "cpu")
 
 
 # --- the processor ----------------------------------------------------------------------------------------------

@@ -9,7 +9,6 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-import dogfast.data.catalogue as catalogue
 from dogfast.classifiers.backbones import build
 from dogfast.classifiers.huggingface import IMAGENET
 from dogfast.classifiers.loading import load_classifier
@@ -19,7 +18,7 @@ from dogfast.data import shapes
 from dogfast.detection.stage import evaluate
 from dogfast.errors import DataError, RunMismatch, UsageError
 from dogfast.events import Events
-from dogfast.run import Run, publish
+from dogfast.run import Run
 from dogfast.training.objectives import OBJECTIVES
 from dogfast.training.objectives.oe import OutlierExposure
 from dogfast.training.stage import train
@@ -28,18 +27,7 @@ from dogfast.training.start import check_start
 CLASSES = len(shapes.ID_WORDS)
 helpers = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "shards" / "helpers.py")))
 TINY = {"backbone": "wrn-10-1", "pretrain_epochs": 1, "epochs": 1, "batch": 8, "ood_batch": 8, "train_precision": "fp32"}
-
-
-@pytest.fixture(autouse=True)
-def few_test_images(monkeypatch):
-    monkeypatch.setattr(catalogue, "SHAPES_TEST_IMAGES", 16)
-
-
-@pytest.fixture
-def run(tmp_path):
-    run = Run(tmp_path / "run")
-    publish(run.root / "run.json", '{"stages": {}}')
-    return run
+pytestmark = pytest.mark.usefixtures("few_test_images")
 
 
 @pytest.fixture

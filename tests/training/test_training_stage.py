@@ -7,7 +7,6 @@ from types import SimpleNamespace
 
 import pytest
 
-import dogfast.data.catalogue as catalogue
 from dogfast.classifiers.loading import load_classifier
 from dogfast.config import RunConfig
 from dogfast.errors import DataError, RunMismatch
@@ -17,17 +16,11 @@ from dogfast.training.stage import train
 
 helpers = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "shards" / "helpers.py")))
 TINY = {"backbone": "wrn-10-1", "pretrain_epochs": 1, "epochs": 1, "batch": 16, "ood_batch": 8, "train_precision": "fp32"}
-
-
-@pytest.fixture(autouse=True)
-def few_test_images(monkeypatch):
-    monkeypatch.setattr(catalogue, "SHAPES_TEST_IMAGES", 16)
+pytestmark = pytest.mark.usefixtures("few_test_images")
 
 
 @pytest.fixture
-def run(tmp_path):
-    run = Run(tmp_path / "run")
-    publish(run.root / "run.json", '{"stages": {}}')
+def run(run):
     helpers.commit(run.outliers("dog"), 0, count=4, side=16)
     return run
 

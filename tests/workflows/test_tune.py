@@ -4,26 +4,14 @@ import json
 
 import pytest
 
-import dogfast.data.catalogue as catalogue
 import dogfast.workflows.tune as module
 from dogfast.config import RunConfig
 from dogfast.errors import RunMismatch, UsageError
 from dogfast.events import Events
-from dogfast.run import Run, publish
 from dogfast.workflows.chain import run_train
 from dogfast.workflows.tune import candidates, choose
 
-
-@pytest.fixture(autouse=True)
-def few_test_images(monkeypatch):
-    monkeypatch.setattr(catalogue, "SHAPES_TEST_IMAGES", 16)
-
-
-@pytest.fixture
-def run(tmp_path):
-    run = Run(tmp_path / "run")
-    publish(run.root / "run.json", '{"stages": {}}')
-    return run
+pytestmark = pytest.mark.usefixtures("few_test_images")
 
 
 def config(*tune, **training):
