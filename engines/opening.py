@@ -15,7 +15,7 @@ from dogfast.engines.building import Platform, Workshop
 from dogfast.engines.cache import Cache, default_folder
 from dogfast.engines.choice import TORCH, choose_arithmetic, choose_backend, precision_of
 from dogfast.engines.networks import Networks
-from dogfast.engines.table import ENCODER_ROWS, NETWORKS, SHORT_TOKENS, Engine, Shape, vae_rows
+from dogfast.engines.table import ENCODER_ROWS, NETWORKS, SHORT_TOKENS, Engine, Shape, text_rows, vae_rows
 from dogfast.environment import choose_device
 from dogfast.events import Events
 
@@ -102,7 +102,7 @@ def networks_on(pipeline: Pipeline, platform: Platform, open_at: Open) -> Networ
         tokens = ids.shape[1]
         wide = SHORT_TOKENS if tokens <= SHORT_TOKENS <= pipeline.tokens else pipeline.tokens
         padded = torch.nn.functional.pad(ids, (0, wide - tokens), value=pipeline.end_id) if static else ids
-        states, projected = call_in_rows("text_encoder", padded, ENCODER_ROWS)
+        states, projected = call_in_rows("text_encoder", padded, text_rows(padded.shape[1]))
         return states[:, :tokens], projected
 
     def encode_image(images: Tensor) -> Tensor:

@@ -19,6 +19,8 @@ ENCODER_ROWS = 32
 """Rows of the encoders' engines: words and images come in any number and are filled up to it."""
 SHORT_TOKENS = 16
 """Most words in a prompt fit: causal attention lets the text encoder leave out what follows the end."""
+PROMPT_ROWS = 4
+"""Rows of the text encoder's engine for longer ones: prompts to paint from are few, and filling up costs as much as they do."""
 PIXELS_AT_ONCE = 2**21
 """What the VAE encodes together: 32 images of 32 px, 8 of 512 px."""
 FLOAT, FLOAT32, INT64 = "float", "float32", "int64"
@@ -125,7 +127,7 @@ def engine_shapes(pipeline: Pipeline, network: Network, side_px: int, rows: int)
     sizes = axis_sizes(pipeline, pipeline.native_px if network.name == "vae_encoder" else side_px)
     if network.name == "text_encoder":
         lengths = sorted({min(SHORT_TOKENS, sizes["tokens"]), sizes["tokens"]})
-        return [input_shapes(network, sizes | {"tokens": length}, ENCODER_ROWS) for length in lengths]
+        return [input_shapes(network, sizes | {"tokens": length}, text_rows(length)) for length in lengths]
     if network.name == "image_encoder":
         return [input_shapes(network, sizes, ENCODER_ROWS)]
     if network.name == "vae_encoder":
@@ -136,6 +138,11 @@ def engine_shapes(pipeline: Pipeline, network: Network, side_px: int, rows: int)
 def sizes_of(network: Network, shapes: tuple[Shape, ...]) -> dict[str, int]:
     """Size of every axis of inputs of these ``shapes``, rows included."""
     return {axis: size for port, shape in zip(network.inputs, shapes) for axis, size in zip(port.axes, shape)}
+
+
+def text_rows(tokens: int) -> int:
+    """Rows of the text encoder's engine for prompts of ``tokens``: one number for each length, whatever is asked together."""
+    return ENCODER_ROWS if tokens <= SHORT_TOKENS else PROMPT_ROWS
 
 
 def vae_rows(side_px: int) -> int:

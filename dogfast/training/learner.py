@@ -41,12 +41,10 @@ class Learner:
         """Parts this step is computed in, and the part at hand."""
         self.finite = torch.ones((), device=self.device)
         """1 where the last step was taken, 0 where it was refused."""
+        self.parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        self._buffers = list(model.buffers())
         self._losses: list[Tensor] = []
         self._statistics: list[Tensor] = []
-
-    @property
-    def parameters(self) -> list[nn.Parameter]:
-        return [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
 
     # --- forwards -----------------------------------------------------------------------------------------------
     def autocast(self) -> torch.autocast:
@@ -54,7 +52,7 @@ class Learner:
 
     def features(self, images: Tensor) -> Tensor:
         """(n, d), at least fp32; batch normalisation keeps the batch's statistics."""
-        self._statistics = self._statistics or [buffer.clone() for buffer in self.model.buffers()]
+        self._statistics = self._statistics or [buffer.clone() for buffer in self._buffers]
         with self.autocast():
             return _at_least_fp32(self._features(images))
 
@@ -109,7 +107,7 @@ class Learner:
         self.optimizer.step()
         if self.scaler.is_enabled():
             self.scaler.update()
-        for buffer, kept in zip(self.model.buffers(), self._statistics):
+        for buffer, kept in zip(self._buffers, self._statistics):
             buffer.copy_(torch.where(finite, buffer, kept))
         self.finite = self.finite * finite.float()
         self._losses, self._statistics = [], []

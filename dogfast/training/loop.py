@@ -16,7 +16,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from dogfast.config.objectives import ObjectivesConfig
 from dogfast.config.option import require
 from dogfast.config.training import TrainingConfig
-from dogfast.errors import DataError, DogfastError, OutOfMemory, is_out_of_memory
+from dogfast.errors import DataError, OutOfMemory, is_out_of_memory
 from dogfast.events import Events
 from dogfast.run import refuse_difference
 from dogfast.seeds import derive_seed
@@ -28,8 +28,8 @@ from dogfast.training.objectives import OBJECTIVES
 from dogfast.training.optimizers import SCHEDULES, build_optimizer, set_lr
 from dogfast.training.ranks import ALONE, Ranks
 from dogfast.training.regimes import Regime
+from dogfast.training.tally import Tally
 
-MAX_SKIPPED_IN_A_ROW = 20
 LOOK_EVERY = 50
 """Steps between two looks at the losses: a look waits for the device."""
 
@@ -123,7 +123,7 @@ class _Training:
 
     def __post_init__(self) -> None:
         self.steps = self.regime.epochs * self.batches.steps
-        self.tally = _Tally(self.config.objective, self.regime.start)
+        self.tally = Tally(self.config.objective, self.regime.start)
         if self.config.ema:
             self.average = AveragedModel(
                 self.learner.model, multi_avg_fn=get_ema_multi_avg_fn(self.config.ema), use_buffers=True
@@ -218,9 +218,15 @@ class _Training:
             ) from error
 
     def _keep(self, done: int) -> None:
-        """A checkpoint after ``done`` steps, where it is time for one; the first process writes it."""
-        due = self.keeping is not None and time.perf_counter() - self.kept_at >= self.keeping.every_s and done < self.steps
-        if self.learner.ranks.count > 1:
+        """A checkpoint after ``done`` steps, where it is time for one; the first process writes it.
+
+        Several processes ask each other now and then: each answer waits for all of them.
+        """
+        several = self.learner.ranks.count > 1
+        if self.keeping is None or done == self.steps or (several and done % LOOK_EVERY):
+            return
+        due = time.perf_counter() - self.kept_at >= self.keeping.every_s
+        if several:
             due = bool(self.learner.ranks.average(torch.tensor(float(due), device=self.learner.device)) > 0)
         if not due:
             return
@@ -270,61 +276,6 @@ class _Training:
             "img_per_s": self.steps * self.batches.passes / seconds,
             "skipped_steps": self.tally.skipped,
         } | self.objective.figures()
-
-
-class _Tally:
-    """Means of losses over the steps that were taken, kept on the device between looks, and a count of refused steps."""
-
-    def __init__(self, objective: str, start: str):
-        self.flag = {"confgan": "--confgan-lr"}.get(objective, "--lr" if start == "ce" else "--pretrain-lr")
-        self.rows: list[tuple[dict[str, Tensor], Tensor]] = []
-        self.step: list[dict[str, Tensor]] = []
-        self.sums: dict[str, tuple[float, int]] = {}
-        self.skipped, self.in_a_row = 0, 0
-
-    def add(self, losses: dict[str, Tensor]) -> None:
-        """The losses of one part of a step."""
-        self.step.append(losses)
-
-    def close_step(self, finite: Tensor) -> None:
-        means = {name: torch.stack([part[name].double() for part in self.step]).mean() for name in self.step[0]}
-        self.rows.append((means, finite))
-        self.step = []
-
-    def look(self) -> dict[str, float]:
-        """Means since the last look; raises :class:`DogfastError` where nothing is learned any more."""
-        since: dict[str, tuple[float, int]] = {}
-        for losses, finite in self.rows:
-            taken = bool(finite)
-            self.skipped += not taken
-            self.in_a_row = 0 if taken else self.in_a_row + 1
-            if self.in_a_row == MAX_SKIPPED_IN_A_ROW:
-                raise DogfastError(
-                    f"training diverged: the losses of {MAX_SKIPPED_IN_A_ROW} steps in a row were not finite; lower {self.flag}, "
-                    "or choose --train-precision fp32"
-                )
-            for name, loss in losses.items() if taken else ():
-                for sums in (since, self.sums):
-                    total, count = sums.get(name, (0.0, 0))
-                    sums[name] = (total + float(loss), count + 1)
-        self.rows = []
-        return _means(since)
-
-    def close_epoch(self) -> dict[str, float]:
-        means, self.sums = _means(self.sums), {}
-        return means
-
-    def state(self) -> dict[str, Any]:
-        self.look()
-        return {"sums": self.sums, "skipped": self.skipped, "in_a_row": self.in_a_row}
-
-    def restore(self, state: dict[str, Any]) -> None:
-        self.sums = {name: (total, count) for name, (total, count) in state["sums"].items()}
-        self.skipped, self.in_a_row = state["skipped"], state["in_a_row"]
-
-
-def _means(sums: dict[str, tuple[float, int]]) -> dict[str, float]:
-    return {name: total / count for name, (total, count) in sums.items()}
 
 
 def _check_data(images: Tensor, labels: Tensor, outliers: Outliers | None, brings: str, model: nn.Module) -> None:
