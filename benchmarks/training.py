@@ -30,7 +30,7 @@ from dogfast.training.regimes import regime_of
 RESULT = Path(__file__).parent / "results" / "training.json"
 BACKBONE, CLASSES, SIDE_PX, PAD = "wrn-40-2", 10, 32, 4
 ROUNDS = 7
-STEPS = {"cpu": 6, "cuda": 200}
+STEPS = {"cpu": 4, "cuda": 200}
 """Steps that are timed together."""
 PRECISIONS = ("bf16", "fp32")
 CONFIG = TrainingConfig(objective="oe", dropout=0.0, epochs=1)
