@@ -29,9 +29,7 @@ def train(invocation: Invocation) -> None:
 
     ranks = join_ranks()
     if ranks.index > 0:
-        if not invocation.dry_run:
-            assist(ranks)
-        return
+        return assist(ranks)
     place, config = argument_place(invocation)
     opening = beside if config.training.follow else launch
     run_stage(invocation, place, config, partial(run_train, ranks=ranks), plan_train, _text, opening)

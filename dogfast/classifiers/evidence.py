@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from dogfast.classifiers.mixed import mixed
+
 MOST_TOGETHER = 500
 PIXELS_TOGETHER = 2**22
 
@@ -47,12 +49,11 @@ def collect_evidence(
     """Features and logits of ``images``, uint8 (n, 3, H, W) on any device, as fp32 on the CPU.
 
     ``model`` lies on ``device``; it has ``features``, float images in [0, 1] to (n, d), and ``head``, a linear layer, and
-    perhaps ``rejection``, another one to a single logit. It runs in eval mode, and its modes are restored. ``precision`` is ``fp32`` or ``bf16``; the latter concerns
-    ``features`` alone, the head is always fp32. Beyond the result, memory holds one batch. ``advance`` is told the
-    images done.
+    perhaps ``rejection``, another one to a single logit. It runs in eval mode, and its modes are restored. ``precision`` is
+    that of `mixed`; half of it concerns ``features`` alone, the head is always fp32. Beyond the result, memory holds one
+    batch. ``advance`` is told the images done.
     """
     assert images.dtype == torch.uint8 and images.ndim == 4, (images.dtype, images.shape)
-    assert precision in ("fp32", "bf16"), precision
     kind = torch.device(device).type
     weight = model.head.weight.float()
     bias = weight.new_zeros(len(weight)) if model.head.bias is None else model.head.bias.float()
@@ -63,7 +64,7 @@ def collect_evidence(
     with _eval_mode(model):
         for start in range(0, len(images), batch):
             some = images[start : start + batch].to(device).to(memory_format=torch.channels_last)
-            with torch.autocast(kind, dtype=torch.bfloat16, enabled=precision == "bf16"):
+            with mixed(kind, precision):
                 found = model.features(some.float() / 255)
             with torch.autocast(kind, enabled=False):
                 found = found.float()

@@ -167,9 +167,7 @@ class Batches:
         taken = (self.focus or self.outliers).take(self.ood_size, rows).to(self.device, non_blocking=True)
         if taken.dtype != torch.uint8:
             return taken.float()
-        return Objective.augment(
-            self.objective, taken, Draws(stream(self.seed, "outlier augmentation", step), self.ood_size, rows)
-        )
+        return self.objective.augment(taken, Draws(stream(self.seed, "outlier augmentation", step), self.ood_size, rows))
 
 
 def _near(images: Tensor, device: torch.device) -> Tensor:

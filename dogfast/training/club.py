@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn.utils import get_total_norm
 from torch.optim import Adam
 
-from dogfast.training.optimizers import primed
+from dogfast.training.optimizers import primed, step_unless_refused
 
 HIDDEN, LR = 512, 1e-4
 MOST_LOG_VARIANCE = 8.0
@@ -53,12 +53,11 @@ class Club(nn.Module):
 
     def learn(self, x: Tensor, y: Tensor) -> None:
         """One step of q towards a higher likelihood, which does not touch what made ``x``; refused where it is not finite."""
-        self.optimizer.zero_grad()
+        self.optimizer.zero_grad()  # the bound's own gradient has reached q since the last step
         loss = -self.likelihood(x.detach(), y)
         loss.backward()
         norm = get_total_norm([p.grad for p in self.parameters()])
-        self.optimizer.found_inf = 1.0 - (loss.detach() + norm).isfinite().float()
-        self.optimizer.step()
+        step_unless_refused(self.optimizer, (loss.detach() + norm).isfinite())
 
     def _gaussian(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """μ and σ² (n, d)."""

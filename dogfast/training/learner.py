@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
+from dogfast.classifiers.mixed import mixed
+from dogfast.training.optimizers import step_unless_refused
 from dogfast.training.perturbation import forward_aside
 from dogfast.training.ranks import ALONE, Ranks
-
-HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class Learner:
@@ -48,7 +48,7 @@ class Learner:
 
     # --- forwards -----------------------------------------------------------------------------------------------
     def autocast(self) -> torch.autocast:
-        return torch.autocast(self.device.type, dtype=HALF.get(self.precision), enabled=self.precision in HALF)
+        return mixed(self.device.type, self.precision)
 
     def features(self, images: Tensor) -> Tensor:
         """(n, d), at least fp32; batch normalisation keeps the batch's statistics."""
@@ -103,15 +103,13 @@ class Learner:
         finite = finite & norm.isfinite()
         if clip is not None:
             clip_grads_with_norm_(taking, clip, norm)
-        self.optimizer.grad_scale, self.optimizer.found_inf = None, 1.0 - finite.float()
-        self.optimizer.step()
+        step_unless_refused(self.optimizer, finite)
         if self.scaler.is_enabled():
             self.scaler.update()
         for buffer, kept in zip(self._buffers, self._statistics):
             buffer.copy_(torch.where(finite, buffer, kept))
         self.finite = self.finite * finite.float()
         self._losses, self._statistics = [], []
-        self.optimizer.zero_grad(set_to_none=True)
 
     def _agree(self, gradients: list[Tensor]) -> Tensor:
         """Average ``gradients`` over the processes, in place; whether the losses of all are finite."""

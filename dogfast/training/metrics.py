@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from dogfast.errors import EnvironmentFault
-from dogfast.run import make_folder
+from dogfast.run import make_folder, publish
 from dogfast.training.loop import Log
 from dogfast.training.ranks import Ranks
 
@@ -21,7 +21,7 @@ METRICS_FILE = "metrics.jsonl"
 def metrics_log(folder: Path, name: str, trackers: tuple[str, ...], ranks: Ranks, fields: dict[str, Any]) -> Iterator[Log]:
     """Write rows to `metrics.jsonl` of ``folder``, and to ``trackers`` through accelerate; the first process alone does.
 
-    Rows of steps that a resumed training takes again are dropped. Raises :class:`EnvironmentFault` for a tracker that is not
+    Rows of steps that a resumed training takes again are dropped, once it has taken the first of them. Raises :class:`EnvironmentFault` for a tracker that is not
     installed.
     """
     if ranks.index:
@@ -29,22 +29,25 @@ def metrics_log(folder: Path, name: str, trackers: tuple[str, ...], ranks: Ranks
         return
     make_folder(folder)
     tracked = _open_trackers(folder, name, trackers, fields) if trackers else None
-    path = folder / METRICS_FILE
-    rows = _rows(path)
-    with open(path, "w", encoding="utf-8", buffering=1) as file:
+    path, begun = folder / METRICS_FILE, False
 
-        def log(row: dict[str, Any]) -> None:
-            nonlocal rows
-            if rows:
-                file.writelines(json.dumps(kept) + "\n" for kept in rows if kept["step"] < row["step"])
-                rows = []
-            file.write(json.dumps(row) + "\n")
-            if tracked is not None:
-                tracked.log(row, step=row["step"])
+    def log(row: dict[str, Any]) -> None:
+        nonlocal begun
+        if not begun:
+            publish(path, (_line(kept) for kept in _rows(path) if kept["step"] < row["step"]))
+            begun = True
+        with open(path, "ab") as file:
+            file.write(_line(row))
+        if tracked is not None:
+            tracked.log(row, step=row["step"])
 
-        yield log
+    yield log
     if tracked is not None:
         tracked.end_training()
+
+
+def _line(row: dict[str, Any]) -> bytes:
+    return json.dumps(row).encode() + b"\n"
 
 
 def _open_trackers(folder: Path, name: str, trackers: tuple[str, ...], fields: dict[str, Any]) -> Any:

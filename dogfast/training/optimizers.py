@@ -101,6 +101,13 @@ def primed(optimizer: Optimizer) -> Optimizer:
     return optimizer
 
 
+def step_unless_refused(optimizer: Optimizer, finite: Tensor) -> None:
+    """A step of a fused optimizer where ``finite``, a scalar on the device, is true; then its gradients are gone."""
+    optimizer.grad_scale, optimizer.found_inf = None, 1.0 - finite.float()
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+
+
 def set_lr(optimizer: Optimizer, lr: float) -> None:
     for group in optimizer.param_groups:
         group["lr"] = lr

@@ -31,6 +31,14 @@ def test_steps_that_are_taken_again_stand_once(tmp_path):
     assert rows(tmp_path) == [{"step": 1, "ce": 0.0}, {"step": 2, "ce": 0.0}, {"step": 3, "ce": 1.0}]
 
 
+def test_rows_stay_where_nothing_is_logged_anew(tmp_path):
+    with metrics_log(tmp_path, "ce", (), ALONE, {}) as log:
+        log({"step": 1, "ce": 0.0})
+    with pytest.raises(KeyboardInterrupt), metrics_log(tmp_path, "ce", (), ALONE, {}):
+        raise KeyboardInterrupt
+    assert rows(tmp_path) == [{"step": 1, "ce": 0.0}]
+
+
 def test_the_first_process_alone_writes(tmp_path):
     with metrics_log(tmp_path, "ce", (), Ranks(1, 2), {}) as log:
         log({"step": 1})

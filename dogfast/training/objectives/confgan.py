@@ -20,7 +20,7 @@ from dogfast.training.batches import Batch
 from dogfast.training.learner import Learner
 from dogfast.training.objective import Objective, Task
 from dogfast.training.objectives.oe import oe_loss
-from dogfast.training.optimizers import primed, set_lr
+from dogfast.training.optimizers import primed, set_lr, step_unless_refused
 
 SIDES = (8, 16, 32, 64)
 CHANNELS = 128
@@ -121,9 +121,7 @@ class ConfGan(Objective):
         norm = get_total_norm([parameter.grad for parameter in network])
         finite = (norm + learner.ranks.average(loss.detach())).isfinite()
         set_lr(optimizer, learner.optimizer.param_groups[0]["lr"])
-        optimizer.grad_scale, optimizer.found_inf = None, 1.0 - finite.float()
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
+        step_unless_refused(optimizer, finite)
         learner.finite = learner.finite * finite.float()
 
 
