@@ -9,10 +9,10 @@ demo: $(READY)
 	$(BIN)/dogfast demo
 
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 test-slow: $(READY)
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile -m slow
 
 test-gpu: $(READY)
 	$(BIN)/python -m pytest -m gpu

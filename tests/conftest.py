@@ -85,13 +85,22 @@ COMPONENTS = {
 }
 
 
-def pytest_configure():
-    """No test reads or writes the user's engines and embeddings; the commands that tests start share those of the session."""
+def pytest_configure(config):
+    """No test reads or writes the user's engines and embeddings; the commands that tests start share those of the session.
+
+    The session's processes inherit them, and share the cores: one thread each.
+    """
+    if hasattr(config, "workerinput"):
+        return
     for variable in CACHES:
         os.environ[variable] = tempfile.mkdtemp(prefix="dogfast-")
+    if config.getoption("numprocesses", None):
+        os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
-def pytest_unconfigure():
+def pytest_unconfigure(config):
+    if hasattr(config, "workerinput"):
+        return
     for variable in CACHES:
         shutil.rmtree(os.environ.pop(variable), ignore_errors=True)
 

@@ -37,6 +37,7 @@ def place(tmp_path_factory):
     return root
 
 
+@pytest.mark.slow
 def test_generate_train_evaluate_on_a_folder(place):
     painted = typed(
         f"dogfast generate --classes {place}/mine --model tiny --vocabulary words.txt --m 6 --inversion-steps 4 --rows 18 --json",

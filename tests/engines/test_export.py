@@ -54,8 +54,15 @@ def test_rows_and_tokens_stay_open_and_all_else_is_fixed(exported, pipeline, nam
     assert [value.name for value in graph.output] == [port.name for port in NETWORKS[name].outputs]
 
 
-@pytest.mark.parametrize("precision", ["fp32", "fp16"])
-@pytest.mark.parametrize("name", ["text_encoder", "unet"])
+@pytest.mark.parametrize(
+    "name, precision",
+    [
+        ("text_encoder", "fp32"),
+        ("text_encoder", "fp16"),
+        ("unet", "fp32"),
+        pytest.param("unet", "fp16", marks=pytest.mark.slow),
+    ],
+)
 def test_two_files_and_one_opset(exported, name, precision):
     folder = exported(name, precision)
     assert {path.name for path in folder.iterdir()} == {GRAPH_FILE, WEIGHTS_FILE}
@@ -65,7 +72,7 @@ def test_two_files_and_one_opset(exported, name, precision):
     assert {node.domain for node in model.graph.node} == {""}
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [pytest.param("unet", marks=pytest.mark.slow) if name == "unet" else name for name in NAMES])
 def test_half_is_half_inside_and_outside(exported, name):
     graph = read(exported(name, "fp16")).graph
     kinds = {value.name: value.type.tensor_type.elem_type for value in (*graph.input, *graph.output)}
