@@ -1,5 +1,7 @@
 """What a classifier shows of images: one pass a data set gives features and logits, and every score is made of them."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -8,6 +10,7 @@ import torch
 from torch import nn
 
 from dogfast.classifiers.mixed import mixed
+from dogfast.classifiers.moved import moved_logits
 
 MOST_TOGETHER = 500
 PIXELS_TOGETHER = 2**22
@@ -30,6 +33,17 @@ class Evidence:
     """(C,)"""
     rejection: torch.Tensor | None = None
     """(n,), the logit of the class of outliers, where the classifier has one"""
+    moved: dict[float, torch.Tensor] | None = None
+    """(n, C) by magnitude, the logits of the images moved by it (`moved_logits`), where that was asked for"""
+
+    def parts(self, rows: int, device: str) -> Iterator[Evidence]:
+        """The evidence of ``rows`` images after the other, at least once, on ``device``."""
+        weight, bias = self.head_weight.to(device), self.head_bias.to(device)
+        for start in range(0, max(1, len(self.logits)), rows):
+            some = slice(start, start + rows)
+            rejection = None if self.rejection is None else self.rejection[some].to(device)
+            moved = None if self.moved is None else {by: logits[some].to(device) for by, logits in self.moved.items()}
+            yield Evidence(self.logits[some].to(device), self.features[some].to(device), weight, bias, rejection, moved)
 
 
 def images_together(image_px: int) -> int:
@@ -45,13 +59,14 @@ def collect_evidence(
     device: str,
     precision: str,
     advance: Callable[[int], None] = lambda n: None,
+    magnitudes: tuple[float, ...] = (),
 ) -> Evidence:
     """Features and logits of ``images``, uint8 (n, 3, H, W) on any device, as fp32 on the CPU.
 
     ``model`` lies on ``device``; it has ``features``, float images in [0, 1] to (n, d), and ``head``, a linear layer, and
     perhaps ``rejection``, another one to a single logit. It runs in eval mode, and its modes are restored. ``precision`` is
     that of `mixed`; half of it concerns ``features`` alone, the head is always fp32. Beyond the result, memory holds one
-    batch. ``advance`` is told the images done.
+    batch. ``advance`` is told the images done. Where ``magnitudes`` are given, the images are also moved by each of them.
     """
     assert images.dtype == torch.uint8 and images.ndim == 4, (images.dtype, images.shape)
     kind = torch.device(device).type
@@ -61,21 +76,29 @@ def collect_evidence(
     logits = torch.empty(len(images), weight.shape[0])
     refuse = getattr(model, "rejection", None)
     rejection = None if refuse is None else torch.empty(len(images))
-    with _eval_mode(model):
+    moved = {magnitude: torch.empty_like(logits) for magnitude in magnitudes}
+
+    def features_of(some: torch.Tensor) -> torch.Tensor:
+        with mixed(kind, precision):
+            return model.features(some).float()
+
+    def logits_of(some: torch.Tensor) -> torch.Tensor:
+        return nn.functional.linear(features_of(some), weight, bias)
+
+    with _eval_mode(model), torch.autocast(kind, enabled=False):
         for start in range(0, len(images), batch):
-            some = images[start : start + batch].to(device).to(memory_format=torch.channels_last)
-            with mixed(kind, precision):
-                found = model.features(some.float() / 255)
-            with torch.autocast(kind, enabled=False):
-                found = found.float()
-                logits[start : start + batch] = nn.functional.linear(found, weight, bias)
-                if refuse is not None:
-                    rejection[start : start + batch] = nn.functional.linear(found, refuse.weight.float(), refuse.bias.float())[
-                        :, 0
-                    ]
-            features[start : start + batch] = found
+            rows = slice(start, start + batch)
+            some = images[rows].to(device).to(memory_format=torch.channels_last).float() / 255
+            found = features_of(some)
+            logits[rows] = nn.functional.linear(found, weight, bias)
+            if refuse is not None:
+                rejection[rows] = nn.functional.linear(found, refuse.weight.float(), refuse.bias.float())[:, 0]
+            features[rows] = found
+            if magnitudes:
+                for magnitude, then in moved_logits(logits_of, some, magnitudes).items():
+                    moved[magnitude][rows] = then
             advance(len(some))
-    return Evidence(logits, features, weight.cpu().clone(), bias.cpu().clone(), rejection)
+    return Evidence(logits, features, weight.cpu().clone(), bias.cpu().clone(), rejection, moved or None)
 
 
 def accuracy(evidence: Evidence, labels: torch.Tensor) -> float:

@@ -4,15 +4,18 @@ from dataclasses import dataclass
 
 from dogfast.config.option import one_of, option, require
 
-SCORES = ("msp", "energy", "ash-s")
+SCORES = (
+    "msp", "maxlogit", "energy", "odin", "ash-s", "ash-b", "ash-p", "react", "scale", "mahalanobis", "knn", "vim",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
 class DetectionConfig:
-    scores: tuple[str, ...] = option(SCORES, "post-hoc scores; may be repeated")
+    scores: tuple[str, ...] = option(("msp", "energy", "ash-s"), f"post-hoc scores, of {', '.join(SCORES)}; may be repeated")
     ood: tuple[str, ...] = option((), "OOD test sets, NAME or NAME=PATH; may be repeated; default: by class set")
     ood_images: int = option(2000, "images of each OOD set at most; 0 = all (procedural sets then paint 2000)")
     ash_percentile: int = option(0, "share of a feature that ASH removes, percent; 0 = chosen on validation")
+    knn_share: float = option(1.0, "share of the ID training images among which knn looks for neighbours")
 
     def __post_init__(self) -> None:
         for score in self.scores:
@@ -20,3 +23,4 @@ class DetectionConfig:
         require(bool(self.scores), "--scores is empty")
         require(self.ood_images >= 0, "--ood-images must not be negative")
         require(0 <= self.ash_percentile < 100, "--ash-percentile must lie between 0 and 99")
+        require(0 < self.knn_share <= 1, "--knn-share must lie above 0 and at most at 1")

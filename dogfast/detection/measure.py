@@ -11,20 +11,19 @@ import torch
 from dogfast.classifiers.evidence import Evidence, accuracy
 from dogfast.config import RunConfig
 from dogfast.config.detection import DetectionConfig
-from dogfast.data.catalogue import IdData, ImageSet, group_of, load_ood
+from dogfast.data.catalogue import IdData, ImageSet, load_ood
 from dogfast.data.splits import is_validation_outlier
-from dogfast.detection.scores import REJECTION
-from dogfast.detection.scores.ash_s import choose_ash_percentile
+from dogfast.detection.fitting import CANDIDATES, Choices, described, fit_scores, fitted, to_choose
+from dogfast.detection.scores import REJECTION, State, bound_scores, moves
 from dogfast.detection.table import artefact_control, evaluate_scores
-from dogfast.environment import Choice
 from dogfast.run import Run
 from dogfast.shards.format import ID_CONTROL
 from dogfast.shards.reader import has_shards
 from dogfast.shards.selection import controls, load_selected
 
-DEFAULT_ASH_PERCENTILE = 65
 VALIDATION_SOURCE = "dog"
-Look = Callable[[torch.Tensor], Evidence]
+Look = Callable[..., Evidence]
+"""Images uint8 (n, 3, H, W), and the magnitudes they shall be moved by as well, to what a classifier shows of them."""
 
 
 @dataclass(frozen=True)
@@ -33,59 +32,72 @@ class Sets:
 
     known: ImageSet
     unknown: dict[str, torch.Tensor]
+    facts: dict[str, dict[str, Any]]
+    """Of every OOD set, what was read, and its group beside the ID set."""
     painted_known: torch.Tensor
     """Of the ID classes, painted by the generator, seen by no training; perhaps none."""
     validation: tuple[torch.Tensor, torch.Tensor] | None
     """ID and OOD images to choose hyper-parameters of scores on; None where there are none, or nothing is to be chosen."""
+    training: ImageSet | None = None
+    """ID images to fit scores on; None where nothing is to be fitted."""
 
     def __len__(self) -> int:
-        parts = [self.known.images, *self.unknown.values(), self.painted_known, *(self.validation or ())]
+        parts = [self.known, *self.unknown.values(), self.painted_known, *(self.validation or ()), self.training or ()]
         return sum(map(len, parts))
 
 
 def load_sets(config: RunConfig, run: Run, data: IdData, entries: dict[str, str]) -> Sets:
     """The sets of ``entries`` (``--ood`` by name) beside the ID test set; raises DataError for what is missing."""
-    unknown = {
-        name: load_ood(entry, config.data, config.detection.ood_images, data.codec).images for name, entry in entries.items()
-    }
-    chooses = "ash-s" in config.detection.scores and not config.detection.ash_percentile
-    outliers = validation_outliers(config, run, data) if chooses else None
+    loaded = {name: load_ood(entry, config.data, config.detection.ood_images, data.codec) for name, entry in entries.items()}
+    unknown, facts = ({name: getattr(found, part) for name, found in loaded.items()} for part in ("images", "facts"))
+    names = config.detection.scores
+    outliers = validation_outliers(config, run, data) if to_choose(names, config.detection) else None
     validation = None if outliers is None else (data.validation.images, outliers)
-    return Sets(data.test, unknown, _painted_known(config, run, data), validation)
+    painted, training = _painted_known(config, run, data), data.train if fitted(names) else None
+    return Sets(data.test, unknown, facts, painted, validation, training)
 
 
-def measure(look: Look, sets: Sets, config: DetectionConfig) -> tuple[dict[str, Any], dict[str, dict[str, torch.Tensor]]]:
-    """``id_accuracy``, ``rows``, ``artefact_control``, ``ash_percentile`` and ``ash_reason``; and the scores of every image.
+def measure(
+    look: Look, sets: Sets, config: DetectionConfig, device: str = "cpu"
+) -> tuple[dict[str, Any], dict[str, dict[str, torch.Tensor]]]:
+    """``id_accuracy``, ``rows``, ``artefact_control`` and ``hyper_parameters``; and the scores of every image.
 
-    ``look`` shows a classifier images and returns its logits and features. Rows and scores are `evaluate_scores`'.
+    ``look`` shows a classifier images and returns its logits and features; scores are made on ``device``. Rows and scores are
+    `evaluate_scores`'. What is fitted and chosen is so before a test image is looked at.
     """
-    known = look(sets.known.images)
-    unknown = {name: look(images) for name, images in sets.unknown.items()}
-    percentile = _ash_percentile(look, sets, config)
-    groups = {name: group_of(name) for name in unknown}
+    states, choices = learn(look, sets.training, sets.validation, config, device)
+    seen_by = moves(states)
+    known = look(sets.known.images, *seen_by)
+    unknown = {name: look(images, *seen_by) for name, images in sets.unknown.items()}
+    groups = {name: sets.facts[name]["group"] for name in unknown}
     names = config.scores if known.rejection is None else (*config.scores, REJECTION)
-    rows, scores = evaluate_scores(known, unknown, groups, names, percentile.value)
+    bound = bound_scores(names, states, device)
+    rows, scores = evaluate_scores(known, unknown, groups, bound)
     painted = sets.painted_known
     found = {
         "id_accuracy": accuracy(known, sets.known.labels),
         "rows": rows,
-        "artefact_control": artefact_control(scores, percentile.value, look(painted)) if len(painted) else [],
-        "ash_percentile": percentile.value,
-        "ash_reason": percentile.reason,
+        "artefact_control": artefact_control(scores, bound, look(painted, *seen_by)) if len(painted) else [],
+        "hyper_parameters": described(choices),
     }
     return found, scores
 
 
-def _ash_percentile(look: Look, sets: Sets, config: DetectionConfig) -> Choice[int]:
-    """The percentile asked for, else the best on validation ID images against validation outliers, else a stated default."""
-    if "ash-s" not in config.scores:
-        return Choice(DEFAULT_ASH_PERCENTILE, "not used")
-    if config.ash_percentile:
-        return Choice(config.ash_percentile, "asked for by --ash-percentile")
-    if sets.validation is None:
-        return Choice(DEFAULT_ASH_PERCENTILE, "the default: the run holds no validation outliers to choose it on")
-    known, outliers = map(look, sets.validation)
-    return choose_ash_percentile(known, outliers)
+def learn(
+    look: Look,
+    training: ImageSet | None,
+    validation: tuple[torch.Tensor, torch.Tensor] | None,
+    config: DetectionConfig,
+    device: str = "cpu",
+) -> tuple[dict[str, State], Choices]:
+    """The states of the scores of ``config``, and the choices in them: `fit_scores` on what ``look`` sees of the images.
+
+    ``training``, needed where `fitted` names a score, and ``validation``, ID and OOD images, are looked at where given.
+    """
+    known = None if training is None else (look(training.images), training.labels)
+    tried = CANDIDATES["odin"][1] if "odin" in config.scores else ()
+    judged = None if validation is None else (look(validation[0], *tried), look(validation[1], *tried))
+    return fit_scores(config.scores, known, judged, config, device)
 
 
 def validation_outliers(config: RunConfig, run: Run, data: IdData) -> torch.Tensor | None:

@@ -11,10 +11,9 @@ import torch
 from dogfast.classifiers.evidence import Evidence, collect_evidence, images_together
 from dogfast.classifiers.loading import load_classifier
 from dogfast.config import RunConfig
-from dogfast.config.option import require
-from dogfast.data.catalogue import IdData, default_ood, load_id, parse_ood
+from dogfast.data.catalogue import IdData, count_warning, load_id, named_ood
 from dogfast.detection.measure import load_sets, measure
-from dogfast.detection.table import save_scores
+from dogfast.detection.table import ID, save_scores
 from dogfast.environment import choose_device, choose_training_precision
 from dogfast.errors import DataError
 from dogfast.events import Events
@@ -34,20 +33,25 @@ def evaluate(config: RunConfig, run: Run, name: str, events: Events) -> dict[str
     precision = choose_training_precision(config.training.train_precision, device.value)
     together = images_together(config.data.image_px)
     model.to(device.value)
-    sets = load_sets(config, run, data, _named_sets(config))
+    sets = load_sets(config, run, data, named_ood(config.detection.ood, config.data))
+    read = {ID: sets.known.facts, **sets.facts}
+    for warning in filter(None, (count_warning(set_name, set_facts) for set_name, set_facts in read.items())):
+        events.say(warning)
     with events.progress(f"evaluate {name}", len(sets)) as advance:
 
-        def look(images: torch.Tensor) -> Evidence:
-            return collect_evidence(model, images, together, device.value, precision.value, advance)
+        def look(images: torch.Tensor, *magnitudes: float) -> Evidence:
+            return collect_evidence(model, images, together, device.value, precision.value, advance, magnitudes)
 
-        found, scores = measure(look, sets, config.detection)
-    events.say(f"{name}: ASH removes {found['ash_percentile']} %: {found['ash_reason']}")
+        found, scores = measure(look, sets, config.detection, device.value)
+    for score, chosen in found["hyper_parameters"].items():
+        events.say(f"{name}: {chosen['name']} of {score} is {chosen['value']}: {chosen['reason']}")
     shutil.rmtree(run.evaluation(name) / "scores", ignore_errors=True)
     save_scores(run.evaluation(name), scores)
     result = {
         "run": str(run.root),
         "name": name,
         **found,
+        "sets": read,
         "codec": str(data.codec),
         "precision": precision.value,
         "classifier_sha256": facts["sha256"],
@@ -56,15 +60,6 @@ def evaluate(config: RunConfig, run: Run, name: str, events: Events) -> dict[str
     }
     publish(run.evaluation(name) / "metrics.json", to_json(result))
     return result
-
-
-def _named_sets(config: RunConfig) -> dict[str, str]:
-    """``--ood`` entries by the name of their set; :class:`UsageError` for a name given twice."""
-    entries = config.detection.ood or default_ood(config.data.classes)
-    names = [parse_ood(entry, config.data)[0] for entry in entries]
-    twins = sorted(name for name in set(names) if names.count(name) > 1)
-    require(not twins, f"--ood names {', '.join(map(repr, twins))} twice; give every set a name of its own")
-    return dict(zip(names, entries))
 
 
 def _check_fit(facts: dict[str, Any], config: RunConfig, data: IdData, name: str) -> None:

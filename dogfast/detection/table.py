@@ -7,7 +7,7 @@ import torch
 from safetensors import SafetensorError
 
 from dogfast.classifiers.evidence import Evidence
-from dogfast.detection.scores import bound_scores
+from dogfast.detection.scores import Score
 from dogfast.errors import DataError, UsageError
 from dogfast.numerics.metrics import detection_metrics, threshold_at_recall
 from dogfast.run import publish
@@ -22,12 +22,11 @@ def evaluate_scores(
     id_evidence: Evidence,
     ood_evidence: dict[str, Evidence],
     groups: dict[str, str],
-    scores: tuple[str, ...],
-    ash_percentile: int,
+    scores: dict[str, Score],
 ) -> tuple[Rows, dict[str, dict[str, torch.Tensor]]]:
     """Measure every score on every OOD set.
 
-    ``groups`` says of each OOD set whether it is ``near``, ``far`` or something else; ``ash_percentile`` in 1 … 99.
+    ``groups`` says of each OOD set whether it is ``near``, ``far`` or something else; ``scores`` are those of `bound_scores`.
     Returns one row a score and set, score-major (``score, dataset, group`` and :data:`MEASURES`, shares in [0, 1]),
     and by score and then by set (``id`` among them) the scores themselves, (n,) fp32.
     Raises :class:`DataError` naming the set that is empty or scored NaN, :class:`UsageError` on an OOD set called ``id``.
@@ -36,7 +35,7 @@ def evaluate_scores(
         raise UsageError(f"--ood: an OOD set cannot be called {ID!r}, which names the ID set; call it otherwise")
     rows: Rows = []
     tensors: dict[str, dict[str, torch.Tensor]] = {}
-    for name, score in bound_scores(scores, ash_percentile=ash_percentile).items():
+    for name, score in scores.items():
         tensors[name] = {ID: score(id_evidence)} | {dataset: score(found) for dataset, found in ood_evidence.items()}
         for dataset in ood_evidence:
             measured = detection_metrics(tensors[name][ID], tensors[name][dataset], id_name=ID, ood_name=dataset)
@@ -45,20 +44,19 @@ def evaluate_scores(
     return rows, tensors
 
 
-def artefact_control(scores: dict[str, dict[str, torch.Tensor]], ash_percentile: int, painted_id: Evidence) -> Rows:
+def artefact_control(found: dict[str, dict[str, torch.Tensor]], scores: dict[str, Score], painted_id: Evidence) -> Rows:
     """What share of ID-class images painted by the generator is called OOD where 5 % of the real ones are.
 
-    ``scores``: what :func:`evaluate_scores` returned. One row a score: ``score``, ``called_ood`` in [0, 1], ``n``.
+    ``found``: what :func:`evaluate_scores` returned of ``scores``. One row a score: ``score``, ``called_ood`` in [0, 1], ``n``.
     """
-    bound = bound_scores(tuple(scores), ash_percentile=ash_percentile)
-    thresholds = {name: threshold_at_recall(found[ID]) for name, found in scores.items()}
+    thresholds = {name: threshold_at_recall(of_sets[ID]) for name, of_sets in found.items()}
     return [
         {
             "score": name,
             "called_ood": float((score(painted_id).double() < thresholds[name]).double().mean()),
             "n": len(painted_id.logits),
         }
-        for name, score in bound.items()
+        for name, score in scores.items()
     ]
 
 

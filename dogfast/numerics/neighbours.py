@@ -1,4 +1,4 @@
-"""How far the k-th nearest of many points is, by cosine, in bounded memory."""
+"""How far the k-th nearest of many points is, in bounded memory."""
 
 from __future__ import annotations
 
@@ -16,3 +16,33 @@ def kth_distances(points: torch.Tensor, others: torch.Tensor, k: int) -> torch.T
     others = F.normalize(others, dim=1)
     chunks = F.normalize(points, dim=1).split(max(1, DISTANCES_AT_ONCE // len(others)))
     return torch.cat([(1 - chunk @ others.T).kthvalue(k, dim=1).values for chunk in chunks])
+
+
+def kth_unit_distances(points: torch.Tensor, bank: torch.Tensor, k: int) -> torch.Tensor:
+    """|a - b| of each of ``points`` a (n, P) to its k-th nearest b of ``bank`` (m, P), k from 1 to m: (n,).
+
+    Rows of both are fp32 of length 1 or 0. Neighbours are ranked by products, which round |a - b|² / 2 in its seventh digit;
+    the distance to the one found is the norm of the difference. Beyond the inputs, memory holds `planned_bytes`.
+    """
+    half = torch.linalg.vector_norm(bank, dim=1).square() / 2  # |a - b|² / 2 = |a|² / 2 + (|b|² / 2 - a·b)
+    found = points.new_empty(len(points))
+    at_once = _points_at_once(len(bank))
+    for start in range(0, len(points), at_once):
+        some = points[start : start + at_once]
+        nearest = torch.addmm(half, some, bank.T, alpha=-1).topk(k, dim=1, largest=False).indices[:, -1]
+        found[start : start + at_once] = (some - bank[nearest]).norm(dim=1)
+    return found
+
+
+def planned_bytes(points: int, bank: int, width: int, k: int) -> int:
+    """The most that `kth_unit_distances` holds beyond its inputs: products, candidates, neighbours found, norms and result.
+
+    On a CPU every thread sorts a row of its own, 16 bytes an entry.
+    """
+    rows = min(points, _points_at_once(bank))
+    products, candidates, neighbours = 4 * rows * bank, 12 * rows * k, 3 * 4 * rows * width
+    return products + candidates + neighbours + 2 * 4 * bank + 4 * points + 16 * bank * torch.get_num_threads()
+
+
+def _points_at_once(bank: int) -> int:
+    return max(1, DISTANCES_AT_ONCE // bank)

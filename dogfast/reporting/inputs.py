@@ -20,7 +20,13 @@ SCORE_NAMES = {
     "energy": "Energy",
     "odin": "ODIN",
     "ash-s": "ASH-S",
+    "ash-b": "ASH-B",
+    "ash-p": "ASH-P",
+    "react": "ReAct",
+    "scale": "SCALE",
+    "mahalanobis": "Mahalanobis",
     "knn": "k-NN",
+    "vim": "ViM",
     "rejection": "Rejection",
 }
 
@@ -46,7 +52,8 @@ class Evaluation:
     objective: str
     id_accuracy: float
     results: tuple[Result, ...]
-    ash: str
+    chosen: str
+    """The hyper-parameters of scores that were chosen, and why, in words."""
     scores: Path
     control: tuple[tuple[str, float], ...] = ()
     """By score, the share of ID-class images painted by the generator that is called OOD."""
@@ -102,16 +109,23 @@ def _evaluation(path: Path) -> Evaluation:
     if not isinstance(control, list):
         raise DataError(f"{path}: the artefact control is no list; remove the file and run `dogfast evaluate` again")
     name = path.parent.name
-    ash = f"ASH removes {metrics['ash_percentile']} %" if isinstance(metrics.get("ash_percentile"), int) else ""
-    reason = metrics.get("ash_reason")
     return Evaluation(
         name=name,
         objective=str(metrics.get("objective") or objective_of(name)),
         id_accuracy=_fraction(metrics, "id_accuracy", path),
         results=tuple(_result(row, path) for row in metrics["rows"]),
-        ash=f"{ash} ({reason})" if ash and isinstance(reason, str) and reason else ash,
+        chosen=_chosen(metrics.get("hyper_parameters", {}), path),
         scores=path.parent / "scores",
         control=tuple(_control(row, path) for row in control),
+    )
+
+
+def _chosen(found: Any, path: Path) -> str:
+    if not isinstance(found, dict) or not all(isinstance(choice, dict) for choice in found.values()):
+        raise DataError(f"{path}: the hyper-parameters are no object; remove the file and run `dogfast evaluate` again")
+    return "; ".join(
+        f"{text_of(choice, 'name', path)} of {score_label(score)}: {number_of(choice, 'value', path):g} ({text_of(choice, 'reason', path)})"
+        for score, choice in found.items()
     )
 
 

@@ -12,13 +12,17 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from dogfast.classifiers.evidence import accuracy, collect_evidence, images_together
+import torch
+
+from dogfast.classifiers.evidence import Evidence, accuracy, collect_evidence, images_together
 from dogfast.classifiers.loading import is_trained, load_classifier, save_classifier
 from dogfast.config import RunConfig
 from dogfast.config.option import require
 from dogfast.config.resolve import SECTION_OF, parse_assignment
 from dogfast.data.catalogue import load_id
-from dogfast.detection.measure import DEFAULT_ASH_PERCENTILE, validation_outliers
+from dogfast.detection.fitting import fitted
+from dogfast.detection.measure import learn, validation_outliers
+from dogfast.detection.scores import bound_scores, moves
 from dogfast.detection.table import evaluate_scores
 from dogfast.environment import choose_device, choose_training_precision
 from dogfast.errors import DataError
@@ -110,12 +114,16 @@ def _judged(config: RunConfig, run: Run, place: Path) -> dict[str, Any]:
     device = choose_device(config.model.device).value
     precision = choose_training_precision(config.training.train_precision, device).value
     model.to(device)
-    known, unknown = (
-        collect_evidence(model, images, images_together(config.data.image_px), device, precision)
-        for images in (data.validation.images, outliers)
-    )
-    percentile = config.detection.ash_percentile or DEFAULT_ASH_PERCENTILE
-    rows, _ = evaluate_scores(known, {"validation": unknown}, {"validation": "near"}, config.detection.scores, percentile)
+    together = images_together(config.data.image_px)
+
+    def look(images: torch.Tensor, *magnitudes: float) -> Evidence:
+        return collect_evidence(model, images, together, device, precision, magnitudes=magnitudes)
+
+    scores = config.detection.scores
+    states, _ = learn(look, data.train if fitted(scores) else None, None, config.detection, device)
+    known, unknown = (look(images, *moves(states)) for images in (data.validation.images, outliers))
+    bound = bound_scores(scores, states, device)
+    rows, _ = evaluate_scores(known, {"validation": unknown}, {"validation": "near"}, bound)
     return {"accuracy": accuracy(known, data.validation.labels), "fpr95": mean(row["fpr95"] for row in rows)}
 
 

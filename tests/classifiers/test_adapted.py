@@ -89,5 +89,5 @@ def test_it_learns_and_is_scored(objective):
     fit(model, images, labels, outliers, regime_of(config, methods, ""), config, methods, Events())
     evidence = collect_evidence(model, images, 16, "cpu", "fp32")
     assert F.cross_entropy(evidence.logits, labels) < 0.5 < torch.tensor(2.0).log()
-    for score in bound_scores(("msp", "energy", "ash-s"), ash_percentile=80).values():
+    for score in bound_scores(("msp", "energy", "ash-s"), {"ash-s": {"percentile": 80}}).values():
         assert score(evidence).isfinite().all()

@@ -41,7 +41,7 @@ TRAINING = {
     "--npos-neighbour", "--npos-boundary", "--npos-draws", "--npos-sigma", "--contrast-temperature", "--confgan-lr",
     "--confgan-noise",
 }  # fmt: skip
-DETECTION = {"--scores", "--ood", "--ood-images", "--ash-percentile"}
+DETECTION = {"--scores", "--ood", "--ood-images", "--ash-percentile", "--knn-share"}
 COMMANDS = {
     "doctor": {"--json", "--help"},
     "build-engines": SHARED | MODEL | ENGINES,

@@ -16,8 +16,9 @@ from dogfast.classifiers.loading import save_classifier
 from dogfast.config import RunConfig
 from dogfast.data import shapes
 from dogfast.data.catalogue import load_id
-from dogfast.detection.measure import DEFAULT_ASH_PERCENTILE, validation_outliers
-from dogfast.detection.scores.ash_s import PERCENTILES
+from dogfast.detection.fitting import DEFAULTS
+from dogfast.detection.measure import validation_outliers
+from dogfast.detection.scores.shaping import PERCENTILES
 from dogfast.detection.stage import evaluate
 from dogfast.detection.table import load_scores
 from dogfast.errors import DataError, UsageError
@@ -128,30 +129,35 @@ def test_files_of_a_user_are_a_set(run, animals):
 
 # --- the percentile of ASH --------------------------------------------------------------------------------------
 def test_a_percentile_that_was_asked_for_is_used(run):
-    result = call(run, ash_percentile=80)
-    assert (result["ash_percentile"], result["ash_reason"]) == (80, "asked for by --ash-percentile")
+    chosen = call(run, ash_percentile=80)["hyper_parameters"]
+    assert chosen == {"ash-s": {"name": "percentile", "value": 80, "reason": "asked for by --ash-percentile"}}
 
 
 def test_the_percentile_is_chosen_on_validation_shapes(run):
     said = []
     result = call(run, events=Events(lambda name, fields: said.append(fields["text"]) if name == "note" else None))
-    assert result["ash_percentile"] in PERCENTILES and "best validation AUROC" in result["ash_reason"]
-    assert any("ASH removes" in text and "validation" in text for text in said)
+    chosen = result["hyper_parameters"]["ash-s"]
+    assert chosen["value"] in PERCENTILES and "best validation AUROC" in chosen["reason"]
+    assert any("percentile of ash-s" in text and "validation" in text for text in said)
 
 
 def test_no_percentile_is_chosen_where_ash_is_not_used(run):
-    assert call(run, scores=["msp"])["ash_reason"] == "not used"
+    assert call(run, scores=["msp"])["hyper_parameters"] == {}
 
 
 def test_a_folder_without_validation_outliers_gets_the_stated_default(run, animals):
     add_classifier(run, ("cat", "dog"))
     data = {"classes": animals, "id_images": 0}
-    result = call(run, data, ood=["gaussian"])
-    assert result["ash_percentile"] == DEFAULT_ASH_PERCENTILE and "the run holds no validation outliers" in result["ash_reason"]
+
+    def chosen():
+        return call(run, data, ood=["gaussian"])["hyper_parameters"]["ash-s"]
+
+    assert chosen()["value"] == DEFAULTS["ash-s"]["percentile"]
+    assert "the run holds no validation outliers" in chosen()["reason"]
     helpers.commit(run.outliers("dog"), 0, anchor="bullseye")
-    assert "no validation outliers" in call(run, data, ood=["gaussian"])["ash_reason"]
+    assert "no validation outliers" in chosen()["reason"]
     helpers.commit(run.outliers("dog"), 1, side=SIDE, anchor=shapes.VALIDATION_WORDS[0])
-    assert "best validation AUROC" in call(run, data, ood=["gaussian"])["ash_reason"]
+    assert "best validation AUROC" in chosen()["reason"]
 
 
 def test_validation_outliers_of_a_folder_are_those_that_never_train(run, animals):

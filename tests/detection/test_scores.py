@@ -1,4 +1,3 @@
-import dataclasses
 import math
 
 import pytest
@@ -6,8 +5,9 @@ import torch
 
 from dogfast.classifiers.evidence import Evidence
 from dogfast.config import detection as config
-from dogfast.detection.scores import REJECTION, SCORES, ash_s, bound_scores
-from dogfast.errors import DataError, UsageError
+from dogfast.detection.scores import REJECTION, SCORES, ash_s
+from dogfast.detection.scores.shaping import PERCENTILES, keep_largest
+from dogfast.errors import DataError
 
 
 def make_evidence(features, classes=5, seed=0):
@@ -61,7 +61,7 @@ def test_rejection_is_the_log_odds_of_the_known_classes():
         assert found == pytest.approx(math.log(p / (1 - p)), rel=1e-5, abs=1e-5)
 
 
-@pytest.mark.parametrize("percentile", [0, 30, *ash_s.PERCENTILES, 99])
+@pytest.mark.parametrize("percentile", [0, 30, *PERCENTILES, 99])
 @pytest.mark.parametrize("width", [1, 10, 50])
 def test_ash_s(width, percentile):
     evidence = make_evidence(relu_features(9, width))
@@ -72,17 +72,17 @@ def test_ash_s(width, percentile):
 # --- ASH's corners ----------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("percentile, survivors", [(65, 45), (90, 13), (95, 6)])
 def test_how_many_survive_at_wrn_40_2s_width(percentile, survivors):
-    kept = ash_s.keep_largest(torch.rand(3, 128) + 0.1, percentile)
+    kept = keep_largest(torch.rand(3, 128) + 0.1, percentile)
     assert (kept > 0).sum(dim=1).tolist() == [survivors] * 3
 
 
 def test_ties_keep_exactly_k_and_the_lower_index():
-    kept = ash_s.keep_largest(torch.tensor([[1.0, 2.0, 1.0, 1.0]]), 50)
+    kept = keep_largest(torch.tensor([[1.0, 2.0, 1.0, 1.0]]), 50)
     assert kept.tolist() == [[1.0, 2.0, 0.0, 0.0]]
 
 
 def test_at_least_one_survives():
-    assert ash_s.keep_largest(torch.tensor([[1.0, 2.0, 0.5]]), 99).tolist() == [[0.0, 2.0, 0.0]]
+    assert keep_largest(torch.tensor([[1.0, 2.0, 0.5]]), 99).tolist() == [[0.0, 2.0, 0.0]]
 
 
 def test_an_all_zero_feature_is_left_alone():
@@ -108,40 +108,6 @@ def test_negative_features_are_refused():
         ash_s.score(make_evidence(torch.tensor([[1.0, -0.1]])), percentile=90)
 
 
-# --- choosing the percentile ------------------------------------------------------------------------------------
-def test_the_percentile_with_the_best_validation_auroc_is_chosen():
-    val_id, val_ood = make_evidence(relu_features(40, 100)), make_evidence(relu_features(40, 100, seed=2) * 0.8)
-    measured = {}
-    for percentile in ash_s.PERCENTILES:
-        id_scores, ood_scores = (ash_s.score(side, percentile=percentile).tolist() for side in (val_id, val_ood))
-        measured[percentile] = sum((a > b) + (a == b) / 2 for a in id_scores for b in ood_scores) / 1600
-    choice = ash_s.choose_ash_percentile(val_id, val_ood)
-    assert measured[choice.value] == max(measured.values())
-    assert f"{100 * max(measured.values()):.2f} %" in choice.reason
-
-
-def test_equal_percentiles_give_way_to_the_smallest():
-    # Everything is told apart at every percentile.
-    weight, bias = torch.ones(1, 100), torch.zeros(1)
-    val_id, val_ood = (Evidence(z @ weight.T, z, weight, bias) for z in (torch.ones(3, 100), torch.zeros(3, 100)))
-    assert ash_s.choose_ash_percentile(val_id, val_ood).value == 65
-
-
 # --- the seam ---------------------------------------------------------------------------------------------------
 def test_the_table_and_the_configuration_name_the_same_scores_to_be_asked_for():
     assert tuple(SCORES) == (*config.SCORES, REJECTION)
-
-
-@pytest.mark.parametrize("name", SCORES)
-def test_bound_scores_take_evidence_alone_and_leave_it_as_it_was(name):
-    evidence = make_evidence(relu_features(7, 30))
-    before = [getattr(evidence, field.name).clone() for field in dataclasses.fields(evidence)]
-    scores = bound_scores((name,), ash_percentile=80)[name](evidence)
-    assert scores.shape == (7,) and scores.dtype == torch.float32
-    for field, value in zip(dataclasses.fields(evidence), before):
-        assert torch.equal(getattr(evidence, field.name), value)
-
-
-def test_an_unknown_score_is_refused_with_the_known_ones():
-    with pytest.raises(UsageError, match=r"--scores 'foo'.*msp, energy, ash-s"):
-        bound_scores(("foo",), ash_percentile=80)

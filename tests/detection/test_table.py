@@ -5,7 +5,7 @@ import safetensors.torch
 import torch
 
 from dogfast.classifiers.evidence import Evidence
-from dogfast.detection.scores import SCORES
+from dogfast.detection.scores import SCORES, bound_scores
 from dogfast.detection.table import (
     CONVENTION,
     artefact_control,
@@ -29,6 +29,10 @@ def make_evidence(n, scale, seed):
     return Evidence(features @ weight.T + bias, features, weight, bias)
 
 
+def bound(*names):
+    return bound_scores(names, {"ash-s": {"percentile": 75}})
+
+
 @pytest.fixture
 def id_evidence():
     return make_evidence(30, 2.0, 1)
@@ -40,7 +44,7 @@ def ood_evidence():
 
 
 def test_a_row_for_every_score_and_set(id_evidence, ood_evidence):
-    rows, tensors = evaluate_scores(id_evidence, ood_evidence, GROUPS, ("msp", "ash-s"), 75)
+    rows, tensors = evaluate_scores(id_evidence, ood_evidence, GROUPS, bound("msp", "ash-s"))
     assert [(r["score"], r["dataset"], r["group"]) for r in rows] == [
         ("msp", "gratings", "near"),
         ("msp", "noise", "far"),
@@ -61,17 +65,17 @@ def test_a_row_for_every_score_and_set(id_evidence, ood_evidence):
 def test_nan_is_refused_naming_the_set(id_evidence, ood_evidence):
     ood_evidence["noise"].logits[3] = math.nan
     with pytest.raises(DataError, match="noise: 1 of 10"):
-        evaluate_scores(id_evidence, ood_evidence, GROUPS, ("energy",), 0)
+        evaluate_scores(id_evidence, ood_evidence, GROUPS, bound("energy"))
 
 
 def test_a_set_called_id_is_refused(id_evidence):
     with pytest.raises(UsageError, match="--ood"):
-        evaluate_scores(id_evidence, {"id": id_evidence}, {"id": "near"}, ("energy",), 0)
+        evaluate_scores(id_evidence, {"id": id_evidence}, {"id": "near"}, bound("energy"))
 
 
 # --- files ------------------------------------------------------------------------------------------------------
 def test_scores_come_back_as_they_were(tmp_path, id_evidence, ood_evidence):
-    _, tensors = evaluate_scores(id_evidence, ood_evidence, GROUPS, ("msp", "energy", "ash-s"), 75)
+    _, tensors = evaluate_scores(id_evidence, ood_evidence, GROUPS, bound("msp", "energy", "ash-s"))
     tensors["energy"]["noise"][0] = -math.inf
     save_scores(tmp_path, tensors)
     assert sorted(p.name for p in (tmp_path / "scores").iterdir()) == [
@@ -150,16 +154,16 @@ def test_an_empty_table_still_names_the_convention():
 
 # --- artefact control -------------------------------------------------------------------------------------------
 def test_real_id_images_are_called_ood_in_five_percent(id_evidence, ood_evidence):
-    _, scores = evaluate_scores(id_evidence, ood_evidence, GROUPS, ("msp", "ash-s"), 75)
-    rows = artefact_control(scores, 75, id_evidence)
+    _, scores = evaluate_scores(id_evidence, ood_evidence, GROUPS, bound("msp", "ash-s"))
+    rows = artefact_control(scores, bound("msp", "ash-s"), id_evidence)
     assert [(r["score"], r["n"]) for r in rows] == [("msp", 30), ("ash-s", 30)]
     assert all(r["called_ood"] == pytest.approx(1 / 30) for r in rows), "at most 5 % of 30 images is one"
 
 
 def test_the_share_called_ood_is_the_rest_of_what_fpr95_counts(id_evidence, ood_evidence):
-    rows, scores = evaluate_scores(id_evidence, ood_evidence, GROUPS, ("msp", "energy", "ash-s"), 75)
+    rows, scores = evaluate_scores(id_evidence, ood_evidence, GROUPS, bound("msp", "energy", "ash-s"))
     accepted = {r["score"]: r["fpr95"] for r in rows if r["dataset"] == "noise"}
-    for row in artefact_control(scores, 75, ood_evidence["noise"]):
+    for row in artefact_control(scores, bound("msp", "energy", "ash-s"), ood_evidence["noise"]):
         assert row["called_ood"] == pytest.approx(1 - accepted[row["score"]])
 
 

@@ -33,8 +33,9 @@ def add_evaluation(run: Run, name: str, accuracy: float, by_dataset: dict[str, t
         for score in scores
         for dataset, (fpr, auroc) in by_dataset.items()
     ]
-    metrics = {"run": "shapes", "name": name, "id_accuracy": accuracy, "rows": rows, "ash_percentile": 90}
-    metrics |= {"ash_reason": "chosen on validation", "objective": name.split("+")[0], "source": "dog"}
+    metrics = {"run": "shapes", "name": name, "id_accuracy": accuracy, "rows": rows}
+    metrics |= {"hyper_parameters": {"ash-s": {"name": "percentile", "value": 90, "reason": "chosen on validation"}}}
+    metrics |= {"objective": name.split("+")[0], "source": "dog"}
     publish(run.evaluation(name) / "metrics.json", to_json(metrics))
     folder = run.evaluation(name) / "scores"
     folder.mkdir(parents=True, exist_ok=True)
