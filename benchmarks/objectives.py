@@ -89,16 +89,13 @@ def folders(seeds: list[int], kind: str) -> dict[str, list[Path]]:
 def main(seeds: list[int]) -> None:
     for seed in seeds:
         run_seed(seed)
-    records = {
-        name: [read_json(place / "train.json") for place in places] for name, places in folders(seeds, "classifier").items()
-    }
+    records = {name: read_json(places[0] / "train.json") for name, places in folders(seeds, "classifier").items()}
     result = {
         "seeds": seeds,
         "scores": list(settings(0).detection.scores),
         "order": list(OBJECTIVES),
         "rows": compare(folders(seeds, "evaluation"), (START,), JUDGED),
-        "seconds": {name: [record["seconds"] for record in of_name] for name, of_name in records.items()},
-        "epochs": {name: len(of_name[0]["history"]) for name, of_name in records.items()},
+        "epochs": {name: len(record["history"]) for name, record in records.items()},
         "images": round(budget(seeds[0])),
         "hardware": hardware(choose_training_precision("auto", "cpu").value),
         "versions": versions(),

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from statistics import median
 
-from dogfast.detection.table import format_evaluations, format_table
+from dogfast.detection.summary import format_evaluations, format_table
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -175,7 +175,7 @@ def objectives_block(result: dict) -> str:
     """What benchmarks/objectives.py found: every training method at equal images."""
     rows, scores = _ordered(result), result["scores"]
     table = _table(
-        ["method", *[f"{s}: FPR95 (by seed)" for s in scores], "verdicts against `ce`", "artefact control", "ID acc.", "epochs", "seconds"],
+        ["method", *[f"{s}: FPR95 (by seed)" for s in scores], "verdicts against `ce`", "artefact control", "ID acc.", "epochs"],
         [
             [
                 f"`{name}`",
@@ -183,7 +183,6 @@ def objectives_block(result: dict) -> str:
                 _verdicts(name, row, scores),
                 *_control_and_accuracy(row, scores),
                 str(result["epochs"][name]),
-                f"{median(result['seconds'][name]):.0f}",
             ]
             for name, row in rows.items()
         ],

@@ -1,5 +1,6 @@
 """Reading back what was written, and records that are not what they say."""
 
+import io
 import json
 import runpy
 import tarfile
@@ -9,9 +10,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from dogfast.errors import DataError
 from dogfast.shards import reader
+from dogfast.shards.format import Sample
 from dogfast.shards.reader import decode_image, load_outliers, read_records, read_shard
 
 helpers = SimpleNamespace(**runpy.run_path(str(Path(__file__).parent.parent / "shards" / "helpers.py")))
@@ -152,3 +155,43 @@ def test_a_folder_in_the_place_of_a_record_or_tar_is_named(tmp_path):
         list(read_shard(tmp_path / "records"))
     with pytest.raises(DataError, match=r"gone\.tar"):
         list(read_shard(tmp_path / "gone.tar"))
+
+
+# --- JPEG -------------------------------------------------------------------------------------------------------
+def jpeg_sample(mode="RGB", side=48, **options):
+    noise = np.random.default_rng(0).integers(0, 256, (side // 8, side // 8, 3), np.uint8)
+    image = Image.fromarray(noise).resize((side, side)).convert(mode)
+    held = io.BytesIO()
+    image.save(held, "JPEG", **options)
+    return Sample(helpers.facts(side=side).to_dict(), held.getvalue(), "jpg")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"quality": 95, "subsampling": 0},
+        {"quality": 75, "subsampling": 2},
+        {"progressive": True},
+        {"mode": "L"},
+        {"mode": "CMYK"},
+    ],
+    ids=["as we write", "4:2:0", "progressive", "grey", "cmyk"],
+)
+def test_jpeg_is_decoded_as_pillow_decodes_it(tmp_path, options):
+    sample = jpeg_sample(**options)
+    expected = np.asarray(Image.open(io.BytesIO(sample.content)).convert("RGB"))
+    assert np.array_equal(decode_image(tmp_path, sample), expected)
+
+
+@pytest.mark.parametrize("kept", [4, 300, 0.5], ids=["start", "header", "half"])
+def test_jpeg_that_is_cut_short_is_named(tmp_path, kept):
+    sample = jpeg_sample(quality=95)
+    length = kept if isinstance(kept, int) else int(kept * len(sample.content))
+    with pytest.raises(DataError, match="'000000000' is not readable"):
+        decode_image(tmp_path, Sample(sample.facts, sample.content[:length], "jpg"))
+
+
+def test_jpeg_of_another_size_is_refused_before_it_is_decoded(tmp_path, monkeypatch):
+    monkeypatch.setattr(reader.simplejpeg, "decode_jpeg", lambda *given: pytest.fail("decoded"))
+    with pytest.raises(DataError, match="48 x 48 pixels"):
+        decode_image(tmp_path, Sample(helpers.facts(side=40).to_dict(), jpeg_sample().content, "jpg"))
