@@ -16,6 +16,7 @@ from dogfast.classifiers.loading import save_classifier
 from dogfast.config import RunConfig
 from dogfast.data import shapes
 from dogfast.data.catalogue import load_id
+from dogfast.detection import stage
 from dogfast.detection.fitting import DEFAULTS
 from dogfast.detection.measure import validation_outliers
 from dogfast.detection.scores.shaping import PERCENTILES
@@ -112,9 +113,11 @@ def test_evaluating_again_gives_the_same_numbers(run):
 
 def test_progress_counts_every_image(run):
     done = []
-    call(run, events=Events(lambda name, fields: done.append(fields["done"]) if name == "progress" else None))
-    choosing = 2 * len(load_id(config().data).validation)  # ASH percentile: ID and OOD
-    assert done[-1] == N_ID + 2 * N_OOD + choosing
+    scores, data = ("ash-s", "odin", "knn"), load_id(config().data)
+    events = Events(lambda name, fields: done.append((fields["done"], fields["total"])) if name == "progress" else None)
+    call(run, events=events, scores=scores)
+    count = N_ID + 2 * N_OOD + 2 * len(data.validation) + len(data.train)  # chosen on ID and OOD images, fitted on ID ones
+    assert done[-1] == (count, count)
 
 
 def test_the_default_sets_are_those_of_the_classes(run):
@@ -125,6 +128,17 @@ def test_the_default_sets_are_those_of_the_classes(run):
 def test_files_of_a_user_are_a_set(run, animals):
     (row,) = call(run, ood=[f"pets={animals}"], scores=["msp"])["rows"]
     assert (row["dataset"], row["group"], row["n_ood"]) == ("pets", "far", N_OOD)
+
+
+def test_training_images_are_looked_at_for_fitted_scores_alone(run, monkeypatch):
+    looked, collect = [], stage.collect_evidence
+    monkeypatch.setattr(
+        stage, "collect_evidence", lambda model, images, *given: looked.append(len(images)) or collect(model, images, *given)
+    )
+    call(run, scores=["msp", "maxlogit", "energy"])
+    plain, training = sum(looked), len(load_id(config().data).train)
+    call(run, scores=["msp", "react", "vim"])
+    assert sum(looked) == 2 * plain + training
 
 
 # --- the percentile of ASH --------------------------------------------------------------------------------------

@@ -27,7 +27,7 @@ def fit(known: Evidence, labels: Tensor) -> dict[str, Tensor]:
             "check the classifier, or leave mahalanobis out of --scores"
         )
     identity = torch.eye(features.shape[1], dtype=torch.float64)
-    whitening = torch.linalg.solve_triangular(gaussian.factor, identity, upper=False)
+    whitening = torch.linalg.solve_triangular(gaussian.factor, identity, upper=False).contiguous()
     present = torch.bincount(labels, minlength=classes) > 0
     return {"whitening": whitening, "centres": gaussian.means[present] @ whitening.T}
 
