@@ -51,4 +51,11 @@ def answer(invocation: Invocation, result: dict[str, Any], text: str) -> None:
 
 
 def render_plan(planned: dict[str, Any]) -> str:
-    return "\n".join(f"{key.replace('_', ' ')}: {value}" for key, value in planned.items())
+    """A line a field, and one for each object of a list."""
+    return "\n".join(f"{key.replace('_', ' ')}: {_listed(value)}" for key, value in planned.items())
+
+
+def _listed(value: Any) -> Any:
+    if not (isinstance(value, list) and value and all(isinstance(each, dict) for each in value)):
+        return value
+    return "".join("\n  " + ", ".join(f"{name} {told}" for name, told in each.items()) for each in value)

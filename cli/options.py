@@ -45,18 +45,24 @@ Body = Callable[[Invocation], None]
 
 
 def add_command(
-    app: typer.Typer, name: str, sections: tuple[str, ...], body: Body, run: str = "", extra: dict[str, Any] | None = None
+    app: typer.Typer,
+    name: str,
+    sections: tuple[str, ...],
+    body: Body,
+    run: str = "",
+    extra: dict[str, Any] | None = None,
+    without: tuple[str, ...] = (),
 ) -> None:
-    """Register ``body`` as ``name`` with the flags of ``sections``.
+    """Register ``body`` as ``name`` with the flags of ``sections``, but those of the fields ``without``.
 
     ``run`` is "argument" (RUN), "output" (--output RUN) or "" (no run). ``extra`` holds further parameters by name.
     """
     shared = {**_run_parameter(run), **(extra or {}), **(_SHARED if sections or run else {"json": _SHARED["json"]})}
-    owner = {item.name: section for section in sections for item in dataclasses.fields(SECTIONS[section])}
-    parameters = [
-        *_plain_parameters(shared),
-        *(_flag(section, item) for section in sections for item in dataclasses.fields(SECTIONS[section])),
+    fields = [
+        (section, item) for section in sections for item in dataclasses.fields(SECTIONS[section]) if item.name not in without
     ]
+    owner = {item.name: section for section, item in fields}
+    parameters = [*_plain_parameters(shared), *(_flag(section, item) for section, item in fields)]
 
     def command(**given: Any) -> None:
         flags: dict[str, dict[str, Any]] = {}

@@ -14,7 +14,7 @@ try:
 except PackageNotFoundError:  # imported from a source tree that is not installed
     __version__ = "0"
 
-_VERBS = ("build_engines", "anchors", "generate", "train", "evaluate", "report", "demo")
+_VERBS = ("build_engines", "anchors", "generate", "train", "evaluate", "compare", "report", "demo")
 __all__ = ["RunConfig", *_VERBS]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ from dogfast.events import Events, Sink
 from dogfast.run import Run, beside, default_place, launch
 from dogfast.workflows import build_engines as engines
 from dogfast.workflows import chain
+from dogfast.workflows.compare import compare as run_compare
+from dogfast.workflows.comparison.request import Comparison
 from dogfast.workflows.demo import demo as run_demo
 
 
@@ -36,6 +39,14 @@ train = _verb(chain.run_train, "Train or tune a classifier")
 evaluate = _verb(chain.run_evaluate, "Score a classifier")
 report = _verb(chain.run_report, "Write the report")
 demo = _verb(run_demo, "Do the whole job")
+
+
+def compare(config: RunConfig, output: Path | str | None = None, *sinks: Sink, **wanted: Any) -> dict[str, Any]:
+    """Make the papers' tables in the run at ``output`` (default runs/CLASSES); ``wanted`` are fields of `Comparison`.
+
+    Returns what the command prints as JSON; raises DogfastError. `comparison_preset` gives what the command starts from.
+    """
+    return _verb(partial(run_compare, request=Comparison(**wanted)), "Compare")(config, output, *sinks)
 
 
 def build_engines(config: RunConfig, *sinks: Sink, **wanted: Any) -> dict[str, Any]:

@@ -122,11 +122,16 @@ def _train_after_start(config: RunConfig, run: Run, events: Events, ranks: Ranks
 
 def run_id_control(config: RunConfig, run: Run, events: Events) -> dict[str, Any]:
     """`generate` of ID-class images, so many that ``--id-synthetic`` repeats none of those that may train."""
+    return run_generate(id_control_config(config), run, events)
+
+
+def id_control_config(config: RunConfig) -> RunConfig:
+    """What `run_id_control` paints."""
     share, data = config.training.id_synthetic, load_id(config.data)
     per_class = len(data.train) / len(data.class_names)
     m = math.ceil(per_class * share / (1 - share) / (1 - TEST_SHARE))
     fields = fields_of(ID_CONTROL) | {"m": m, "budget": "", "reject_id": False, "templates": ()}
-    return run_generate(config.with_values({"synthesis": fields}, "--id-synthetic"), run, events)
+    return config.with_values({"synthesis": fields}, "--id-synthetic")
 
 
 def _is_painted(run: Run, source: str, events: Events) -> bool:
