@@ -42,6 +42,11 @@ TRAINING = {
     "--confgan-noise",
 }  # fmt: skip
 DETECTION = {"--scores", "--ood", "--ood-images", "--ash-percentile", "--knn-share"}
+DECIDED = {
+    "--objective", "--outliers", "--strategy", "--output-kind", "--concepts-seed", "--seed", "--train-seed", "--follow", "--no-follow",
+    "--tune", "--budget",
+}  # fmt: skip
+COMPARISON = {"--seeds", "--tables", "--auxiliary", "--sweep"}
 COMMANDS = {
     "doctor": {"--json", "--help"},
     "build-engines": SHARED | MODEL | ENGINES,
@@ -49,6 +54,7 @@ COMMANDS = {
     "generate": SHARED | DATA | MODEL | CONCEPTS | SYNTHESIS | {"--output"},
     "train": SHARED | DATA | MODEL | TRAINING,
     "evaluate": SHARED | DATA | MODEL | TRAINING | DETECTION,
+    "compare": (SHARED | DATA | MODEL | CONCEPTS | SYNTHESIS | TRAINING | DETECTION) - DECIDED | COMPARISON,
     "report": SHARED | DATA,
     "shards ls": SHARED | {"--source"},
     "shards verify": SHARED | {"--source"},
