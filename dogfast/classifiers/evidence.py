@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ from dogfast.classifiers.moved import moved_logits
 
 MOST_TOGETHER = 500
 PIXELS_TOGETHER = 2**22
+MOVED_TOGETHER = 1 / 8
+"""Of a batch, so much is moved at once: a gradient needs the activations of every layer."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,8 +98,9 @@ def collect_evidence(
                 rejection[rows] = nn.functional.linear(found, refuse.weight.float(), refuse.bias.float())[:, 0]
             features[rows] = found
             if magnitudes:
-                for magnitude, then in moved_logits(logits_of, some, magnitudes).items():
-                    moved[magnitude][rows] = then
+                then = moved_logits(logits_of, some, magnitudes, math.ceil(MOVED_TOGETHER * batch))
+                for magnitude in magnitudes:
+                    moved[magnitude][rows] = then[magnitude]
             advance(len(some))
     return Evidence(logits, features, weight.cpu().clone(), bias.cpu().clone(), rejection, moved or None)
 

@@ -104,7 +104,7 @@ def _choice(
 
 
 def _asked(name: str, config: DetectionConfig) -> int | None:
-    return config.ash_percentile or None if name.startswith("ash-") else None
+    return (config.ash_percentile or None) if name.startswith("ash-") else None
 
 
 def _validation_auroc(name: str, state: State, validation: tuple[Evidence, Evidence], device: str) -> float:
@@ -118,7 +118,7 @@ def _validation_auroc(name: str, state: State, validation: tuple[Evidence, Evide
 
 
 def _refuse_infinite(known: Evidence) -> None:
-    bad = int((~known.features.isfinite()).any(dim=1).sum())
+    bad = int((~known.features.sum(dim=1).isfinite()).sum())
     if bad:
         raise DataError(
             f"ID training images: {bad} of {len(known.features)} have features that are not finite; check the classifier's weights"

@@ -41,7 +41,7 @@ def confidence(logits):
 
 def test_every_value_moves_to_where_the_confidence_rises(images):
     model, epsilon, images = Net().double(), 0.01, images[:2]
-    found = moved_logits(model, images.double(), (epsilon,))[epsilon]
+    found = moved_logits(model, images.double(), (epsilon,), 2)[epsilon]
     for image, logits in zip(images.double(), found):
         slope = np.zeros(image.shape)
         for at in np.ndindex(*image.shape):
@@ -61,12 +61,12 @@ def test_it_is_the_move_of_the_authors_code_on_normalised_images(images):
     nn.functional.cross_entropy(logits / 1000, logits.argmax(1)).backward()
     direction = (normalised.grad >= 0).float() * 2 - 1
     expected = model.of_normalised(normalised - epsilon * direction / STD[:, None, None])
-    torch.testing.assert_close(moved_logits(model, images, (epsilon,))[epsilon], expected.detach())
+    torch.testing.assert_close(moved_logits(model, images, (epsilon,), 2)[epsilon], expected.detach())
 
 
 def test_every_magnitude_has_its_logits_and_no_move_changes_nothing(images):
     model = Net()
-    found = moved_logits(model, images, (0.0, 0.01, 0.02))
+    found = moved_logits(model, images, (0.0, 0.01, 0.02), 2)
     assert list(found) == [0.0, 0.01, 0.02] and all(logits.shape == (5, 5) for logits in found.values())
     torch.testing.assert_close(found[0.0], model(images).detach())
     assert not any(logits.requires_grad for logits in found.values())
@@ -80,7 +80,7 @@ def test_evidence_holds_moved_logits_where_they_were_asked_for(images):
     assert plain.moved is None and list(moved.moved) == [0.0, 0.01]
     assert torch.equal(moved.logits, plain.logits) and torch.equal(moved.features, plain.features)
     torch.testing.assert_close(moved.moved[0.0], plain.logits)
-    expected = moved_logits(model, pixels.float() / 255, (0.01,))[0.01]
+    expected = moved_logits(model, pixels.float() / 255, (0.01,), 2)[0.01]
     torch.testing.assert_close(moved.moved[0.01], expected)
     assert model.training and all(parameter.grad is None for parameter in model.parameters())
 

@@ -105,6 +105,20 @@ def test_verdict_tells_the_artefact_control_where_both_were_measured(run):
         read_evaluations(run)
 
 
+def test_what_was_chosen_on_validation_is_told_in_words(run):
+    add_evaluation(run, "ce", 0.9, {"near": (0.3, 0.9)})
+    assert read_evaluations(run)[0].chosen == "percentile of ASH-S: 90 (chosen on validation)"
+    path = run.evaluation("ce") / "metrics.json"
+    for wrong in ('"many"', "NaN", "null", "{}"):
+        path.write_text(json.dumps(json.loads(path.read_text())).replace('"value": 90', f'"value": {wrong}'))
+        with pytest.raises(DataError, match="value"):
+            read_evaluations(run)
+        add_evaluation(run, "ce", 0.9, {"near": (0.3, 0.9)})
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"hyper_parameters": [1]}))
+    with pytest.raises(DataError, match="hyper-parameters are no object"):
+        read_evaluations(run)
+
+
 def test_verdict_mixed_over_scores(run):
     add_evaluation(run, "ce", 0.95, {"near": (0.4, 0.9)}, ("msp", "energy"))
     add_evaluation(run, "dog", 0.95, {"near": (0.3, 0.9)}, ("msp", "energy"))

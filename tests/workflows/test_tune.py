@@ -86,3 +86,10 @@ def test_a_candidate_that_stands_is_not_trained_again(run, monkeypatch):
     )
     run_train(config("lr=0.1,0.3"), run, Events())
     assert seen[0] == before
+
+
+def test_candidates_are_judged_by_scores_that_are_fitted_or_move_images_too(run):
+    chosen = config(objective="ce").with_values({"detection": {"scores": ("odin", "knn", "vim")}}, "test")
+    run_train(chosen, run, Events())
+    found = module._judged(chosen, run, run.classifier("ce"))
+    assert 0 <= found["accuracy"] <= 1 and 0 < found["fpr95"] <= 1

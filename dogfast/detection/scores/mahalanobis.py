@@ -19,8 +19,8 @@ def fit(known: Evidence, labels: Tensor) -> dict[str, Tensor]:
     Raises :class:`DataError` when every activation is zero.
     """
     features, classes = known.features, len(known.head_bias)
-    scale = float(features.square().mean(dtype=torch.float64))
-    gaussian = fit_tied(features, labels, classes, SHRINKAGE * scale)
+    mean_square = float(features.norm(dim=1).double().square().mean()) / features.shape[1]
+    gaussian = fit_tied(features, labels, classes, SHRINKAGE * mean_square)
     if gaussian.factor.isnan().any():
         raise DataError(
             "mahalanobis: the features of the ID training images are all zero or too large to multiply; "
