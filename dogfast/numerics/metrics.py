@@ -40,10 +40,19 @@ def threshold_at_recall(id_scores: Scores, recall: float = RECALL) -> float:
 
     It is one of the scores, so it may be infinite. Raises :class:`DataError` on an empty set and on NaN.
     """
+    ordered = np.sort(checked_scores(id_scores, "ID"))
+    return float(ordered[len(ordered) - accepted_at_recall(len(ordered), recall)])
+
+
+def accepted_at_recall(n_id: int, recall: float = RECALL) -> int:
+    """The fewest of ``n_id`` images whose share is at least ``recall``, for ``recall`` in (0, 1]; the threshold is that many-th largest score."""
     assert 0 < recall <= 1, recall
-    ordered = np.sort(checked_scores(id_scores, "ID"))[::-1]
-    shares = np.arange(1, len(ordered) + 1) / len(ordered)
-    return float(ordered[np.searchsorted(shares, recall)])
+    return int(np.searchsorted(np.arange(1, n_id + 1) / n_id, recall)) + 1
+
+
+def refused_share(scores: Scores, threshold: float, name: str) -> float:
+    """Share of ``scores`` (n,) below ``threshold``. Raises :class:`DataError` naming the set when it is empty or has NaN."""
+    return float(np.mean(checked_scores(scores, name) < threshold))
 
 
 def fpr95(id_scores: Scores, ood_scores: Scores) -> float:
@@ -61,7 +70,7 @@ def auroc(id_scores: Scores, ood_scores: Scores) -> float:
     """P(S_ID > S_OOD) + ½·P(S_ID = S_OOD); the same whichever side is called positive."""
     from sklearn.metrics import roc_auc_score
 
-    ranks, is_id = _ranks(id_scores, ood_scores)
+    ranks, is_id = joint_ranks(id_scores, ood_scores)
     return float(roc_auc_score(is_id, ranks))
 
 
@@ -69,7 +78,7 @@ def aupr_in(id_scores: Scores, ood_scores: Scores) -> float:
     """Average precision Σ (R_i − R_{i−1})·P_i with ID positive; chance level is the share of ID."""
     from sklearn.metrics import average_precision_score
 
-    ranks, is_id = _ranks(id_scores, ood_scores)
+    ranks, is_id = joint_ranks(id_scores, ood_scores)
     return float(average_precision_score(is_id, ranks))
 
 
@@ -77,7 +86,7 @@ def aupr_out(id_scores: Scores, ood_scores: Scores) -> float:
     """Average precision with OOD positive and −S its score; chance level is the share of OOD."""
     from sklearn.metrics import average_precision_score
 
-    ranks, is_id = _ranks(id_scores, ood_scores)
+    ranks, is_id = joint_ranks(id_scores, ood_scores)
     return float(average_precision_score(~is_id, -ranks))
 
 
@@ -96,7 +105,7 @@ def checked_scores(scores: Scores, name: str) -> np.ndarray:
     return scores
 
 
-def _ranks(id_scores: Scores, ood_scores: Scores) -> tuple[np.ndarray, np.ndarray]:
+def joint_ranks(id_scores: Scores, ood_scores: Scores) -> tuple[np.ndarray, np.ndarray]:
     """Dense ranks of ID and OOD together, (n_id + n_ood,), equal where scores are equal; and which of them are ID."""
     from scipy.stats import rankdata
 

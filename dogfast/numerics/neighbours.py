@@ -24,14 +24,27 @@ def kth_unit_distances(points: torch.Tensor, bank: torch.Tensor, k: int) -> torc
     Rows of both are fp32 of length 1 or 0. Neighbours are ranked by products, which round |a - b|² / 2 in its seventh digit;
     the distance to the one found is the norm of the difference. Beyond the inputs, memory holds `planned_bytes`.
     """
-    half = torch.linalg.vector_norm(bank, dim=1).square() / 2  # |a - b|² / 2 = |a|² / 2 + (|b|² / 2 - a·b)
+    half = _half_squares(bank)
     found = points.new_empty(len(points))
     at_once = _points_at_once(len(bank))
     for start in range(0, len(points), at_once):
         some = points[start : start + at_once]
-        nearest = torch.addmm(half, some, bank.T, alpha=-1).topk(k, dim=1, largest=False).indices[:, -1]
-        found[start : start + at_once] = (some - bank[nearest]).norm(dim=1)
+        found[start : start + at_once] = _kth(some, bank, half, k)
     return found
+
+
+def kth_unit_distances_at_once(points: torch.Tensor, bank: torch.Tensor, k: int) -> torch.Tensor:
+    """The same with all distances held at once, for a graph, which has no loops."""
+    return _kth(points, bank, _half_squares(bank), k)
+
+
+def _half_squares(bank: torch.Tensor) -> torch.Tensor:
+    return torch.linalg.vector_norm(bank, dim=1).square() / 2  # |a - b|² / 2 = |a|² / 2 + (|b|² / 2 - a·b)
+
+
+def _kth(points: torch.Tensor, bank: torch.Tensor, half: torch.Tensor, k: int) -> torch.Tensor:
+    nearest = torch.addmm(half, points, bank.T, alpha=-1).topk(k, dim=1, largest=False).indices[:, -1]
+    return (points - bank[nearest]).norm(dim=1)
 
 
 def planned_bytes(points: int, bank: int, width: int, k: int) -> int:
