@@ -19,7 +19,7 @@ PLANNED = ("text_encoder", "unet")
 
 def typed(*words, code=0):
     command = [sys.executable, "-m", "dogfast", "build-engines", *words]
-    done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=600)
+    done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=1800)
     assert done.returncode == code, done.stderr
     assert "Traceback" not in done.stderr
     return done

@@ -16,7 +16,7 @@ FLAGS = f"--classes shapes --objective oal --id-synthetic 0.05 --set synthesis.m
 def typed(command, cwd):
     """Run ``command`` and give its answer and what it said."""
     words = [sys.executable, "-m", *command.split(), "--json"]
-    done = subprocess.run(words, cwd=cwd, env=ENVIRONMENT, capture_output=True, text=True, timeout=600)
+    done = subprocess.run(words, cwd=cwd, env=ENVIRONMENT, capture_output=True, text=True, timeout=1800)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1]), done.stderr
 

@@ -26,7 +26,7 @@ def built(tmp_path, *words):
         pytest.skip(f"less than {NEEDED_BYTES / 2**30:.0f} GiB of disk are free")
     command = [sys.executable, "-m", "dogfast", "build-engines", "--model", "sd15", "--random-weights", "--json", *words]
     measured = [sys.executable, "-c", MEASURE, *command, "--engine-dir", str(tmp_path / "engines")]
-    done = subprocess.run(measured, env=ENVIRONMENT, capture_output=True, text=True, timeout=900)
+    done = subprocess.run(measured, env=ENVIRONMENT, capture_output=True, text=True, timeout=1800)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])["engines"], int(re.search(r"most memory (\d+)", done.stderr)[1])
 

@@ -113,7 +113,7 @@ def test_repeated_images_are_batches_too(tmp_path, timer, monkeypatch):
 def test_a_hung_device_ends_the_process_and_the_next_goes_on(tmp_path):
     command = [sys.executable, str(SCRIPT), "hang", str(tmp_path / "run")]
     began = time.monotonic()
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0 and done.stdout.splitlines()[-1] == '{"hung": -1, "last": 0}', done.stderr
     assert time.monotonic() - began < 60
     assert "Timeout (0:00:00" in done.stderr and "in decode" in done.stderr and "in paint_shards" in done.stderr

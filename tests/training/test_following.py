@@ -161,5 +161,5 @@ def test_one_process_paints_and_another_follows_it(tmp_path):
     assert record["shards"] and set(record["shards"]) <= set(painted) and len(painted) == 12
     assert not list((tmp_path / "run").rglob(".*.part-*"))
     again = start(training.replace("--follow ", ""))
-    out, err = again.communicate(timeout=600)
+    out, err = again.communicate(timeout=1800)
     assert again.returncode == 0 and json.loads(out.splitlines()[-1])["resumed"], err

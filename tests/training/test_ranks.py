@@ -59,7 +59,7 @@ def run(place, processes, objective, fields):
         )
         for rank in range(processes)
     ]
-    done = [process.communicate(timeout=120) for process in started]
+    done = [process.communicate(timeout=600) for process in started]
     assert not any(process.returncode for process in started), done[0][1] + done[-1][1]
     return [json.loads(out.splitlines()[-1]) for out, _ in done]
 
