@@ -12,7 +12,7 @@ from tiny_imagenet import parted, write_subset
 
 from dogfast.config import RunConfig
 from dogfast.config.presets import preset
-from dogfast.detection.table import format_table
+from dogfast.detection.summary import format_table
 from dogfast.environment import choose_training_precision, hardware
 from dogfast.events import Events, plain_lines
 from dogfast.run import launch, publish, read_json, to_json, versions

@@ -23,7 +23,6 @@ def evaluate(invocation: Invocation) -> None:
 
 
 def _text(result: dict) -> str:
-    from dogfast.detection.table import format_control, format_table
+    from dogfast.detection.summary import format_evaluations
 
-    table = format_table({result["name"]: (result["id_accuracy"], result["rows"])})
-    return "\n".join(filter(None, [table, format_control(result["artefact_control"])]))
+    return format_evaluations({result["name"]: result})

@@ -11,17 +11,27 @@ import torch
 from dogfast.classifiers.evidence import Evidence, accuracy
 from dogfast.config import RunConfig
 from dogfast.config.detection import DetectionConfig
+from dogfast.config.option import require
 from dogfast.data.catalogue import IdData, ImageSet, load_ood
+from dogfast.data.codec import Codec
+from dogfast.data.corruptions import SEVERITIES
 from dogfast.data.splits import is_validation_outlier
+from dogfast.detection.corrupted import corrupted_refusal, to_corrupt
 from dogfast.detection.fitting import CANDIDATES, Choices, described, fit_scores, fitted, to_choose
+from dogfast.detection.protocols import NOTES, add_protocol, group_means
 from dogfast.detection.scores import REJECTION, State, bound_scores, moves
-from dogfast.detection.table import artefact_control, evaluate_scores
+from dogfast.detection.table import ID, Rows, artefact_control, evaluate_scores
+from dogfast.numerics.bootstrap import intervals
+from dogfast.numerics.metrics import threshold_at_recall
 from dogfast.run import Run
 from dogfast.shards.format import ID_CONTROL
 from dogfast.shards.reader import has_shards
 from dogfast.shards.selection import controls, load_selected
 
 VALIDATION_SOURCE = "dog"
+PAINTED, TRAINING = "id+painted", "id+train"
+VALIDATION = ("id+validation", "ood+validation")
+OURS = (ID, PAINTED, TRAINING, *VALIDATION)
 Look = Callable[..., Evidence]
 """Images uint8 (n, 3, H, W), and the magnitudes they shall be moved by as well, to what a classifier shows of them."""
 
@@ -40,47 +50,81 @@ class Sets:
     """ID and OOD images to choose hyper-parameters of scores on; None where there are none, or nothing is to be chosen."""
     training: ImageSet | None = None
     """ID images to fit scores on; None where nothing is to be fitted."""
+    corruptible: tuple[ImageSet, Codec] | None = None
+    """ID test images to be corrupted, and the codec they go through once more; None where none are."""
 
     def __len__(self) -> int:
-        parts = [self.known, *self.unknown.values(), self.painted_known, *(self.validation or ()), self.training or ()]
-        return sum(map(len, parts))
+        corrupted = len(SEVERITIES) * len(self.corruptible[0]) if self.corruptible else 0
+        return corrupted + sum(len(images) for images, _ in self.named().values())
+
+    def named(self) -> dict[str, tuple[torch.Tensor, torch.Tensor | None]]:
+        """Every set that is looked at as it is, by a name of its own, with the class labels of ID images."""
+        found = {ID: (self.known.images, self.known.labels)} | {name: (images, None) for name, images in self.unknown.items()}
+        if len(self.painted_known):
+            found[PAINTED] = (self.painted_known, None)
+        if self.validation is not None:
+            found |= {name: (images, None) for name, images in zip(VALIDATION, self.validation)}
+        if self.training is not None:
+            found[TRAINING] = (self.training.images, self.training.labels)
+        return found
 
 
 def load_sets(config: RunConfig, run: Run, data: IdData, entries: dict[str, str]) -> Sets:
     """The sets of ``entries`` (``--ood`` by name) beside the ID test set; raises DataError for what is missing."""
+    for name in entries:
+        require(name not in OURS, f"--ood: an OOD set cannot be called {name!r}, which names a set of ours; call it otherwise")
     loaded = {name: load_ood(entry, config.data, config.detection.ood_images, data.codec) for name, entry in entries.items()}
     unknown, facts = ({name: getattr(found, part) for name, found in loaded.items()} for part in ("images", "facts"))
     names = config.detection.scores
     outliers = validation_outliers(config, run, data) if to_choose(names, config.detection) else None
     validation = None if outliers is None else (data.validation.images, outliers)
     painted, training = _painted_known(config, run, data), data.train if fitted(names) else None
-    return Sets(data.test, unknown, facts, painted, validation, training)
+    count = config.detection.corrupted_images
+    corruptible = (to_corrupt(data.test, count), data.codec) if count else None
+    return Sets(data.test, unknown, facts, painted, validation, training, corruptible)
 
 
 def measure(
     look: Look, sets: Sets, config: DetectionConfig, device: str = "cpu"
 ) -> tuple[dict[str, Any], dict[str, dict[str, torch.Tensor]]]:
-    """``id_accuracy``, ``rows``, ``artefact_control`` and ``hyper_parameters``; and the scores of every image.
+    """``id_accuracy``, ``rows``, their ``means``, ``artefact_control``, ``corrupted_id``, ``hyper_parameters``, ``protocol``; and the
+    scores of every image.
 
     ``look`` shows a classifier images and returns its logits and features; scores are made on ``device``. Rows and scores are
-    `evaluate_scores`'. What is fitted and chosen is so before a test image is looked at.
+    `evaluate_scores`', each row with the 95 % intervals ``fpr95_interval`` and ``auroc_interval`` over test images, and what
+    the protocol adds. What is fitted and chosen is so before a test image is looked at.
     """
     states, choices = learn(look, sets.training, sets.validation, config, device)
-    seen_by = moves(states)
-    known = look(sets.known.images, *seen_by)
-    unknown = {name: look(images, *seen_by) for name, images in sets.unknown.items()}
+
+    def see(images: torch.Tensor) -> Evidence:
+        return look(images, *moves(states))
+
+    known = see(sets.known.images)
+    unknown = {name: see(images) for name, images in sets.unknown.items()}
     groups = {name: sets.facts[name]["group"] for name in unknown}
     names = config.scores if known.rejection is None else (*config.scores, REJECTION)
     bound = bound_scores(names, states, device)
     rows, scores = evaluate_scores(known, unknown, groups, bound)
+    _add_intervals(rows, scores)
+    add_protocol(rows, scores, config.protocol, config.protocol_seed)
+    thresholds = {name: threshold_at_recall(of_sets[ID]) for name, of_sets in scores.items()}
     painted = sets.painted_known
     found = {
         "id_accuracy": accuracy(known, sets.known.labels),
         "rows": rows,
-        "artefact_control": artefact_control(scores, bound, look(painted, *seen_by)) if len(painted) else [],
+        "means": group_means(rows, config.protocol),
+        "protocol": {"name": config.protocol, "note": NOTES[config.protocol], "seed": config.protocol_seed},
+        "artefact_control": artefact_control(thresholds, bound, see(painted)) if len(painted) else [],
+        "corrupted_id": corrupted_refusal(see, *sets.corruptible, bound, thresholds) if sets.corruptible else [],
         "hyper_parameters": described(choices),
     }
     return found, scores
+
+
+def _add_intervals(rows: Rows, scores: dict[str, dict[str, torch.Tensor]]) -> None:
+    of_rows = intervals([(scores[row["score"]][ID], scores[row["score"]][row["dataset"]]) for row in rows])
+    for row, found in zip(rows, of_rows):
+        row |= {f"{measure}_interval": bounds for measure, bounds in found.items()}
 
 
 def learn(
@@ -95,7 +139,7 @@ def learn(
     ``training``, needed where `fitted` names a score, and ``validation``, ID and OOD images, are looked at where given.
     """
     known = None if training is None else (look(training.images), training.labels)
-    tried = CANDIDATES["odin"][1] if "odin" in config.scores else ()
+    tried = tuple(filter(None, CANDIDATES["odin"][1])) if "odin" in config.scores else ()
     judged = None if validation is None else (look(validation[0], *tried), look(validation[1], *tried))
     return fit_scores(config.scores, known, judged, config, device)
 

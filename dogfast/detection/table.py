@@ -1,4 +1,4 @@
-"""Scores × OOD sets: the numbers, the scores behind them as files, and the table people read in a terminal."""
+"""Scores × OOD sets: the numbers, and the scores behind them as files."""
 
 from pathlib import Path
 
@@ -8,13 +8,13 @@ from safetensors import SafetensorError
 
 from dogfast.classifiers.evidence import Evidence
 from dogfast.detection.scores import Score
-from dogfast.errors import DataError, UsageError
-from dogfast.numerics.metrics import detection_metrics, threshold_at_recall
+from dogfast.errors import DataError
+from dogfast.numerics.metrics import detection_metrics, refused_share
 from dogfast.run import publish
 
 ID = "id"
-CONVENTION = "FPR95 ↓ share of OOD accepted at 95 % ID recall / AUROC ↑, percent"
-MEASURES = ("fpr95", "fpr95_ood", "auroc", "aupr_in", "aupr_out", "n_id", "n_ood")
+SHARES = ("fpr95", "fpr95_ood", "auroc", "aupr_in", "aupr_out")
+MEASURES = (*SHARES, "n_id", "n_ood")
 Rows = list[dict]
 
 
@@ -29,10 +29,8 @@ def evaluate_scores(
     ``groups`` says of each OOD set whether it is ``near``, ``far`` or something else; ``scores`` are those of `bound_scores`.
     Returns one row a score and set, score-major (``score, dataset, group`` and :data:`MEASURES`, shares in [0, 1]),
     and by score and then by set (``id`` among them) the scores themselves, (n,) fp32.
-    Raises :class:`DataError` naming the set that is empty or scored NaN, :class:`UsageError` on an OOD set called ``id``.
+    Raises :class:`DataError` naming the set that is empty or scored NaN.
     """
-    if ID in ood_evidence:
-        raise UsageError(f"--ood: an OOD set cannot be called {ID!r}, which names the ID set; call it otherwise")
     rows: Rows = []
     tensors: dict[str, dict[str, torch.Tensor]] = {}
     for name, score in scores.items():
@@ -44,35 +42,19 @@ def evaluate_scores(
     return rows, tensors
 
 
-def artefact_control(found: dict[str, dict[str, torch.Tensor]], scores: dict[str, Score], painted_id: Evidence) -> Rows:
+def artefact_control(thresholds: dict[str, float], scores: dict[str, Score], painted_id: Evidence) -> Rows:
     """What share of ID-class images painted by the generator is called OOD where 5 % of the real ones are.
 
-    ``found``: what :func:`evaluate_scores` returned of ``scores``. One row a score: ``score``, ``called_ood`` in [0, 1], ``n``.
+    ``thresholds``: by score, at 95 % ID recall. One row a score: ``score``, ``called_ood`` in [0, 1], ``n``.
     """
-    thresholds = {name: threshold_at_recall(of_sets[ID]) for name, of_sets in found.items()}
     return [
         {
             "score": name,
-            "called_ood": float((score(painted_id).double() < thresholds[name]).double().mean()),
+            "called_ood": refused_share(score(painted_id), thresholds[name], "painted ID images"),
             "n": len(painted_id.logits),
         }
         for name, score in scores.items()
     ]
-
-
-def format_evaluations(evaluations: dict[str, dict]) -> str:
-    """The table of several `metrics.json` by name, and a line on each artefact control that was measured."""
-    table = format_table({name: (found["id_accuracy"], found["rows"]) for name, found in evaluations.items()})
-    controls = {name: format_control(found.get("artefact_control", [])) for name, found in evaluations.items()}
-    return "\n".join([table, *(f"{name}: {line}" for name, line in controls.items() if line)])
-
-
-def format_control(control: Rows) -> str:
-    """One line on the artefact control, empty where it was not measured."""
-    if not control:
-        return ""
-    shares = ", ".join(f"{row['score']} {100 * row['called_ood']:.1f} %" for row in control)
-    return f"artefact control, {control[0]['n']} painted images of the ID classes called OOD: {shares} (real ones: 5 %)"
 
 
 # --- files ------------------------------------------------------------------------------------------------------
@@ -95,55 +77,7 @@ def load_scores(file: Path) -> dict[str, torch.Tensor]:
         raise DataError(
             f"{file} does not hold scores (fp32 vectors, one called {ID!r}); remove it and run `dogfast evaluate` again"
         )
+    for name, scores in tensors.items():
+        if scores.isnan().any():
+            raise DataError(f"{file}: scores of {name!r} are NaN; remove it and run `dogfast evaluate` again")
     return tensors
-
-
-# --- for people -------------------------------------------------------------------------------------------------
-def format_table(rows_by_classifier: dict[str, tuple[float, Rows]]) -> str:
-    """A plain table: a line a classifier and score; a pair of columns an OOD set, their mean, and the ID accuracy.
-
-    ``rows_by_classifier``: by name the ID accuracy (a fraction) and the rows of :func:`evaluate_scores`. A set that
-    a classifier was not measured on shows ``–``, and so does its mean, which would not be comparable.
-    """
-    all_rows = [row for _, rows in rows_by_classifier.values() for row in rows]
-    datasets = list(dict.fromkeys(row["dataset"] for row in all_rows))
-    head = [["", "", *datasets, "mean", "ID"], ["classifier", "score", *["FPR95  AUROC"] * (len(datasets) + 1), "acc."]]
-    body = [
-        [name, score, *_pairs(rows, score, datasets), f"{100 * id_accuracy:.2f}"]
-        for name, (id_accuracy, rows) in rows_by_classifier.items()
-        for score in dict.fromkeys(row["score"] for row in rows)
-    ]
-    return "\n".join([CONVENTION, *_aligned(head, body), _counts(all_rows, datasets)])
-
-
-def _pairs(rows: Rows, score: str, datasets: list[str]) -> list[str]:
-    """``FPR95 AUROC`` of one classifier and score on each set, then their unweighted mean over all sets."""
-    found = {row["dataset"]: (row["fpr95"], row["auroc"]) for row in rows if row["score"] == score}
-    if len(found) == len(datasets):
-        mean = tuple(sum(values) / len(datasets) for values in zip(*found.values()))
-    else:
-        mean = None
-    return [_pair(found.get(dataset)) for dataset in datasets] + [_pair(mean)]
-
-
-def _pair(shares: tuple[float, ...] | None) -> str:
-    return f"{'–':>6} {'–':>6}" if shares is None else " ".join(f"{100 * share:6.2f}" for share in shares)
-
-
-def _aligned(head: list[list[str]], body: list[list[str]]) -> list[str]:
-    """Columns as wide as their widest cell: words to the left, numbers to the right; a rule below ``head``."""
-    widths = [max(map(len, column)) for column in zip(*head, *body)]
-    lines = [
-        "  ".join(
-            cell.ljust(width) if at < 2 else cell.rjust(width) for at, (cell, width) in enumerate(zip(line, widths))
-        ).rstrip()
-        for line in head + body
-    ]
-    return [*lines[: len(head)], "─" * (sum(widths) + 2 * (len(widths) - 1)), *lines[len(head) :]]
-
-
-def _counts(rows: Rows, datasets: list[str]) -> str:
-    """How many images stand behind the numbers; several figures where classifiers saw different ones."""
-    sizes = {ID: {row["n_id"] for row in rows}} | {d: {row["n_ood"] for row in rows if row["dataset"] == d} for d in datasets}
-    listed = (f"{name} {'/'.join(map(str, sorted(counts)))}" for name, counts in sizes.items() if counts)
-    return "images: " + (", ".join(listed) or "none")

@@ -9,7 +9,7 @@ from typing import Any
 from dogfast.concepts.stage import find_anchors
 from dogfast.config import RunConfig
 from dogfast.config.presets import preset
-from dogfast.detection.table import format_evaluations
+from dogfast.detection.summary import format_evaluations
 from dogfast.events import Events
 from dogfast.run import Run
 from dogfast.workflows.chain import run_evaluate, run_generate, run_id_control, run_report, run_train

@@ -32,6 +32,7 @@ REFUSED = [
     ("oal_kd", -1.0), ("oal_contrast", -1.0), ("oal_temperature", 0.0), ("oal_mi", "none"), ("atom_quantile", 1.0), ("atom_pool", 0.0), ("atom_epsilon", 1.0),
     ("atom_attack_steps", 0), ("poem_prior", 0.0), ("poem_noise", 0.0), ("virtual_start", 1.1), ("virtual_queue", 1), ("virtual_draws", 0),
     ("npos_neighbour", 0), ("npos_boundary", 0), ("npos_draws", 1), ("npos_sigma", 0.0), ("contrast_temperature", 0.0), ("confgan_lr", 0.0), ("confgan_noise", 0),
+    ("protocol", "openOOD"), ("protocol_seed", -1), ("corrupted_images", -1), ("keep_features", "bf16"),
     ("scores", ("magic",)), ("scores", ()), ("ood_images", -1), ("ash_percentile", 100), ("ash_percentile", -1), ("knn_share", 0.0), ("knn_share", 1.5),
 ]  # fmt: skip
 
@@ -39,7 +40,7 @@ ALLOWED = [
     ("image_px", 8), ("image_px", 512), ("id_images", 0), ("prompt", "{}"), ("inversion_steps", 0), ("anchor_quantile", 1.0),
     ("steps", 2), ("guidance_scale", 0.0), ("guidance_start", 0.0), ("guidance_stop", 1.0), ("resolution", 32), ("seed", 2**53 - 1),
     ("samples_per_shard", 10_000), ("dropout", 0.0), ("momentum", 0.0), ("weight_decay", 0.0), ("batch", 2), ("oe_weight", 0.0),
-    ("wor_smoothing", 0.0), ("atom_epsilon", 0.0), ("checkpoint_minutes", 0.0), ("accumulate", 1), ("ash_percentile", 99), ("knn_share", 1.0), ("ood_images", 0), ("data", ("a=b=c",)), ("match_codec", "none"),
+    ("wor_smoothing", 0.0), ("atom_epsilon", 0.0), ("checkpoint_minutes", 0.0), ("accumulate", 1), ("ash_percentile", 99), ("knn_share", 1.0), ("ood_images", 0), ("corrupted_images", 0), ("protocol", "energy_ood"), ("data", ("a=b=c",)), ("match_codec", "none"),
 ]  # fmt: skip
 
 

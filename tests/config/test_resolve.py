@@ -44,7 +44,10 @@ OTHER = RunConfig().with_values(
             "virtual_queue": 10, "virtual_draws": 20, "npos_neighbour": 3, "npos_boundary": 4, "npos_draws": 5,
             "npos_sigma": 0.2, "contrast_temperature": 0.5, "confgan_lr": 0.1, "confgan_noise": 7,
         },
-        "detection": {"scores": ["energy"], "ood": ["a", "b=c"], "ood_images": 1, "ash_percentile": 90, "knn_share": 0.5},
+        "detection": {
+            "scores": ["energy"], "ood": ["a", "b=c"], "ood_images": 1, "ash_percentile": 90, "knn_share": 0.5,
+            "protocol": "openood", "protocol_seed": 3, "corrupted_images": 7, "keep_features": "fp16",
+        },
     },
     "test",
 )  # fmt: skip

@@ -1,6 +1,7 @@
 """The detection stage on a handful of shapes: the contract of its answer, its files, its choices and refusals."""
 
 import json
+import re
 import runpy
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,6 +17,7 @@ from dogfast.classifiers.loading import save_classifier
 from dogfast.config import RunConfig
 from dogfast.data import shapes
 from dogfast.data.catalogue import load_id
+from dogfast.data.corruptions import SEVERITIES
 from dogfast.detection import stage
 from dogfast.detection.fitting import DEFAULTS
 from dogfast.detection.measure import validation_outliers
@@ -28,6 +30,7 @@ from dogfast.run import Run
 
 helpers = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "shards" / "helpers.py")))
 ROW = ["score", "dataset", "group", "fpr95", "fpr95_ood", "auroc", "aupr_in", "aupr_out", "n_id", "n_ood"]
+ROW += ["fpr95_interval", "auroc_interval"]
 N_ID, N_OOD = 24, 20
 SIDE = 16
 
@@ -44,12 +47,12 @@ def run(tmp_path):
     return run
 
 
-def add_classifier(run, names, side=SIDE):
-    torch.manual_seed(0)
+def add_classifier(run, names, side=SIDE, name="ce", seed=0):
+    torch.manual_seed(seed)
     plain = dict(mean=[0.5] * 3, std=[0.25] * 3, dropout=0.0)
     model = build("wrn-10-1", names, plain["mean"], plain["std"])
     facts = plain | {"backbone": "wrn-10-1", "class_names": list(names), "image_px": side}
-    save_classifier(run.classifier("ce"), model, facts)
+    save_classifier(run.classifier(name), model, facts)
 
 
 def config(data=None, **detection):
@@ -59,8 +62,12 @@ def config(data=None, **detection):
     return RunConfig().with_values(values, "test")
 
 
-def call(run, data=None, events=None, **detection):
-    return evaluate(config(data, **detection), run, "ce", events or Events())
+def call(run, data=None, events=None, name="ce", **detection):
+    return evaluate(config(data, **detection), run, name, events or Events())
+
+
+def notes(said):
+    return Events(lambda name, fields: said.append(fields["text"]) if name == "note" else None)
 
 
 @pytest.fixture
@@ -84,6 +91,9 @@ def test_rows_are_as_the_contract_says(run):
     for row in result["rows"]:
         assert (row["n_id"], row["n_ood"]) == (N_ID, N_OOD)
         assert all(type(row[name]) is float and 0 <= row[name] <= 1 for name in ROW[3:8])
+        for name in ("fpr95", "auroc"):
+            low, high = row[f"{name}_interval"]
+            assert 0 <= low <= row[name] <= high <= 1
     written = json.loads((run.evaluation("ce") / "metrics.json").read_text())
     assert written == json.loads(json.dumps(result))
     assert written["classifier_sha256"] == json.loads((run.classifier("ce") / "train.json").read_text())["sha256"]
@@ -117,6 +127,7 @@ def test_progress_counts_every_image(run):
     events = Events(lambda name, fields: done.append((fields["done"], fields["total"])) if name == "progress" else None)
     call(run, events=events, scores=scores)
     count = N_ID + 2 * N_OOD + 2 * len(data.validation) + len(data.train)  # chosen on ID and OOD images, fitted on ID ones
+    count += len(SEVERITIES) * N_ID
     assert done[-1] == (count, count)
 
 
@@ -195,6 +206,133 @@ def test_validation_shapes_are_no_test_shapes(run):
         assert not any(torch.equal(a, b) for a in found for b in tested), name
 
 
+# --- protocols --------------------------------------------------------------------------------------------------
+def test_means_of_near_and_far_sets_stand_beside_the_rows(run):
+    result = call(run, ood=["held-out-shapes", "gaussian", "stripes"], scores=["msp"])
+    near, far = result["means"]
+    assert (near["group"], near["datasets"]) == ("near", ["held-out-shapes"])
+    assert (far["group"], far["datasets"]) == ("far", ["gaussian", "stripes"])
+    assert far["auroc"] == pytest.approx((result["rows"][1]["auroc"] + result["rows"][2]["auroc"]) / 2)
+    assert result["protocol"]["name"] == "full" and "95 % ID recall" in result["protocol"]["note"]
+
+
+@pytest.mark.parametrize(
+    "name, measures", [("energy_ood", {"fpr_nearest", "n_ood", "draws"}), ("openood", {"fpr95", "aupr_out"})]
+)
+def test_a_protocol_adds_to_rows_and_changes_none_of_ours(run, name, measures):
+    plain, found = call(run, scores=["energy"]), call(run, scores=["energy"], protocol=name, protocol_seed=3)
+    for row, ours in zip(found["rows"], plain["rows"]):
+        assert measures <= row[name].keys() and {key: row[key] for key in ours} == ours
+    assert found["protocol"]["seed"] == 3 and "auroc" in found["means"][0][name]
+
+
+# --- corrupted ID images ----------------------------------------------------------------------------------------
+def test_corrupted_id_images_are_counted_under_every_score(run):
+    rows = call(run, scores=["msp", "energy"], corrupted_images=10)["corrupted_id"]
+    assert [(r["corruption"], r["severity"], r["score"]) for r in rows] == [
+        (*s, n) for s in SEVERITIES for n in ("msp", "energy")
+    ]
+    assert all(row["n"] == 10 and 0 <= row["refused"] <= 1 and 0 <= row["id_accuracy"] <= 1 for row in rows)
+
+
+def test_corrupted_images_may_be_left_out(run, monkeypatch):
+    looked, collect = [], stage.collect_evidence
+    monkeypatch.setattr(
+        stage, "collect_evidence", lambda model, images, *given: looked.append(len(images)) or collect(model, images, *given)
+    )
+    assert call(run, scores=["msp"], corrupted_images=0)["corrupted_id"] == []
+    assert sum(looked) == N_ID + 2 * N_OOD
+
+
+def test_images_that_are_coded_once_more_without_a_codec_are_refused_as_they_were(run):
+    """Of all 24 ID images, at most 5 %: one, which is below the threshold that the other 23 set."""
+    rows = call(run, {"match_codec": "none"}, scores=["msp"])["corrupted_id"]
+    assert rows[0]["corruption"] == "none" and rows[0]["refused"] == pytest.approx(1 / N_ID)
+
+
+# --- verdicts ---------------------------------------------------------------------------------------------------
+def test_another_classifier_is_judged_against_the_baseline_of_the_run(run):
+    add_classifier(run, shapes.ID_WORDS, name="dog", seed=1)
+    assert "verdicts" not in call(run)
+    found = call(run, name="dog")
+    assert found["verdicts"]["against"] == "ce" and found["verdicts"]["not_compared"] == []
+    assert [(r["score"], r["dataset"]) for r in found["verdicts"]["rows"]] == [
+        (r["score"], r["dataset"]) for r in found["rows"]
+    ]
+    before = {
+        (r["score"], r["dataset"]): r["fpr95"] for r in json.loads((run.evaluation("ce") / "metrics.json").read_text())["rows"]
+    }
+    for row, verdict in zip(found["rows"], found["verdicts"]["rows"]):
+        assert verdict["change"] == pytest.approx(row["fpr95"] - before[row["score"], row["dataset"]])
+    same = evaluate(config(), run, "ce", Events(), baseline="dog")
+    assert same["verdicts"]["rows"][0]["change"] == -found["verdicts"]["rows"][0]["change"]
+
+
+def test_other_counts_and_a_baseline_that_is_not_there_are_not_compared(run):
+    add_classifier(run, shapes.ID_WORDS, name="dog", seed=1)
+    assert call(run, name="dog")["verdicts"]["not_compared"] == ["ce is not evaluated in this run"]
+    call(run, ood_images=N_OOD - 1, scores=["msp"])
+    found = call(run, name="dog", ood=["held-out-shapes", "stripes"], scores=["msp"])["verdicts"]
+    assert found["rows"] == []
+    assert found["not_compared"] == ["held-out-shapes: ce was evaluated on other images", "stripes: ce was not evaluated on it"]
+
+
+# --- kept features ----------------------------------------------------------------------------------------------
+EVERY_SCORE = ("msp", "energy", "odin", "ash-s", "knn")
+EVERY_SET = {"id", "held-out-shapes", "gaussian", "id+validation", "ood+validation", "id+train"}
+
+
+def test_a_second_evaluation_takes_the_features_of_the_first(run, monkeypatch):
+    first = call(run, scores=EVERY_SCORE, keep_features="fp32", corrupted_images=0)
+    assert first["features"] == {"kept": "fp32", "taken": []}
+    folder = run.evaluation("ce") / "features"
+    assert {path.stem for path in folder.iterdir()} == EVERY_SET
+    looked, collect = [], stage.collect_evidence
+    monkeypatch.setattr(
+        stage, "collect_evidence", lambda model, images, *given: looked.append(len(images)) or collect(model, images, *given)
+    )
+    said = []
+    second = call(run, scores=EVERY_SCORE, events=notes(said), protocol="openood", corrupted_images=0)
+    assert sum(looked) == 0 and set(second["features"]["taken"]) == EVERY_SET
+    assert any(text.startswith("features of an earlier evaluation taken as they are: ") for text in said)
+    for row, before in zip(second["rows"], first["rows"]):
+        assert {key: row[key] for key in before} == before
+    assert second["hyper_parameters"] == first["hyper_parameters"] and second["id_accuracy"] == first["id_accuracy"]
+
+
+def test_features_of_another_classifier_or_other_images_are_not_taken(run):
+    call(run, scores=["msp"], keep_features="fp32")
+    add_classifier(run, shapes.ID_WORDS, seed=1)
+    said = []
+    fresh = call(run, scores=["msp"], events=notes(said))
+    assert fresh["features"]["taken"] == [] and any("gaussian (another classifier)" in text for text in said)
+    kept, said = call(run, scores=["msp"], keep_features="fp32"), []
+    assert kept["rows"] == fresh["rows"]
+    again = call(run, scores=["msp"], events=notes(said), ood_images=N_OOD - 1)
+    assert again["features"]["taken"] == ["id"] and any("gaussian (other images)" in text for text in said)
+
+
+def test_half_features_are_for_others_and_never_taken(run):
+    call(run, scores=["msp"], keep_features="fp16")
+    said = []
+    assert call(run, scores=["msp"], events=notes(said))["features"]["taken"] == []
+    assert any("gaussian (fp16)" in text for text in said)
+
+
+def test_a_damaged_file_of_features_is_refused_by_name(run):
+    call(run, scores=["msp"], keep_features="fp32")
+    file = run.evaluation("ce") / "features" / "gaussian.safetensors"
+    file.write_bytes(file.read_bytes()[:-1])
+    with pytest.raises(DataError, match=r"features/gaussian\.safetensors cannot be read .*remove it"):
+        call(run, scores=["msp"])
+
+
+def test_the_name_of_a_set_leads_nowhere_else(run, animals):
+    call(run, ood=[f"../../x={animals}", f"..={animals}"], scores=["msp"], keep_features="fp32")
+    names = {path.name for path in (run.evaluation("ce") / "features").iterdir()}
+    assert names == {"id.safetensors", "..%2F..%2Fx.safetensors", "...safetensors"}
+
+
 # --- what is refused --------------------------------------------------------------------------------------------
 def test_a_classifier_of_other_classes_is_refused(run, animals):
     with pytest.raises(DataError, match=r"classifier ce knows other classes than --classes .*animals"):
@@ -222,9 +360,10 @@ def test_a_set_that_is_not_there_is_named(run, entry, error):
     assert not run.evaluation("ce").exists()
 
 
-def test_a_set_cannot_be_called_id(run, animals):
-    with pytest.raises(UsageError, match="cannot be called 'id'"):
-        call(run, ood=[f"id={animals}"])
+@pytest.mark.parametrize("name", ["id", "id+train", "ood+validation"])
+def test_a_set_cannot_be_called_as_ours_are(run, animals, name):
+    with pytest.raises(UsageError, match=re.escape(f"cannot be called {name!r}")):
+        call(run, ood=[f"{name}={animals}"])
 
 
 def test_a_missing_classifier_is_named(tmp_path):

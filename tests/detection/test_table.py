@@ -6,17 +6,9 @@ import torch
 
 from dogfast.classifiers.evidence import Evidence
 from dogfast.detection.scores import SCORES, bound_scores
-from dogfast.detection.table import (
-    CONVENTION,
-    artefact_control,
-    evaluate_scores,
-    format_control,
-    format_table,
-    load_scores,
-    save_scores,
-)
-from dogfast.errors import DataError, UsageError
-from dogfast.numerics.metrics import detection_metrics
+from dogfast.detection.table import artefact_control, evaluate_scores, load_scores, save_scores
+from dogfast.errors import DataError
+from dogfast.numerics.metrics import detection_metrics, threshold_at_recall
 
 COLUMNS = ["score", "dataset", "group", "fpr95", "fpr95_ood", "auroc", "aupr_in", "aupr_out", "n_id", "n_ood"]
 GROUPS = {"gratings": "near", "noise": "far"}
@@ -68,11 +60,6 @@ def test_nan_is_refused_naming_the_set(id_evidence, ood_evidence):
         evaluate_scores(id_evidence, ood_evidence, GROUPS, bound("energy"))
 
 
-def test_a_set_called_id_is_refused(id_evidence):
-    with pytest.raises(UsageError, match="--ood"):
-        evaluate_scores(id_evidence, {"id": id_evidence}, {"id": "near"}, bound("energy"))
-
-
 # --- files ------------------------------------------------------------------------------------------------------
 def test_scores_come_back_as_they_were(tmp_path, id_evidence, ood_evidence):
     _, tensors = evaluate_scores(id_evidence, ood_evidence, GROUPS, bound("msp", "energy", "ash-s"))
@@ -105,8 +92,9 @@ def test_the_same_scores_are_the_same_bytes(tmp_path):
         safetensors.torch.save({"svhn": torch.rand(9)}),
         safetensors.torch.save({"id": torch.rand(3, 3)}),
         safetensors.torch.save({"id": torch.arange(3)}),
+        safetensors.torch.save({"id": torch.rand(3), "svhn": torch.tensor([0.5, math.nan])}),
     ],
-    ids=["empty", "garbage", "truncated", "no id", "matrix", "integers"],
+    ids=["empty", "garbage", "truncated", "no id", "matrix", "integers", "nan"],
 )
 def test_broken_files_are_refused_by_name(tmp_path, content):
     file = tmp_path / "msp.safetensors"
@@ -120,42 +108,14 @@ def test_a_missing_file_is_refused_by_name(tmp_path):
         load_scores(tmp_path / "absent.safetensors")
 
 
-# --- the table for people ---------------------------------------------------------------------------------------
-def row(score, dataset, fpr95, auroc, n_id=100, n_ood=50):
-    return {"score": score, "dataset": dataset, "group": "near", "fpr95": fpr95, "auroc": auroc, "n_id": n_id, "n_ood": n_ood}
-
-
-def test_the_table_of_two_classifiers():
-    before = [row("msp", "a-long-data-set-name", 0.5, 0.75), row("msp", "svhn", 1.0, 0.25)]
-    after = [row("energy", "a-long-data-set-name", 0.125, 0.9), row("energy", "svhn", 0.0, 1.0)]
-    lines = format_table({"ce": (0.9, before), "dog+renders@1": (0.8912, after)}).splitlines()
-    assert lines[0] == CONVENTION
-    assert lines[1].split() == ["a-long-data-set-name", "svhn", "mean", "ID"]
-    assert lines[2].split() == ["classifier", "score", *["FPR95", "AUROC"] * 3, "acc."]
-    assert lines[4].split() == ["ce", "msp", "50.00", "75.00", "100.00", "25.00", "75.00", "50.00", "90.00"]
-    assert lines[5].split() == ["dog+renders@1", "energy", "12.50", "90.00", "0.00", "100.00", "6.25", "95.00", "89.12"]
-    assert lines[6] == "images: id 100, a-long-data-set-name 50, svhn 50"
-    assert len({len(line) for line in lines[1:6]}) == 1, "every line of the table ends in the same column"
-
-
-def test_a_set_not_measured_leaves_a_gap_and_no_mean():
-    rows = {
-        "ce": (0.9, [row("msp", "svhn", 0.5, 0.5), row("msp", "dtd", 0.5, 0.5)]),
-        "oe": (0.9, [row("msp", "dtd", 0.5, 0.5, n_ood=40)]),
-    }
-    lines = format_table(rows).splitlines()
-    assert lines[5].split() == ["oe", "msp", "–", "–", "50.00", "50.00", "–", "–", "90.00"]
-    assert lines[6] == "images: id 100, svhn 50, dtd 40/50"
-
-
-def test_an_empty_table_still_names_the_convention():
-    assert format_table({}).startswith(CONVENTION)
-
-
 # --- artefact control -------------------------------------------------------------------------------------------
+def thresholds(scores):
+    return {name: threshold_at_recall(found["id"]) for name, found in scores.items()}
+
+
 def test_real_id_images_are_called_ood_in_five_percent(id_evidence, ood_evidence):
     _, scores = evaluate_scores(id_evidence, ood_evidence, GROUPS, bound("msp", "ash-s"))
-    rows = artefact_control(scores, bound("msp", "ash-s"), id_evidence)
+    rows = artefact_control(thresholds(scores), bound("msp", "ash-s"), id_evidence)
     assert [(r["score"], r["n"]) for r in rows] == [("msp", 30), ("ash-s", 30)]
     assert all(r["called_ood"] == pytest.approx(1 / 30) for r in rows), "at most 5 % of 30 images is one"
 
@@ -163,11 +123,11 @@ def test_real_id_images_are_called_ood_in_five_percent(id_evidence, ood_evidence
 def test_the_share_called_ood_is_the_rest_of_what_fpr95_counts(id_evidence, ood_evidence):
     rows, scores = evaluate_scores(id_evidence, ood_evidence, GROUPS, bound("msp", "energy", "ash-s"))
     accepted = {r["score"]: r["fpr95"] for r in rows if r["dataset"] == "noise"}
-    for row in artefact_control(scores, bound("msp", "energy", "ash-s"), ood_evidence["noise"]):
+    for row in artefact_control(thresholds(scores), bound("msp", "energy", "ash-s"), ood_evidence["noise"]):
         assert row["called_ood"] == pytest.approx(1 - accepted[row["score"]])
 
 
-def test_the_control_is_one_line_and_nothing_where_it_was_not_measured():
-    assert format_control([]) == ""
-    line = format_control([{"score": "msp", "called_ood": 0.125, "n": 40}])
-    assert "40 painted images" in line and "msp 12.5 %" in line and "\n" not in line
+def test_painted_images_that_are_scored_nan_are_refused(id_evidence):
+    id_evidence.logits[0] = math.nan
+    with pytest.raises(DataError, match="painted ID images: 1 of 30"):
+        artefact_control({"energy": 0.0}, bound("energy"), id_evidence)
