@@ -189,12 +189,14 @@ def _installed(package: str) -> bool:
 
 
 def _data() -> Finding:
-    from dogfast.data.catalogue import DATA_VARIABLE
+    from dogfast.config.data import DataConfig
+    from dogfast.data.places import DATA_VARIABLE, locate
+    from dogfast.data.sets import SETS
 
     root = os.environ.get(DATA_VARIABLE)
     if not root:
         return Finding(f"${DATA_VARIABLE}", "ok", "not set", "data sets are then found by --data NAME=PATH only")
     there = Path(root).is_dir()
-    return Finding(
-        f"${DATA_VARIABLE}", "ok" if there else "fail", root, "", "" if there else "create the folder or unset the variable"
-    )
+    held = ", ".join(name for name in SETS if locate(name, DataConfig())) or "none"
+    fix = "" if there else "create the folder or unset the variable"
+    return Finding(f"${DATA_VARIABLE}", "ok" if there else "fail", root, f"sets known by name: {held}", fix)

@@ -17,6 +17,9 @@ class DataConfig:
     data: tuple[str, ...] = option((), "where a data set lies, NAME=PATH; may be repeated", identity=False)
     image_px: int = option(32, "side to which every image is brought, pixels")
     id_images: int = option(5000, "ID training images; for file sets at most so many, drawn evenly over classes; 0 = all")
+    hub: bool = option(
+        True, "ask the Hugging Face hub for data sets that are not here; --offline is --no-hub too", identity=False, kept=False
+    )
     match_codec: str = option("auto", "pass every non-ID image through the ID set's codec: auto or none")
 
     def __post_init__(self) -> None:

@@ -36,6 +36,11 @@ class RunConfig:
     objectives: ObjectivesConfig = field(default_factory=ObjectivesConfig)
     detection: DetectionConfig = field(default_factory=DetectionConfig)
 
+    def __post_init__(self) -> None:
+        """``--offline`` is for data sets too, which see only their own section."""
+        if self.model.offline and self.data.hub:
+            object.__setattr__(self, "data", dataclasses.replace(self.data, hub=False))
+
     def with_values(self, values: dict[str, dict[str, Any]], origin: str) -> RunConfig:
         """A copy in which ``values[section][field]`` replaces what was there.
 

@@ -1,90 +1,36 @@
-"""Every data set dogfast knows by name, in-distribution and out: what it is, where it is looked for, how it is read."""
+"""The data sets of a run, in-distribution and out: found, read, split, and passed through the ID set's codec."""
 
 from __future__ import annotations
 
-import os
+import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from dogfast.config.data import DataConfig
-from dogfast.data import noises, shapes
+from dogfast.config.option import require
+from dogfast.data import shapes
 from dogfast.data.class_sets import CLASS_SETS, frozen_classes, name_of_folder
 from dogfast.data.codec import Codec, Lossless, Sensor, codec_of, pass_through
-from dogfast.data.files import (
-    SUFFIXES,
-    class_names,
-    first_image_bytes,
-    list_class_folders,
-    list_images,
-    read_class_folders,
-    read_loose_images,
-    refuse_single_images,
-    some,
-)
+from dogfast.data.files import class_names, refuse_single_images, some
+from dogfast.data.hub import check_hub
 from dogfast.data.images import ImageSet
 from dogfast.data.nouns import folded
+from dogfast.data.pictures import Pictures, first_content, labelled, unlabelled
+from dogfast.data.places import HubSplit, Place, at_hub, learned_part, locate, not_here, open_place, tested_part
+from dogfast.data.resize import WHOLE, Resize
+from dogfast.data.sets import OPENOOD, SETS, SUITE, SUITES, expected_counts, group_of, suite
 from dogfast.data.splits import is_test_key, is_validation_key
 from dogfast.errors import DataError, UsageError
 
-DATA_VARIABLE = "DOGFAST_DATA"
 SHAPES_TEST_IMAGES = 2000
 PAINTED_OOD_IMAGES = 2000
-
-Painter = Callable[[str, int, int], np.ndarray]
-"""(split, index, side in pixels) to uint8 (side, side, 3)."""
-
-
-@dataclass(frozen=True)
-class FileSet:
-    """A published set of image files: its size and its terms. Its class names are those of `class_sets`."""
-
-    train_images: int
-    test_images: int
-    origin: str
-    licence: str
-
-
-_IMAGENET = "Russakovsky et al. 2015, ImageNet Large Scale Visual Recognition Challenge"
-_IMAGENET_TERMS = "images belong to their owners; ImageNet's terms allow non-commercial research"
-_CIFAR = "Krizhevsky 2009, Learning Multiple Layers of Features from Tiny Images"
-_CIFAR_TERMS = "no licence stated by its authors; research use is customary"
-
-FILE_SETS: dict[str, FileSet] = {
-    "cifar10": FileSet(50_000, 10_000, _CIFAR, _CIFAR_TERMS),
-    "cifar100": FileSet(50_000, 10_000, _CIFAR, _CIFAR_TERMS),
-    "imagenet": FileSet(1_281_167, 50_000, _IMAGENET, _IMAGENET_TERMS),
-    "imagenet-100": FileSet(126_689, 5_000, f"{_IMAGENET}; classes of Tian et al. 2020 (CMC)", _IMAGENET_TERMS),
-    "imagenet-200": FileSet(258_951, 10_000, f"{_IMAGENET}; classes of Hendrycks et al. 2021 (ImageNet-R)", _IMAGENET_TERMS),
-    "tiny-imagenet": FileSet(100_000, 10_000, f"{_IMAGENET}; Stanford CS231n, 500 images a class at 64 px", _IMAGENET_TERMS),
-}
-
-
-def _word_painter(words: tuple[str, ...]) -> Painter:
-    return lambda split, index, side: shapes.render(words[index % len(words)], split, 0, index, side)
-
-
-PAINTED: dict[str, Painter] = {
-    "held-out-shapes": _word_painter(shapes.TEST_WORDS),
-    "validation-shapes": _word_painter(shapes.VALIDATION_WORDS),
-    "shapes": _word_painter(tuple(shapes.FIGURES)),
-    "glyphs": lambda split, index, side: shapes.render_glyph(split, 0, index, side),
-    "stripes": lambda split, index, side: shapes.render_stripes(split, 0, index, side),
-    "checkers": lambda split, index, side: shapes.render_checkers(split, 0, index, side),
-    "gaussian": noises.gaussian,
-    "rademacher": noises.rademacher,
-    "blobs": noises.blobs,
-    "noise": noises.mixed,
-}
-"""OOD sets that need no files."""
-
-NEAR = frozenset({"held-out-shapes", "validation-shapes"})
-"""Sets of the ID data's own kind; all others are far."""
-
+NUMBER = re.compile(r"[0-9]{1,9}")
 DEFAULT_OOD_OF_SHAPES = ("held-out-shapes", "glyphs", "stripes", "checkers", "noise")
 DEFAULT_OOD_OF_FILES = ("gaussian", "rademacher", "blobs", "shapes")
 
@@ -108,20 +54,30 @@ def load_id(config: DataConfig) -> IdData:
     """The images of ``--classes``. Raises :class:`UsageError` for an unknown set, :class:`DataError` for bad or missing files."""
     if config.classes == "shapes":
         return _shapes_id(config)
-    train_path, test_path = _locate_id(config)
-    splits = 3 if test_path is None else 2
-    by_folder = folders_of(config.classes, train_path)
-    per_class = _images_per_class(config, len(by_folder), splits)
-    everything = read_class_folders(train_path, config.image_px, per_class, by_folder)
-    refuse_single_images(everything, str(train_path), splits)
-    if test_path is None:
-        train, test = _halves(everything, is_test_key, least=2)
-    else:
-        train, test = everything, read_class_folders(test_path, config.image_px, 0, folders_of(config.classes, test_path))
+    name, (place, test_place) = config.classes, _locate_id(config)
+    divided, resize = test_place is not None, resize_of(config.classes, config.classes)
+    splits = 2 if divided else 3
+    pictures = open_place(place)
+    by_class = classes_of(name, pictures)
+    per_class = _images_per_class(config, len(by_class), splits)
+    everything = labelled(pictures, config.image_px, per_class, by_class, resize)
+    refuse_single_images(everything, pictures.place, splits)
+    found = sum(map(len, by_class.values()))
+    facts = _facts(name, place, found, len(everything), resize.says(config.image_px), "train" if divided else "all")
+    if divided:
+        train, test = replace(everything, facts=facts), _tested(config, test_place, resize)
         if test.class_names != train.class_names:
-            raise DataError(f"{test_path} holds other classes than {train_path}; both need the same class folders")
+            raise DataError(f"{test_place} holds other classes than {place}; both need the same class folders")
+    else:
+        train, test = _halves(replace(everything, facts=facts), is_test_key, least=2)
     train, validation = _halves(train, is_validation_key)
-    return IdData(train, validation, test, _codec(train_path, everything, config))
+    return IdData(train, validation, test, _codec(pictures, everything, config))
+
+
+def _tested(config: DataConfig, place: Place, resize: Resize) -> ImageSet:
+    by_class = classes_of(config.classes, pictures := open_place(place))
+    images = labelled(pictures, config.image_px, 0, by_class, resize)
+    return replace(images, facts=_facts(config.classes, place, len(images), len(images), resize.says(config.image_px), "test"))
 
 
 def class_names_of(config: DataConfig) -> tuple[str, ...]:
@@ -130,12 +86,12 @@ def class_names_of(config: DataConfig) -> tuple[str, ...]:
         return shapes.ID_WORDS
     if config.classes in CLASS_SETS:
         return tuple(frozen_classes(config.classes))
-    path = _locate_id(config)[0]
-    return class_names(list(list_class_folders(path)), path)
+    pictures = open_place(_locate_id(config)[0])
+    return class_names(list(pictures.by_class()), pictures.place)
 
 
 def known_class_sets() -> tuple[str, ...]:
-    return ("shapes", *FILE_SETS)
+    return ("shapes", *CLASS_SETS)
 
 
 def _images_per_class(config: DataConfig, classes: int, splits: int) -> int:
@@ -147,10 +103,11 @@ def _images_per_class(config: DataConfig, classes: int, splits: int) -> int:
     return -(-config.id_images // classes)
 
 
-def _codec(path: Path, images: ImageSet, config: DataConfig) -> Codec:
+def _codec(pictures: Pictures, images: ImageSet, config: DataConfig) -> Codec:
     if config.match_codec == "none":
         return Lossless()
-    return codec_of(first_image_bytes(path, images.keys), config.image_px)
+    content = first_content(pictures, images.keys)
+    return codec_of(content, config.image_px) if isinstance(content, bytes) else Lossless()
 
 
 def _shapes_id(config: DataConfig) -> IdData:
@@ -159,7 +116,8 @@ def _shapes_id(config: DataConfig) -> IdData:
     train, validation = _halves(train, is_validation_key)
     codec = Sensor()
     parts = [train, validation, _painted_words("test", SHAPES_TEST_IMAGES, config.image_px)]
-    train, validation, test = (_with_images(part, pass_through(codec, part.images, part.keys)) for part in parts)
+    train, validation, test = (replace(part, images=pass_through(codec, part.images, part.keys)) for part in parts)
+    test = replace(test, facts=_painted_facts("shapes", len(test)))
     return IdData(train, validation, test, codec if config.match_codec == "auto" else Lossless())
 
 
@@ -169,10 +127,6 @@ def _painted_words(split: str, count: int, side: int) -> ImageSet:
     images = np.stack([shapes.render(words[i % len(words)], split, 0, i, side) for i in range(count)])
     keys = tuple(f"{split}/{words[i % len(words)]}/{i}" for i in range(count))
     return ImageSet(torch.from_numpy(images).permute(0, 3, 1, 2).contiguous(), torch.arange(count) % len(words), keys, words)
-
-
-def _with_images(part: ImageSet, images: torch.Tensor) -> ImageSet:
-    return ImageSet(images, part.labels, part.keys, part.class_names)
 
 
 def _halves(images: ImageSet, belongs: Callable[[str], bool], least: int = 1) -> tuple[ImageSet, ImageSet]:
@@ -189,20 +143,34 @@ def _halves(images: ImageSet, belongs: Callable[[str], bool], least: int = 1) ->
     return images.rows(rest), images.rows(sorted(chosen))
 
 
-def folders_of(classes: str, path: Path) -> dict[str, list[str]]:
-    """Images of ``path`` by class folder; of a standard set its own folders only, in label order.
+def classes_of(classes: str, pictures: Pictures) -> dict[str, list[str]]:
+    """Keys of ``pictures`` by class; of a standard set its own classes only, in label order.
 
-    A folder of ImageNet therefore serves every set of its classes. Raises :class:`DataError` naming folders that are missing.
+    ImageNet's images therefore serve every set of its classes. Raises :class:`DataError` naming classes that are missing.
     """
-    found = list_class_folders(path)
+    found = pictures.by_class()
     if classes not in CLASS_SETS:
         return found
+    found = _renamed(found, classes)
     by_name = {folded(name_of_folder(folder)): folder for folder in found}
     wanted = {name: by_name.get(folded(name)) for name in frozen_classes(classes)}
     missing = [name for name, folder in wanted.items() if folder is None]
     if missing:
-        raise DataError(f"{path} is not {classes}: no folder for {some(missing)} among {some(list(found))}")
+        raise DataError(f"{pictures.place} is not {classes}: no folder for {some(missing)} among {some(list(found))}")
     return {folder: found[folder] for folder in wanted.values()}
+
+
+def _renamed(found: dict[str, list[str]], classes: str) -> dict[str, list[str]]:
+    """Label numbers, and names that are lists of synonyms in label order, become the names of ``classes`` or of ImageNet."""
+    numbers = [int(each) for each in found if NUMBER.fullmatch(each)]
+    synonyms = [folded(each.split(",")[0]) for each in found if "," in each]
+    for known in (classes, "imagenet"):
+        names = tuple(frozen_classes(known))
+        if numbers and len(numbers) == len(found) and max(numbers) < len(names):
+            return {names[number]: keys for number, keys in zip(numbers, found.values())}
+        if synonyms and len(found) == len(names) and 2 * len(set(synonyms) & set(map(folded, names))) >= len(synonyms):
+            return dict(zip(names, found.values()))
+    return found
 
 
 # --- out of distribution ----------------------------------------------------------------------------------------
@@ -210,109 +178,158 @@ def default_ood(classes: str) -> tuple[str, ...]:
     return DEFAULT_OOD_OF_SHAPES if classes == "shapes" else DEFAULT_OOD_OF_FILES
 
 
-def group_of(name: str) -> str:
-    return "near" if name in NEAR else "far"
+def named_ood(entries: tuple[str, ...], config: DataConfig) -> dict[str, str]:
+    """``--ood`` (the default sets where empty), with suites taken apart: its entries by the name of their set.
+
+    Raises :class:`UsageError` for a name given twice and for the ID set itself, :class:`DataError` naming all that are missing.
+    """
+    typed = [entry for entry in entries or default_ood(config.classes) if not entry.startswith(SUITE)]
+    suites = [entry.removeprefix(SUITE) for entry in entries if entry.startswith(SUITE)]
+    names = [entry.partition("=")[0] for entry in typed]
+    twins = sorted(name for name in set(names) if names.count(name) > 1)
+    require(not twins, f"--ood names {', '.join(map(repr, twins))} twice; give every set a name of its own")
+    wanted = dict(zip(names, typed)) | {
+        name: name for each in suites for name in suite(each, config.classes) if name not in names
+    }
+    require(config.classes not in wanted, f"--ood {config.classes}: that is the ID set; leave it out")
+    missing = [name for name, entry in wanted.items() if name == entry and name in SETS and not _is_there(name, config)]
+    if missing:
+        raise DataError(f"--ood: {not_here(missing, config)}")
+    for entry in wanted.values():
+        parse_ood(entry, config)
+    return wanted
+
+
+def _is_there(name: str, config: DataConfig) -> bool:
+    return bool(SETS[name].painter or locate(name, config) or at_hub(name, "test", config))
 
 
 def load_ood(entry: str, config: DataConfig, limit: int, codec: Codec, split: str = "test") -> ImageSet:
     """The OOD set ``NAME`` or ``NAME=PATH``, at most ``limit`` images, passed through the ID codec."""
-    name, path = parse_ood(entry, config)
-    if path is None:
+    name, place = parse_ood(entry, config)
+    if place is None:
         images = paint(name, split, limit or PAINTED_OOD_IMAGES, config.image_px)
     else:
-        images = read_loose_images(path, config.image_px, limit)
-    return _with_images(images, pass_through(codec, images.images, tuple(f"{name}/{key}" for key in images.keys)))
+        pictures, resize = open_place(place), resize_of(name, config.classes)
+        images = unlabelled(pictures, config.image_px, limit, resize)
+        facts = _facts(name, place, len(pictures.keys), len(images), resize.says(config.image_px), "test")
+        images = replace(images, facts=facts)
+    coded = pass_through(codec, images.images, tuple(f"{name}/{key}" for key in images.keys))
+    return replace(images, images=coded, facts={**images.facts, "group": group_of(name, config.classes)})
 
 
 def names_in_ood(entry: str, config: DataConfig) -> tuple[str, ...]:
-    """What the classes of the OOD set ``entry`` are called, where that is known."""
-    name, path = parse_ood(entry, config)
+    """What the classes of the OOD set ``entry`` are called, where that is known without asking the hub."""
+    name, place = parse_ood(entry, config)
     if name in CLASS_SETS:
         return tuple(frozen_classes(name))
-    if path is not None:
-        parts = {Path(key).parent.name for key in list_images(path)}
-        return tuple(sorted(name_of_folder(part) for part in parts if part))
-    return {"held-out-shapes": shapes.TEST_WORDS, "shapes": tuple(shapes.FIGURES)}.get(name, ())
+    if place is None:
+        return {"held-out-shapes": shapes.TEST_WORDS, "shapes": tuple(shapes.FIGURES)}.get(name, ())
+    if isinstance(place, HubSplit):
+        return ()
+    try:
+        return tuple(sorted(map(name_of_folder, open_place(place).by_class())))
+    except DataError:
+        return ()
 
 
-def parse_ood(entry: str, config: DataConfig) -> tuple[str, Path | None]:
-    """Name and place of an OOD set; no place for a painted one. :class:`UsageError` or :class:`DataError` say what is wrong."""
+def parse_ood(entry: str, config: DataConfig) -> tuple[str, Place | None]:
+    """Name and place of an OOD set; no place for a painted one. :class:`UsageError` or :class:`DataError` say what is wrong.
+
+    Of a place that is divided it is the test part, unless a path was given for a set that is not known.
+    """
     name, equals, path = entry.partition("=")
     if not name or (equals and not path):
         raise UsageError(f"--ood {entry!r} is not NAME or NAME=PATH")
-    if equals:
-        if not Path(path).exists():
-            raise DataError(f"--ood {entry}: {path} does not exist")
-        return name, Path(path)
-    location = locate(name, config)
+    location = Path(path) if equals else locate(name, config)
     if location is not None:
-        return name, _test_part(location, name) or location
-    if name in PAINTED:
+        if not location.exists():
+            raise DataError(f"--ood {entry}: {path} does not exist")
+        as_it_is = equals and (location.is_file() or name not in SETS)
+        return name, location if as_it_is else tested_part(location, name) or location
+    if name in SETS and SETS[name].painter:
         return name, None
-    raise DataError(f"--ood {name!r} is not known and not found; {_where(name)}, or choose of: {', '.join(PAINTED)}")
+    asked = at_hub(name, "test", config)
+    if asked is None:
+        choice = "" if name in SETS else f"; or choose of: {', '.join([*SETS, *(SUITE + each for each in (*SUITES, OPENOOD))])}"
+        raise DataError(f"--ood {name}: {not_here([name], config)}{choice}")
+    check_hub(asked.name, asked.hub)
+    return name, asked
+
+
+def resize_of(name: str, classes: str) -> Resize:
+    """What images of the set ``name`` go through beside the ID set ``classes``.
+
+    A standard ID set's protocol has a filter for each set. A user's ID images have ours, and then every set has it, as has a
+    user's OOD set that of the ID set: a filter of its own would tell them apart.
+    """
+    known = SETS.get(classes)
+    return WHOLE if known is None else SETS.get(name, known).resize
+
+
+def _facts(name: str, place: Place, found: int, used: int, resize: str, part: str) -> dict[str, Any]:
+    """What was read, for records: no path of this machine is told. ``count``: who else counts so many, or "differs"."""
+    known, expected = SETS.get(name), expected_counts(name, part)
+    return {
+        "name": name if known else "",
+        "origin": known.origin if known else "files of the user",
+        "licence": known.licence if known else "not known",
+        "native": known.native if known else "any size",
+        "read": str(place) if isinstance(place, HubSplit) else "files",
+        "found": found,
+        "expected": expected,
+        "count": next((who for who, count in expected.items() if count == found), "differs" if expected else "not known"),
+        "used": used,
+        "resize": resize,
+    }
+
+
+def _painted_facts(name: str, count: int) -> dict[str, Any]:
+    return {
+        "name": name,
+        "origin": SETS[name].origin,
+        "licence": SETS[name].licence,
+        "native": SETS[name].native,
+        "read": "painted",
+        "found": count,
+        "expected": {},
+        "count": "painted",
+        "used": count,
+        "resize": "none",
+    }
+
+
+def count_warning(facts: dict[str, Any]) -> str:
+    """What to say of a set that holds another number of images than it should; empty of every other."""
+    if facts.get("count") != "differs":
+        return ""
+    counts = ", ".join(f"{count:,} {who}" for who, count in facts["expected"].items())
+    return f"note: {facts['name']} holds {facts['found']:,} images here, not as many as are expected ({counts}); results are not comparable"
 
 
 def paint(name: str, split: str, count: int, side: int) -> ImageSet:
     """``count`` images of the painted set ``name``."""
-    images = np.stack([PAINTED[name](split, index, side) for index in range(count)])
+    images = np.stack([SETS[name].painter(split, index, side) for index in range(count)])
     keys = tuple(f"{split}/{index}" for index in range(count))
-    return ImageSet(torch.from_numpy(images).permute(0, 3, 1, 2).contiguous(), torch.full((count,), -1), keys, ())
+    pixels = torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
+    return ImageSet(pixels, torch.full((count,), -1), keys, (), _painted_facts(name, count))
 
 
-# --- where files lie --------------------------------------------------------------------------------------------
-def locate(name: str, config: DataConfig) -> Path | None:
-    """`--data NAME=PATH`, then `$DOGFAST_DATA/NAME` as a folder, NAME.tar or NAME-train.tar beside it."""
-    for entry in config.data:
-        known, _, path = entry.partition("=")
-        if known == name:
-            if not Path(path).exists():
-                raise DataError(f"--data {entry}: {path} does not exist")
-            return Path(path)
-    root = os.environ.get(DATA_VARIABLE)
-    if root:
-        for candidate in (Path(root) / name, Path(root) / f"{name}.tar", Path(root) / f"{name}-train.tar"):
-            if candidate.exists():
-                return candidate
-    return None
-
-
-def _locate_id(config: DataConfig) -> tuple[Path, Path | None]:
+# --- where they lie ---------------------------------------------------------------------------------------------
+def _locate_id(config: DataConfig) -> tuple[Place, Place | None]:
+    """Where the images of ``--classes`` lie, and their test part, where they are divided."""
     name = config.classes
     location = locate(name, config)
+    if location is None and name in CLASS_SETS:
+        asked = at_hub(name, "train", config)
+        if asked is None:
+            raise DataError(not_here([name], config))
+        check_hub(asked.name, asked.hub)
+        return asked, locate(f"{name}-test", config) or at_hub(name, "test", config)
     if location is None:
-        if name in FILE_SETS:
-            raise DataError(f"the images of {name} are not here; {_where(name)}")
         location = Path(name)
         if not location.exists():
             raise UsageError(
                 f"--classes {name!r} is neither a known set ({', '.join(known_class_sets())}) nor an existing folder or tar"
             )
-    return _train_part(location, name) or location, locate(f"{name}-test", config) or _test_part(location, name)
-
-
-def _train_part(location: Path, name: str) -> Path | None:
-    if _is_class_folder(location / "train"):
-        return None
-    return _first_existing(location / "train", location / f"{Path(name).name}-train.tar", location / "train.tar")
-
-
-def _test_part(location: Path, name: str) -> Path | None:
-    if location.is_file():
-        twin = location.with_name(location.name.replace("-train.tar", "-test.tar"))
-        return twin if twin != location and twin.exists() else None
-    parts = [location / part for part in ("test", "val", f"{Path(name).name}-test.tar", "test.tar")]
-    split = _train_part(location, name) is not None
-    return _first_existing(*(part for part in parts if split or not _is_class_folder(part)))
-
-
-def _is_class_folder(folder: Path) -> bool:
-    """Whether ``folder`` holds images itself, and so is a class that happens to be called as a split is."""
-    return any(path.suffix.lower() in SUFFIXES for path in folder.glob("*"))
-
-
-def _first_existing(*paths: Path) -> Path | None:
-    return next((path for path in paths if path.exists()), None)
-
-
-def _where(name: str) -> str:
-    return f"say where with --data {name}=PATH (a folder or tar of class folders) or put it under ${DATA_VARIABLE}/{name}"
+    return learned_part(location, name) or location, locate(f"{name}-test", config) or tested_part(location, name)

@@ -9,7 +9,8 @@ from __future__ import annotations
 import io
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -70,13 +71,48 @@ def codec_of(encoded: bytes, image_px: int) -> Codec:
 
     An image that is resized to ``image_px`` counts as lossless: the resize removes the codec's 8-pixel grid.
     """
+    return codec_of_image(Image.open(io.BytesIO(encoded), formats=FORMATS), image_px)
+
+
+def codec_of_image(image: Image.Image, image_px: int) -> Codec:
+    """The same of an image as Pillow opened it; one that was made or changed since counts as lossless."""
     from PIL import JpegImagePlugin
 
-    image = Image.open(io.BytesIO(encoded), formats=FORMATS)
     if image.format != "JPEG" or min(image.size) != image_px:
         return Lossless()
     subsampling = max(JpegImagePlugin.get_sampling(image), 0)
     return Jpeg(tuple(tuple(table) for _, table in sorted(image.quantization.items())), subsampling)
+
+
+KINDS = {"lossless": Lossless, "sensor": Sensor, "jpeg": Jpeg}
+MOST_TABLES, LARGEST_QUANTISER = 4, 2**16 - 1
+"""What a JPEG file can hold."""
+
+
+def codec_facts(codec: Codec) -> dict[str, Any]:
+    """``codec`` in plain JSON types: its kind and its fields."""
+    return {"kind": next(kind for kind, made in KINDS.items() if isinstance(codec, made)), **asdict(codec)}
+
+
+def codec_from(facts: Any) -> Codec:
+    """The codec that `codec_facts` told of; ValueError for anything else."""
+    match facts:
+        case {"kind": "lossless"}:
+            return Lossless()
+        case {"kind": "sensor"}:
+            return Sensor()
+        case {"kind": "jpeg", "tables": [_, *_] as tables, "subsampling": 0 | 1 | 2 as subsampling}:
+            if len(tables) <= MOST_TABLES and all(map(_is_table, tables)):
+                return Jpeg(tuple(map(tuple, tables)), subsampling)
+    raise ValueError("it is none of " + ", ".join(KINDS))
+
+
+def _is_table(table: Any) -> bool:
+    return (
+        isinstance(table, list | tuple)
+        and len(table) == 64
+        and all(type(value) is int and 0 < value <= LARGEST_QUANTISER for value in table)
+    )
 
 
 def pass_through(codec: Codec, images: torch.Tensor, keys: tuple[str, ...]) -> torch.Tensor:

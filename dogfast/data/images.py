@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 
@@ -11,12 +12,16 @@ from dogfast.run import digest
 
 @dataclass(frozen=True)
 class ImageSet:
-    """Images uint8 (n, 3, H, W), labels int64 (n,) (-1 where there is no ID class), one stable key an image."""
+    """Images uint8 (n, 3, H, W), labels int64 (n,) (-1 where there is no ID class), one stable key an image.
+
+    ``facts``: what was read, in plain JSON types, for records.
+    """
 
     images: torch.Tensor
     labels: torch.Tensor
     keys: tuple[str, ...]
     class_names: tuple[str, ...]
+    facts: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         assert self.images.dtype == torch.uint8 and self.images.ndim == 4
@@ -33,7 +38,8 @@ class ImageSet:
     def rows(self, rows: list[int]) -> ImageSet:
         """The images at ``rows``, in that order."""
         index = torch.as_tensor(rows, dtype=torch.long)
-        return ImageSet(self.images[index], self.labels[index], tuple(self.keys[i] for i in rows), self.class_names)
+        keys = tuple(self.keys[i] for i in rows)
+        return replace(self, images=self.images[index], labels=self.labels[index], keys=keys)
 
     def of_class(self, label: int) -> torch.Tensor:
         return self.images[self.labels == label]

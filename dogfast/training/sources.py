@@ -16,7 +16,8 @@ from dogfast.config.training import TrainingConfig
 from dogfast.data import shapes
 from dogfast.data.catalogue import IdData, paint
 from dogfast.data.codec import pass_through
-from dogfast.data.files import list_image_files, read_loose_images
+from dogfast.data.files import list_image_files
+from dogfast.data.pictures import image_files, unlabelled
 from dogfast.data.splits import is_validation_outlier
 from dogfast.errors import DataError
 from dogfast.events import Events
@@ -154,7 +155,7 @@ def training_outliers(config: RunConfig, run: Run, data: IdData, events: Events,
 
 
 def _held_files(path: Path, data: IdData, image_px: int) -> torch.Tensor:
-    found = read_loose_images(path, image_px)
+    found = unlabelled(image_files(path), image_px)
     return pass_through(data.codec, found.images, tuple(f"{source_name(path)}/{key}" for key in found.keys))
 
 

@@ -15,7 +15,7 @@ from dogfast.classifiers.loading import RECORD_FILE, extend, is_trained, load_cl
 from dogfast.config import RunConfig
 from dogfast.config.option import identity
 from dogfast.config.training import START
-from dogfast.data.catalogue import IdData, load_id
+from dogfast.data.catalogue import IdData, count_warning, load_id
 from dogfast.environment import choose_device, choose_training_precision
 from dogfast.errors import DataError
 from dogfast.events import Events
@@ -61,6 +61,8 @@ def train(config: RunConfig, run: Run, events: Events, ranks: Ranks = ALONE, fol
         refuse_difference(f"{folder}", record["identity"], fields, f"remove {folder} to train it anew")
         return _summary(run, name, folder, record, resumed=True)
     fields = _identity_before(config, run, data)
+    if warning := count_warning(data.train.facts):
+        events.say(warning)
     ranks.tell((config, run.root.absolute(), folder.absolute()))
     model, record = _train(config, run, folder, data, fields, events, ranks)
     save_classifier(folder, model, record)

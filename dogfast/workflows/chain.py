@@ -13,7 +13,7 @@ from dogfast.config import RunConfig
 from dogfast.config.option import require
 from dogfast.config.synthesis import LATENT_SUFFIX, STRATEGIES, fields_of
 from dogfast.config.training import START
-from dogfast.data.catalogue import load_id, parse_ood
+from dogfast.data.catalogue import load_id, named_ood
 from dogfast.data.splits import TEST_SHARE
 from dogfast.detection.stage import evaluate
 from dogfast.engines.opening import choose_platform
@@ -71,8 +71,7 @@ def check_train(config: RunConfig, run: Run) -> None:
 def check_evaluate(config: RunConfig) -> None:
     """Refuse what `evaluate` would only notice after a classifier was trained."""
     require(not config.training.follow, "--follow is for `dogfast train`, which works beside the painting process")
-    for entry in config.detection.ood:
-        parse_ood(entry, config.data)
+    named_ood(config.detection.ood, config.data)
 
 
 def run_generate(
@@ -152,7 +151,7 @@ def run_evaluate(config: RunConfig, run: Run, events: Events) -> dict[str, Any]:
     if not is_trained(run.classifier(name)):
         events.say(f"no classifier {name!r} yet: training it first")
         run_train(config, run, events)
-    return evaluate(config, run, name, events)
+    return evaluate(config, run, name, events, start_name(config.training))
 
 
 def run_report(config: RunConfig, run: Run, events: Events) -> dict[str, Any]:

@@ -8,7 +8,8 @@ from dogfast.classifiers.loading import is_trained
 from dogfast.config import RunConfig
 from dogfast.config.synthesis import LATENT_SUFFIX, STRATEGIES
 from dogfast.config.training import START
-from dogfast.data.catalogue import default_ood, load_id, parse_ood
+from dogfast.data.catalogue import load_id, named_ood, parse_ood
+from dogfast.data.corruptions import SEVERITIES
 from dogfast.data.vocabulary import choose_vocabulary, load_vocabulary
 from dogfast.diffusion.load import Pipeline, choose_model
 from dogfast.engines.opening import choose_platform
@@ -102,8 +103,8 @@ def plan_train(config: RunConfig, run: Run, events: Events) -> dict[str, Any]:
 
 def plan_evaluate(config: RunConfig, run: Run, events: Events) -> dict[str, Any]:
     data = load_id(config.data)
-    entries = config.detection.ood or default_ood(config.data.classes)
-    sets = {name: str(path or "painted") for name, path in (parse_ood(entry, config.data) for entry in entries)}
+    entries = named_ood(config.detection.ood, config.data)
+    sets = {name: str(parse_ood(entry, config.data)[1] or "painted") for name, entry in entries.items()}
     name = classifier_name(config.training)
     return {
         "name": name,
@@ -111,7 +112,9 @@ def plan_evaluate(config: RunConfig, run: Run, events: Events) -> dict[str, Any]
         "scores": list(config.detection.scores),
         "ood": sets,
         "images": f"{len(data.test)} ID and at most {config.detection.ood_images or 'all'} of each OOD set",
-        "bytes": "scores and metrics only",
+        "corrupted_images": f"{min(config.detection.corrupted_images, len(data.test))} ID images, {len(SEVERITIES)} times",
+        "protocol": config.detection.protocol,
+        "bytes": f"scores and metrics; features of every set: {config.detection.keep_features}",
         "seconds": UNKNOWN_TIME,
     }
 

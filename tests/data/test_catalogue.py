@@ -11,22 +11,15 @@ from PIL import Image
 
 from dogfast.config.data import DataConfig
 from dogfast.data import catalogue, shapes
-from dogfast.data.catalogue import (
-    PAINTED,
-    default_ood,
-    group_of,
-    known_class_sets,
-    load_id,
-    load_ood,
-    locate,
-    paint,
-    parse_ood,
-)
+from dogfast.data.catalogue import default_ood, known_class_sets, load_id, load_ood, paint, parse_ood
 from dogfast.data.class_sets import CLASS_SETS, frozen_classes
 from dogfast.data.codec import Jpeg, Lossless, Sensor
+from dogfast.data.places import locate
+from dogfast.data.sets import SETS
 from dogfast.data.splits import is_test_key, is_validation_key
 from dogfast.errors import DataError, UsageError
 
+PAINTED = [name for name, known in SETS.items() if known.painter]
 CIFAR10 = tuple(frozen_classes("cifar10"))
 REAL_DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 
@@ -74,7 +67,7 @@ def pack(path, **options):
 
 
 def config(classes="cifar10", **values):
-    return DataConfig(**{"classes": classes, "image_px": 8, "id_images": 0, **values})
+    return DataConfig(**{"classes": classes, "image_px": 8, "id_images": 0, "hub": False, **values})
 
 
 def parts(data):
@@ -326,9 +319,9 @@ def test_folders_named_by_wnid_bear_their_names(tmp_path):
 def test_more_images_than_memory_are_refused_before_decoding(tmp_path, monkeypatch):
     from collections import namedtuple
 
-    from dogfast.data import files
+    from dogfast.data import pictures
 
-    monkeypatch.setattr(files.psutil, "virtual_memory", lambda: namedtuple("Free", "available")(100))
+    monkeypatch.setattr(pictures.psutil, "virtual_memory", lambda: namedtuple("Free", "available")(100))
     with pytest.raises(DataError, match=r"6 images of 8 px need .* choose fewer with --id-images"):
         load_id(config(str(folder(tmp_path, class_names=("a", "b")))))
 
@@ -376,11 +369,6 @@ def test_default_sets_need_no_files(classes):
     names = default_ood(classes)
     assert names and set(names) <= set(PAINTED)
     assert "validation-shapes" not in names, "validation sets are never tested on"
-
-
-def test_groups():
-    assert group_of("held-out-shapes") == group_of("validation-shapes") == "near"
-    assert group_of("glyphs") == group_of("my-set") == "far"
 
 
 @pytest.mark.parametrize("place", ["set", "set.tar"])

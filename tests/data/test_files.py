@@ -1,6 +1,8 @@
 """Image files as users have them: odd modes and names, broken and hostile ones, in folders and in tars."""
 
+import dataclasses
 import io
+import itertools
 import os
 import struct
 import tarfile
@@ -12,15 +14,10 @@ import pytest
 import torch
 from PIL import Image
 
-from dogfast.data import files
-from dogfast.data.files import (
-    decode_square,
-    first_image_bytes,
-    list_images,
-    read_class_folders,
-    read_loose_images,
-    refuse_single_images,
-)
+from dogfast.data import files, pictures
+from dogfast.data.files import decode_square, list_images, refuse_single_images
+from dogfast.data.pictures import first_content, labelled, unlabelled
+from dogfast.data.places import open_place
 from dogfast.errors import DataError
 
 
@@ -63,6 +60,14 @@ def special(name, kind, link=""):
     return member
 
 
+def by_folder(path, side_px, per_class=0):
+    return labelled(open_place(path), side_px, per_class)
+
+
+def loose(path, side_px, limit=0):
+    return unlabelled(open_place(path), side_px, limit)
+
+
 def two_classes(n=4):
     return {f"{name}/{i}.png": encoded(picture(10 * c + i)) for c, name in enumerate(("cat", "dog")) for i in range(n)}
 
@@ -78,7 +83,7 @@ def same(a, b):
 
 # --- what is read -----------------------------------------------------------------------------------------------
 def test_labels_keys_and_pixels(tmp_path):
-    images = read_class_folders(write(tmp_path, two_classes(2)), 32)
+    images = by_folder(write(tmp_path, two_classes(2)), 32)
     assert images.class_names == ("cat", "dog") and images.labels.tolist() == [0, 0, 1, 1]
     assert images.keys == ("cat/0.png", "cat/1.png", "dog/0.png", "dog/1.png")
     for row, seed in enumerate((0, 1, 10, 11)):
@@ -89,45 +94,45 @@ def test_labels_keys_and_pixels(tmp_path):
 @pytest.mark.parametrize("per_class", [0, 2])
 def test_a_folder_and_its_tar_are_the_same(tmp_path, prefix, per_class):
     contents = two_classes()
-    folder = read_class_folders(write(tmp_path / "folder", contents), 24, per_class)
+    folder = by_folder(write(tmp_path / "folder", contents), 24, per_class)
     shuffled = dict(sorted(contents.items(), key=lambda item: item[0][::-1]))
-    assert same(folder, read_class_folders(pack(tmp_path / "set.tar", shuffled, prefix), 24, per_class))
+    assert same(folder, by_folder(pack(tmp_path / "set.tar", shuffled, prefix), 24, per_class))
 
 
 def test_more_files_than_are_decoded_together(tmp_path, monkeypatch):
-    whole = read_class_folders(write(tmp_path, two_classes(9)), 32)
-    monkeypatch.setattr(files, "DECODED_TOGETHER", 4)
-    assert same(whole, read_class_folders(tmp_path, 32))
+    whole = by_folder(write(tmp_path, two_classes(9)), 32)
+    monkeypatch.setattr(pictures, "DECODED_TOGETHER", 4)
+    assert same(whole, by_folder(tmp_path, 32))
 
 
 def test_few_encoded_images_wait_in_memory(tmp_path, monkeypatch):
-    write(tmp_path, two_classes(20))
-    monkeypatch.setattr(files, "DECODED_TOGETHER", 5)
+    monkeypatch.setattr(pictures, "DECODED_TOGETHER", 5)
+    found, decode = open_place(write(tmp_path, two_classes(20))), pictures.decode_square
     waiting, most = set(), []
-    read, decode = files._encoded, files.decode_square
 
-    def watched(path, keys):
-        for key, content in read(path, keys):
+    def watched(keys):
+        for key, content in found.read(keys):
             waiting.add(id(content)), most.append(len(waiting))
             yield key, content
 
-    monkeypatch.setattr(files, "_encoded", watched)
-    monkeypatch.setattr(files, "decode_square", lambda content, side: (waiting.discard(id(content)), decode(content, side))[1])
-    read_class_folders(tmp_path, 32)
+    monkeypatch.setattr(
+        pictures, "decode_square", lambda content, *given: (waiting.discard(id(content)), decode(content, *given))[1]
+    )
+    labelled(dataclasses.replace(found, read=watched), 32)
     assert len(most) == 40 and max(most) <= 5
 
 
 def test_per_class_draws_by_hash_not_by_order(tmp_path):
     write(tmp_path, two_classes(12))
-    drawn = read_class_folders(tmp_path, 32, per_class=3)
+    drawn = by_folder(tmp_path, 32, per_class=3)
     assert torch.bincount(drawn.labels).tolist() == [3, 3]
-    assert set(drawn.keys) < set(read_class_folders(tmp_path, 32, per_class=5).keys), "more images keep those that were drawn"
+    assert set(drawn.keys) < set(by_folder(tmp_path, 32, per_class=5).keys), "more images keep those that were drawn"
     assert [k for k in drawn.keys if k.startswith("cat")] != ["cat/0.png", "cat/1.png", "cat/10.png"]
-    assert same(drawn, read_class_folders(tmp_path, 32, per_class=3))
+    assert same(drawn, by_folder(tmp_path, 32, per_class=3))
 
 
 def test_a_folder_above_the_classes_in_a_tar(tmp_path):
-    images = read_class_folders(pack(tmp_path / "a.tar", two_classes(), "pets/train/"), 32)
+    images = by_folder(pack(tmp_path / "a.tar", two_classes(), "pets/train/"), 32)
     assert images.class_names == ("cat", "dog") and images.keys[0] == "pets/train/cat/0.png"
 
 
@@ -135,10 +140,10 @@ def test_loose_images_of_any_depth(tmp_path):
     write(
         tmp_path, {"a.png": encoded(), "x/b.jpg": encoded(format="JPEG"), "x/y/c.webp": encoded(format="WEBP"), "n.txt": b"no"}
     )
-    images = read_loose_images(tmp_path, 16)
+    images = loose(tmp_path, 16)
     assert images.keys == ("a.png", "x/b.jpg", "x/y/c.webp")
     assert images.class_names == () and images.labels.tolist() == [-1, -1, -1]
-    assert len(read_loose_images(tmp_path, 16, limit=2)) == 2
+    assert len(loose(tmp_path, 16, limit=2)) == 2
 
 
 def test_hidden_files_are_skipped(tmp_path):
@@ -146,7 +151,7 @@ def test_hidden_files_are_skipped(tmp_path):
     contents = two_classes(1) | hidden
     assert list_images(write(tmp_path / "f", contents)) == ["cat/0.png", "dog/0.png"]
     assert list_images(pack(tmp_path / "f.tar", contents)) == ["cat/0.png", "dog/0.png"]
-    assert len(read_class_folders(tmp_path / "f", 8)) == 2
+    assert len(by_folder(tmp_path / "f", 8)) == 2
 
 
 def test_suffixes_in_capitals(tmp_path):
@@ -159,7 +164,7 @@ def test_linked_class_folders_are_read(tmp_path):
     subset.mkdir()
     (subset / "katze").symlink_to(tmp_path / "full" / "cat")
     write(subset, {"dog/0.png": encoded()})
-    assert read_class_folders(subset, 8).keys == ("dog/0.png", "katze/0.png", "katze/1.png")
+    assert by_folder(subset, 8).keys == ("dog/0.png", "katze/0.png", "katze/1.png")
 
 
 def test_a_link_to_a_folder_above_ends(tmp_path):
@@ -179,13 +184,13 @@ def test_dangling_links_and_pipes_are_no_files(tmp_path):
 def test_names_are_only_data(tmp_path):
     odd = ["Häuschen", "日本 犬", "a'b\"c", "{} %s $HOME", "-rf", "x" * 200, "a\nb", "polar_bear"]
     contents = {f"{name}/{i}.png": encoded() for name in odd for i in range(2)}
-    folder = read_class_folders(write(tmp_path / "f", contents), 8)
+    folder = by_folder(write(tmp_path / "f", contents), 8)
     assert set(folder.class_names) == {"Häuschen", "日本 犬", "a'b\"c", "{} %s $HOME", "-rf", "x" * 200, "a b", "polar bear"}
-    assert same(folder, read_class_folders(pack(tmp_path / "f.tar", contents), 8))
+    assert same(folder, by_folder(pack(tmp_path / "f.tar", contents), 8))
 
 
 def test_decomposed_letters_are_composed(tmp_path):
-    assert read_class_folders(write(tmp_path, {"Ha\u0308uschen/1.png": encoded()}), 8).class_names == ("H\u00e4uschen",)
+    assert by_folder(write(tmp_path, {"Ha\u0308uschen/1.png": encoded()}), 8).class_names == ("H\u00e4uschen",)
 
 
 @pytest.mark.parametrize(
@@ -193,13 +198,13 @@ def test_decomposed_letters_are_composed(tmp_path):
 )
 def test_two_folders_of_one_class_are_refused(tmp_path, a, b):
     with pytest.raises(DataError, match="name the same class") as refusal:
-        read_class_folders(pack(tmp_path / "a.tar", {f"{a}/1.png": encoded(), f"{b}/1.png": encoded()}), 8)
+        by_folder(pack(tmp_path / "a.tar", {f"{a}/1.png": encoded(), f"{b}/1.png": encoded()}), 8)
     assert repr(a) in str(refusal.value) and repr(b) in str(refusal.value)
 
 
 def test_a_class_without_a_name_is_refused(tmp_path):
     with pytest.raises(DataError, match="'__' gives no class name"):
-        read_class_folders(write(tmp_path, {"__/1.png": encoded(), "cat/1.png": encoded()}), 8)
+        by_folder(write(tmp_path, {"__/1.png": encoded(), "cat/1.png": encoded()}), 8)
 
 
 def test_names_that_are_no_text_are_refused(tmp_path):
@@ -207,7 +212,7 @@ def test_names_that_are_no_text_are_refused(tmp_path):
     folder.mkdir(parents=True)
     (folder / os.fsdecode(b"\xff\xfe.png")).write_bytes(encoded())
     with pytest.raises(DataError, match=r"not UTF-8.*rename") as refusal:
-        read_class_folders(tmp_path / "f", 8)
+        by_folder(tmp_path / "f", 8)
     str(refusal.value).encode()
     with pytest.raises(DataError, match="not UTF-8"):
         list_images(pack(tmp_path / "f.tar", {os.fsdecode(b"cat/\xff.png"): encoded()}))
@@ -243,7 +248,7 @@ UNREADABLE = {
 def test_an_unreadable_image_is_named(tmp_path, kind, place):
     contents = two_classes() | {"cat/broken.png": UNREADABLE[kind]}
     path = write(tmp_path / "f", contents) if place == "folder" else pack(tmp_path / "f.tar", contents)
-    for read in (read_class_folders, read_loose_images):
+    for read in (by_folder, loose):
         with pytest.raises(DataError, match=r"1 unreadable images: .*cat/broken\.png") as refusal:
             read(path, 32)
         assert str(path) in str(refusal.value) and "\n" not in str(refusal.value)
@@ -260,7 +265,7 @@ def test_a_disguised_eps_never_reaches_ghostscript(monkeypatch):
 def test_many_unreadable_images_are_one_sentence(tmp_path):
     write(tmp_path, {f"cat/{i}.png": b"no" for i in range(9)})
     with pytest.raises(DataError, match=r"9 unreadable images.*and 4 more"):
-        read_class_folders(tmp_path, 8)
+        by_folder(tmp_path, 8)
 
 
 def test_a_bomb_is_refused_before_its_pixels_are_made(monkeypatch):
@@ -277,33 +282,33 @@ def test_a_file_larger_than_the_limit_is_not_read(tmp_path, monkeypatch, place):
     path = write(tmp_path / "f", contents) if place == "folder" else pack(tmp_path / "f.tar", contents)
     monkeypatch.setattr(Path, "read_bytes", lambda self: b"" if self.stat().st_size <= 2**20 else pytest.fail("read"))
     with pytest.raises(DataError, match=r"cat/huge\.png is larger than 1 MiB"):
-        read_class_folders(path, 8)
+        by_folder(path, 8)
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path, monkeypatch):
     write(tmp_path, two_classes(1))
     monkeypatch.setattr(Path, "read_bytes", lambda self: (_ for _ in ()).throw(PermissionError(13, "Permission denied")))
     with pytest.raises(DataError, match=r"cat/0\.png cannot be read \(Permission denied\)"):
-        read_class_folders(tmp_path, 8)
+        by_folder(tmp_path, 8)
 
 
 def test_an_empty_class_folder_is_refused(tmp_path):
     write(tmp_path, two_classes(1))
     (tmp_path / "emu").mkdir()
     with pytest.raises(DataError, match="class folders without images: 'emu'"):
-        read_class_folders(tmp_path, 8)
+        by_folder(tmp_path, 8)
 
 
 def test_classes_with_too_few_images_are_named(tmp_path):
-    images = read_class_folders(write(tmp_path, two_classes(3) | {"emu/1.png": encoded()}), 8)
+    images = by_folder(write(tmp_path, two_classes(3) | {"emu/1.png": encoded()}), 8)
     with pytest.raises(DataError, match="fewer than two images: 'emu';"):
         refuse_single_images(images, "here")
     with pytest.raises(DataError, match="fewer than three images: 'emu';"):
         refuse_single_images(images, "here", 3)
-    refuse_single_images(read_class_folders(write(tmp_path, {"emu/2.png": encoded()}), 8), "here")
+    refuse_single_images(by_folder(write(tmp_path, {"emu/2.png": encoded()}), 8), "here")
 
 
-@pytest.mark.parametrize("read", [read_class_folders, read_loose_images])
+@pytest.mark.parametrize("read", [by_folder, loose])
 def test_nothing_to_read(tmp_path, read):
     with pytest.raises(DataError, match="does not exist"):
         read(tmp_path / "gone", 8)
@@ -313,16 +318,19 @@ def test_nothing_to_read(tmp_path, read):
 
 def test_images_outside_class_folders_are_no_classes(tmp_path):
     with pytest.raises(DataError, match=r"holds no images in class folders; expected CLASS/IMAGE"):
-        read_class_folders(write(tmp_path, {"1.png": encoded()}), 8)
+        by_folder(write(tmp_path, {"1.png": encoded()}), 8)
 
 
-def test_first_image_bytes(tmp_path):
+def test_first_content(tmp_path):
     contents = two_classes(2)
-    assert first_image_bytes(write(tmp_path / "f", contents)) == contents["cat/0.png"]
-    assert first_image_bytes(tmp_path / "f", ("dog/1.png", "cat/1.png")) == contents["dog/1.png"]
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match="holds no images"):
-        first_image_bytes(tmp_path / "empty")
+    found = open_place(write(tmp_path, contents))
+    assert first_content(found, ("dog/1.png", "cat/1.png")) == contents["dog/1.png"]
+
+
+def test_images_that_are_gone_since_are_no_images(tmp_path):
+    found = open_place(write(tmp_path, two_classes(2)))
+    with pytest.raises(DataError, match=r"holds 3 of 4 images that it lists"):
+        labelled(dataclasses.replace(found, read=lambda keys: itertools.islice(found.read(keys), 3)), 8)
 
 
 # --- tars -------------------------------------------------------------------------------------------------------
@@ -331,7 +339,7 @@ def test_not_a_tar(tmp_path, content):
     path = tmp_path / "x.tar"
     path.write_bytes(content)
     with pytest.raises(DataError, match=r"x\.tar is neither a folder nor a readable, uncompressed tar"):
-        read_class_folders(path, 8)
+        by_folder(path, 8)
 
 
 def test_a_compressed_tar_says_so(tmp_path):
@@ -346,7 +354,7 @@ def test_a_truncated_tar_is_refused(tmp_path, cut):
     whole = pack(tmp_path / "x.tar", two_classes()).read_bytes()
     (tmp_path / "x.tar").write_bytes(whole[:cut])
     with pytest.raises(DataError, match=r"x\.tar is (damaged|neither)"):
-        read_class_folders(tmp_path / "x.tar", 8)
+        by_folder(tmp_path / "x.tar", 8)
 
 
 def test_a_broken_header_is_not_taken_for_the_end(tmp_path):
@@ -394,7 +402,7 @@ def test_hostile_members_are_neither_read_nor_written(tmp_path):
     (tmp_path / "in").mkdir()
     path = pack(tmp_path / "in" / "x.tar", hostile | two_classes(2))
     before = sorted(tmp_path.rglob("*"))
-    images = read_class_folders(path, 32)
+    images = by_folder(path, 32)
     assert images.keys == ("cat/0.png", "cat/1.png", "dog/0.png", "dog/1.png")
     assert sorted(tmp_path.rglob("*")) == before
 

@@ -1,0 +1,81 @@
+"""Uncompressed tars of images: class folders as on disk, or WebDataset's samples with their class beside each image."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+from dogfast.data.files import grouped, list_image_files, read_image_files, read_small_members, some
+from dogfast.data.pictures import Pictures
+from dogfast.errors import DataError
+
+SIDECARS = (".cls", ".json")
+CLASS_FIELDS = ("class_name", "label", "cls")
+"""Of a sample's JSON, the first that is there names its class."""
+
+
+def open_tars(paths: tuple[Path, ...]) -> Pictures:
+    """The images of one tar, or of the shards of a set; of shards, keys begin with the name of the tar."""
+    prefix = {path: f"{path.name}/" if len(paths) > 1 else "" for path in paths}
+    listed = {path: {prefix[path] + file.key: file for file in list_image_files(path)} for path in paths}
+
+    def read(keys: list[str]) -> Iterator[tuple[str, bytes]]:
+        for path, files in listed.items():
+            own = {files[key].key: key for key in keys if key in files}
+            for inner, content in read_image_files(path, [files[key] for key in own.values()]):
+                yield own[inner], content
+
+    def by_class() -> dict[str, list[str]]:
+        found: dict[str, list[str]] = {}
+        for path, files in listed.items():
+            for name, keys in _classes_in(path, [file.key for file in files.values()]).items():
+                found.setdefault(name, []).extend(prefix[path] + key for key in keys)
+        if not found:
+            raise DataError(
+                f"{paths[0]} holds no images in class folders (CLASS/IMAGE), nor samples with a class (KEY.jpg beside KEY.cls or KEY.json)"
+            )
+        return dict(sorted(found.items()))
+
+    place = str(paths[0]) if len(paths) == 1 else str(paths[0].parent)
+    return Pictures(place, [key for files in listed.values() for key in files], by_class, read)
+
+
+def _classes_in(path: Path, keys: list[str]) -> dict[str, list[str]]:
+    folders = grouped(keys, {})
+    return folders if len(folders) > 1 else _by_sidecar(path, keys) or folders
+
+
+def _by_sidecar(path: Path, keys: list[str]) -> dict[str, list[str]]:
+    """``keys`` by the class that stands beside each; empty where nothing stands beside any."""
+    class_of: dict[str, str] = {}
+    for name, content in read_small_members(path, SIDECARS):
+        if said := _class_in(path, name, content):
+            class_of.setdefault(_sample(name), said)
+    without = [key for key in keys if _sample(key) not in class_of]
+    if class_of and without:
+        raise DataError(f"{path}: samples without a class: {some(without)}; pack their .cls or .json with them")
+    found: dict[str, list[str]] = {}
+    for key in keys if class_of else []:
+        found.setdefault(class_of[_sample(key)], []).append(key)
+    return found
+
+
+def _sample(name: str) -> str:
+    """WebDataset's key: the name up to the first dot of its last part."""
+    path = PurePosixPath(name)
+    return str(path.with_name(path.name.split(".")[0]))
+
+
+def _class_in(path: Path, name: str, content: bytes) -> str:
+    """What a sidecar says of the class: a name, or a number in decimal digits; empty where it says nothing."""
+    try:
+        if name.endswith(".cls"):
+            return content.decode().strip()
+        facts = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path}: {name} is not readable ({type(error).__name__}); pack the tar again") from error
+    if not isinstance(facts, dict):
+        return ""
+    said = next((facts[field] for field in CLASS_FIELDS if field in facts), "")
+    return str(said) if type(said) in (str, int) else ""
