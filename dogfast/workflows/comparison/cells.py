@@ -10,12 +10,14 @@ from typing import Any
 from dogfast.classifiers.loading import RECORD_FILE, is_trained
 from dogfast.config import RunConfig
 from dogfast.config.option import identity
+from dogfast.config.synthesis import LATENT_SUFFIX, STRATEGIES, fields_of
+from dogfast.errors import DataError
 from dogfast.events import Events
 from dogfast.run import Run, file_digest, publish, read_json, to_json
 from dogfast.training.names import classifier_name
 from dogfast.training.objectives import OBJECTIVES
-from dogfast.training.sources import source_digest, source_of
-from dogfast.workflows.chain import run_evaluate, run_train
+from dogfast.training.sources import RENDERED_SOURCE, RENDERS, source_digest, source_of
+from dogfast.workflows.chain import run_evaluate, run_generate, run_train
 
 SETTINGS_FILE = "settings.json"
 METRICS_FILE = "metrics.json"
@@ -46,9 +48,12 @@ def stands(cell: Cell) -> bool:
 
     An evaluation under further scores stands too. One that no comparison made does not: nothing tells what it was made with.
     """
-    if not (cell.trained and (cell.evaluation / SETTINGS_FILE).exists() and (cell.evaluation / METRICS_FILE).exists()):
+    if not (cell.trained and (cell.evaluation / METRICS_FILE).exists()):
         return False
-    found = read_json(cell.evaluation / SETTINGS_FILE)
+    try:
+        found = read_json(cell.evaluation / SETTINGS_FILE)
+    except DataError:
+        return False
     scores = found.pop("scores", None) if isinstance(found, dict) else None
     known = isinstance(scores, list) and all(score in scores for score in cell.config.detection.scores)
     return known and found == _settings(cell)
@@ -57,13 +62,26 @@ def stands(cell: Cell) -> bool:
 def complete(cell: Cell, events: Events) -> None:
     """Train and evaluate, each with what is missing before it; raises what `run_train` and `run_evaluate` raise.
 
+    A source with fewer outliers than the others is first brought to their m; a classifier that learned from fewer is then refused.
     `settings.json` is written last and commits the evaluation.
     """
     if stands(cell):
         return
+    source = painted_source(cell.config)
+    if source:
+        run_generate(cell.config.with_values({"synthesis": fields_of(source)}, "--outliers"), cell.run, events)
     run_train(cell.config, cell.run, events)
     run_evaluate(cell.config, cell.run, events)
     publish(cell.evaluation / SETTINGS_FILE, to_json(_settings(cell) | {"scores": cell.config.detection.scores}))
+
+
+def painted_source(config: RunConfig) -> str:
+    """The source that has to be painted for a training; empty where none has."""
+    settings = config.training
+    if not OBJECTIVES[settings.objective].brings:
+        return ""
+    source = RENDERED_SOURCE if settings.outliers == RENDERS else source_of(settings)
+    return source if source.removesuffix(LATENT_SUFFIX) in STRATEGIES else ""
 
 
 def _settings(cell: Cell) -> dict[str, Any]:

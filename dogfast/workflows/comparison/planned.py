@@ -7,16 +7,14 @@ from typing import Any
 
 from dogfast.classifiers.loading import RECORD_FILE
 from dogfast.config import RunConfig
-from dogfast.config.synthesis import LATENT_SUFFIX, STRATEGIES, fields_of
+from dogfast.config.synthesis import fields_of
 from dogfast.errors import DogfastError
 from dogfast.events import Events
 from dogfast.reporting.inputs import is_number
 from dogfast.run import Run, read_json
 from dogfast.text import first_line
-from dogfast.training.objectives import OBJECTIVES
-from dogfast.training.sources import RENDERED_SOURCE, RENDERS, source_of
 from dogfast.workflows.chain import check_train, id_control_config
-from dogfast.workflows.comparison.cells import METRICS_FILE, Cell, stands
+from dogfast.workflows.comparison.cells import METRICS_FILE, Cell, painted_source, stands
 from dogfast.workflows.comparison.passes import passes_of
 from dogfast.workflows.plans import UNKNOWN_TIME, plan_generate
 
@@ -64,12 +62,11 @@ def _sources(left: list[Cell]) -> list[tuple[RunConfig, Run]]:
     """What has to be painted for the cells that are to be trained, each source of a run once."""
     found: dict[tuple[Any, str], tuple[RunConfig, Run]] = {}
     for cell in left:
-        settings = cell.config.training
-        source = RENDERED_SOURCE if settings.outliers == RENDERS else source_of(settings)
-        if OBJECTIVES[settings.objective].brings and source.removesuffix(LATENT_SUFFIX) in STRATEGIES:
+        source = painted_source(cell.config)
+        if source:
             config = cell.config.with_values({"synthesis": fields_of(source)}, "--outliers")
             found.setdefault((cell.run.root, source), (config, cell.run))
-        if settings.id_synthetic:
+        if cell.config.training.id_synthetic:
             config = id_control_config(cell.config)
             found.setdefault((cell.run.root, config.synthesis.source), (config, cell.run))
     return list(found.values())
