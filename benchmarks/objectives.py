@@ -12,58 +12,34 @@ from comparison import compare
 
 from dogfast.config import RunConfig
 from dogfast.config.presets import preset
-from dogfast.config.training import OBJECTIVES, SCRATCH, START
+from dogfast.config.training import OBJECTIVES, START
 from dogfast.data.catalogue import load_id
 from dogfast.environment import choose_training_precision, hardware
 from dogfast.events import Events, plain_lines
 from dogfast.run import Run, launch, publish, read_json, to_json, versions
 from dogfast.training.names import classifier_name
-from dogfast.training.regimes import regime_of
 from dogfast.workflows.chain import run_evaluate, run_id_control
+from dogfast.workflows.comparison.passes import at_equal_passes, passes_given
 
 RESULT = Path(__file__).parent / "results" / "objectives.json"
 WORK = Path(__file__).parents[1] / "build" / "objectives"
 JUDGED = ("held-out-shapes", "glyphs")
 """The sets whose mean decides."""
-VIEWS = {"supcon": 2, "npos": 2, "csi": 8, "confgan": 2, "atom": 2 + 5 / 2}
-"""What a network sees an ID image of one step for, where it is not the image and as many outliers as `--ood-batch` says: views,
-generated images, outliers and the five steps of the attack on half of them."""
 
 
-def settings(seed: int, objective: str = START, epochs: int | None = None) -> RunConfig:
+def settings(seed: int, objective: str = START) -> RunConfig:
     values = {"concepts": {"concepts_seed": seed}, "synthesis": {"seed": seed}, "detection": {"ood": JUDGED}}
     values |= {"training": {"train_seed": seed, "objective": objective}}
-    config = preset("shapes").with_values(values, "benchmark")
-    return config if epochs is None else config.with_values({"training": {"pretrain_epochs": epochs}}, "benchmark")
+    return preset("shapes").with_values(values, "benchmark")
 
 
-def seen_an_epoch(config: RunConfig) -> float:
-    """Images that the network sees in an epoch."""
-    settings = config.training
-    regime = regime_of(settings, config.objectives, config.data.classes)
-    images = len(load_id(config.data).train) / (1 - (settings.id_synthetic if settings.objective != START else 0.0))
-    return images * (VIEWS.get(settings.objective) or 1 + regime.ood_batch / regime.batch)
-
-
-def budget(seed: int) -> float:
-    """Images that the starting classifier and a tuning of it see."""
-    total = 0.0
-    for objective in (START, "dog"):
-        config = settings(seed, objective)
-        epochs = regime_of(config.training, config.objectives, config.data.classes).epochs
-        total += epochs * seen_an_epoch(config)
-    return total
+def id_images(seed: int) -> int:
+    return len(load_id(settings(seed).data).train)
 
 
 def configured(seed: int, objective: str) -> RunConfig:
-    """A method at equal images: its epochs from scratch are as many as the budget gives."""
-    config = settings(seed, objective)
-    fresh = regime_of(config.training, config.objectives, config.data.classes).start == SCRATCH
-    return (
-        settings(seed, objective, max(round(budget(seed) / seen_an_epoch(config)), 1))
-        if fresh and objective != START
-        else config
-    )
+    """A method at equal images: its epochs from scratch are as many as these give."""
+    return at_equal_passes(settings(seed, objective), id_images(seed))
 
 
 def run_seed(seed: int) -> None:
@@ -96,7 +72,7 @@ def main(seeds: list[int]) -> None:
         "order": list(OBJECTIVES),
         "rows": compare(folders(seeds, "evaluation"), (START,), JUDGED),
         "epochs": {name: len(record["history"]) for name, record in records.items()},
-        "images": round(budget(seeds[0])),
+        "images": round(passes_given(settings(seeds[0]), id_images(seeds[0]))),
         "hardware": hardware(choose_training_precision("auto", "cpu").value),
         "versions": versions(),
     }
