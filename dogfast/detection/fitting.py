@@ -60,7 +60,7 @@ def fit_scores(
     """The state of each of the scores ``names`` that has one, on the CPU, and the choices that are in them, with reasons.
 
     ``training``: evidence of ID training images and their labels (n,), needed where `fitted` names a score. ``validation``:
-    evidence of ID and of OOD validation images, for odin moved by all candidates; without it defaults are taken. Scores
+    evidence of ID and of OOD validation images, for odin moved by all candidates but 0; without it defaults are taken. Scores
     are tried on ``device``. Raises :class:`DataError` where the training features are not finite or a score cannot be fitted.
     """
     states = {name: dict(DEFAULTS[name]) for name in names if name in DEFAULTS}

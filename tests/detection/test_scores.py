@@ -217,3 +217,10 @@ def test_an_unknown_score_is_refused_with_the_known_ones():
 
 def test_images_are_moved_for_odin_alone(states):
     assert moves(states) == (MAGNITUDE,) and moves({"ash-s": {"percentile": 80}}) == ()
+    assert moves({"odin": {"magnitude": 0.0}}) == ()
+
+
+def test_odin_without_a_move_is_a_softmax_at_its_temperature():
+    evidence = dataclasses.replace(make_evidence(relu_features(9, 16)), moved=None)
+    expected = [reference_msp(row, 1000.0) for row in evidence.logits.double().tolist()]
+    assert SCORES["odin"](evidence, magnitude=0.0).tolist() == pytest.approx(expected, rel=1e-7)

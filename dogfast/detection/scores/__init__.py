@@ -63,8 +63,8 @@ def bound_scores(names: tuple[str, ...], states: dict[str, State], device: str =
 
 
 def moves(states: dict[str, State]) -> tuple[float, ...]:
-    """The magnitudes by which the images must be moved for the scores of ``states``: ODIN's, if it is among them."""
-    return (states["odin"]["magnitude"],) if "odin" in states else ()
+    """The magnitudes by which the images must be moved for the scores of ``states``: ODIN's, if it is among them and not 0."""
+    return tuple(filter(None, [states.get("odin", {}).get("magnitude")]))
 
 
 def _on(device: str, state: State) -> State:

@@ -11,5 +11,5 @@ def score(evidence: Evidence, *, magnitude: float) -> torch.Tensor:
 
     Made in float64: at this temperature S differs from 1/C in its last digits only.
     """
-    assert evidence.moved is not None and magnitude in evidence.moved, "the images were not looked at with this move"
-    return (evidence.moved[magnitude].double() / TEMPERATURE).softmax(dim=-1).amax(dim=-1).float()
+    logits = evidence.moved[magnitude] if magnitude else evidence.logits
+    return (logits.double() / TEMPERATURE).softmax(dim=-1).amax(dim=-1).float()
