@@ -22,7 +22,7 @@ from dogfast.data.hub import check_hub
 from dogfast.data.images import ImageSet
 from dogfast.data.nouns import folded
 from dogfast.data.pictures import Pictures, first_content, labelled, unlabelled
-from dogfast.data.places import HubSplit, Place, at_hub, learned_part, locate, not_here, open_place, tested_part
+from dogfast.data.places import HubSplit, Place, at_hub, locate, not_here, of_suites, open_place, part_learned, part_tested
 from dogfast.data.resize import WHOLE, Resize
 from dogfast.data.sets import OPENOOD, SETS, SUITE, SUITES, expected_counts, group_of, suite
 from dogfast.data.splits import is_test_key, is_validation_key
@@ -194,7 +194,7 @@ def named_ood(entries: tuple[str, ...], config: DataConfig) -> dict[str, str]:
     require(config.classes not in wanted, f"--ood {config.classes}: that is the ID set; leave it out")
     missing = [name for name, entry in wanted.items() if name == entry and name in SETS and not _is_there(name, config)]
     if missing:
-        raise DataError(f"--ood: {not_here(missing, config)}")
+        raise DataError(f"--ood: {not_here(missing, config)}{of_suites(missing)}")
     for entry in wanted.values():
         parse_ood(entry, config)
     return wanted
@@ -246,12 +246,13 @@ def parse_ood(entry: str, config: DataConfig) -> tuple[str, Place | None]:
         if not location.exists():
             raise DataError(f"--ood {entry}: {path} does not exist")
         as_it_is = equals and (location.is_file() or name not in SETS)
-        return name, location if as_it_is else tested_part(location, name) or location
+        return name, location if as_it_is else part_tested(location, name) or location
     if name in SETS and SETS[name].painter:
         return name, None
     asked = at_hub(name, "test", config)
     if asked is None:
-        choice = "" if name in SETS else f"; or choose of: {', '.join([*SETS, *(SUITE + each for each in (*SUITES, OPENOOD))])}"
+        known = ", ".join([*SETS, *(SUITE + each for each in (*SUITES, OPENOOD))])
+        choice = of_suites([name]) if name in SETS else f"; or choose what is known by name: {known}"
         raise DataError(f"--ood {name}: {not_here([name], config)}{choice}")
     check_hub(asked.name, asked.hub)
     return name, asked
@@ -332,4 +333,4 @@ def _locate_id(config: DataConfig) -> tuple[Place, Place | None]:
             raise UsageError(
                 f"--classes {name!r} is neither a known set ({', '.join(known_class_sets())}) nor an existing folder or tar"
             )
-    return learned_part(location, name) or location, locate(f"{name}-test", config) or tested_part(location, name)
+    return part_learned(location, name) or location, locate(f"{name}-test", config) or part_tested(location, name)

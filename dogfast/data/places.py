@@ -80,20 +80,20 @@ def at_hub(name: str, part: str, config: DataConfig) -> HubSplit | None:
     return HubSplit(name, known, split) if split else None
 
 
-def learned_part(location: Path, name: str) -> Place | None:
+def part_learned(location: Path, name: str) -> Place | None:
     """What of ``location`` is learned from; None where it is not divided."""
     if _is_class_folder(location / "train"):
         return None
     return _first_existing(*_parts(location, name, ("train",))) or _files_called(location, TRAIN_PARTS)
 
 
-def tested_part(location: Path, name: str) -> Place | None:
+def part_tested(location: Path, name: str) -> Place | None:
     """What of ``location`` is tested on; None where it is not divided."""
     if location.is_file():
         twin = location.with_name(location.name.replace("-train.tar", "-test.tar"))
         return twin if twin != location and twin.exists() else None
     called = SETS[name].test_parts if name in SETS else DataSet.test_parts
-    divided = learned_part(location, name) is not None
+    divided = part_learned(location, name) is not None
     found = _first_existing(*(part for part in _parts(location, name, called) if divided or not _is_class_folder(part)))
     if found is not None:
         return found
@@ -102,15 +102,20 @@ def tested_part(location: Path, name: str) -> Place | None:
 
 def not_here(names: list[str], config: DataConfig) -> str:
     """That the images of the sets ``names`` are nowhere, and what to do about it."""
-    named = ", ".join(name + (f" (of {', '.join(suites_with(name))})" if suites_with(name) else "") for name in names)
     one = names[0] if len(names) == 1 else "NAME"
     said = (
-        f"the images of {named} are not here; say where with --data {one}=PATH (a folder or tar of class folders or images, "
+        f"the images of {', '.join(names)} are not here; say where with --data {one}=PATH (a folder or tar of class folders or images, "
         f"WebDataset tars, or parquet) or put it under ${DATA_VARIABLE}/{one}"
     )
     forbidden = [name for name in names if name in SETS and SETS[name].hub and not config.hub]
     asking = f"; --offline or --no-hub keeps from asking the Hugging Face hub for {', '.join(forbidden)}"
     return said + (asking if forbidden else "")
+
+
+def of_suites(names: list[str]) -> str:
+    """Which of ``names`` stand in which suites, in brackets; nothing where none does."""
+    told = ", ".join(f"{name} is of {' and '.join(suites_with(name))}" for name in names if suites_with(name))
+    return f" ({told})" if told else ""
 
 
 def _parts(location: Path, name: str, called: tuple[str, ...]) -> list[Path]:

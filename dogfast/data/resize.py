@@ -36,7 +36,7 @@ class Resize:
     def squared(self, image: Image.Image, side_px: int) -> Image.Image:
         """The centre of ``image``, ``side_px`` on each side; not resampled where its shorter side is that already.
 
-        Only pixels inside the centre are looked at, so that a strip of a thousand to one costs no more than a square.
+        The same pixels as of the whole image resized and then cut, but a strip of a thousand to one costs no more than a square.
         """
         image = self._centre(image)
         short = min(image.size)
