@@ -88,6 +88,15 @@ def add_command(
     app.command(name)(command)
 
 
+def others(**kept: tuple[str, ...]) -> tuple[str, ...]:
+    """The fields of the sections that are named but those ``kept``: what `add_command` is to leave out."""
+    items = ((item.name, names) for section, names in kept.items() for item in dataclasses.fields(SECTIONS[section]))
+    return tuple(name for name, names in items if name not in names)
+
+
+NAMING = ("objective", "outliers", "train_seed")
+"""What of the training names a classifier."""
+
 _SHARED: dict[str, tuple[Any, Any]] = {
     "config": (Path | None, typer.Option(None, "--config", help="configuration file, as a run's run.toml")),
     "assign": (list[str] | None, typer.Option(None, "--set", help="one field, SECTION.FIELD=VALUE; may be repeated")),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -15,15 +16,17 @@ from dogfast.events import Events, for_stream
 from dogfast.run import Run
 
 SOURCE = {"source": (str, typer.Option("", "--source", help="one source, as dog; default: every source of the run"))}
+OUTPUT = {"output": (Path | None, typer.Option(None, "--output", help="folder to write; default RUN/export/SOURCE"))}
 SHOWN = 3
 
 
 def register(app: typer.Typer) -> None:
     shards = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
-    app.add_typer(shards, name="shards", help="List, verify and repair the shards of a run.")
+    app.add_typer(shards, name="shards", help="List, verify, repair and export the shards of a run.")
     add_command(shards, "ls", (), list_command, run="argument", extra=SOURCE)
     add_command(shards, "verify", (), verify_command, run="argument", extra=SOURCE)
     add_command(shards, "repair", ("model",), repair_command, run="argument", extra=SOURCE)
+    add_command(shards, "export", (), export_command, run="argument", extra=SOURCE | OUTPUT)
 
 
 def list_command(invocation: Invocation) -> None:
@@ -64,6 +67,22 @@ def repair_command(invocation: Invocation) -> None:
         partial(repair_shards, source=source),
         lambda config, run, events: verify_shards(run, source, events),
         _repaired,
+    )
+
+
+def export_command(invocation: Invocation) -> None:
+    """Write outliers as image files in folders of classes and anchors, with OpenOOD's lists of images (train.txt, val.txt)."""
+    from dogfast.workflows.shards import export_images, plan_export_images
+
+    place, config = argument_place(invocation)
+    source, output = invocation.extra["source"], invocation.extra["output"]
+    run_stage(
+        invocation,
+        place,
+        config,
+        lambda config, run, events: export_images(run, source, output, events),
+        lambda config, run, events: plan_export_images(run, source, output),
+        lambda result: f"{result['images']} images in {result['output']}",
     )
 
 

@@ -1,7 +1,7 @@
 """dogfast: diffusion-painted outliers at high throughput, and classifiers that learn from them to refuse the unknown.
 
 The verbs of the command line as functions: each takes a `RunConfig`, the run's folder (`build_engines` has none), and
-optional event sinks.
+optional event sinks. `Detector` loads what they made, to be used.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ try:
 except PackageNotFoundError:  # imported from a source tree that is not installed
     __version__ = "0"
 
-_VERBS = ("build_engines", "anchors", "generate", "train", "evaluate", "compare", "report", "demo")
-__all__ = ["RunConfig", *_VERBS]
+_VERBS = ("build_engines", "anchors", "generate", "train", "evaluate", "compare", "export", "report", "demo")
+__all__ = ["Detector", "RunConfig", *_VERBS]
 
 
 def __getattr__(name: str) -> Any:
@@ -24,6 +24,10 @@ def __getattr__(name: str) -> Any:
         from dogfast.config import RunConfig
 
         return RunConfig
+    if name == "Detector":
+        from dogfast.detection.detector import Detector
+
+        return Detector
     if name in _VERBS:
         from dogfast.workflows import api
 

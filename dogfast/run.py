@@ -199,6 +199,10 @@ class Run:
     def evaluation(self, name: str) -> Path:
         return self.root / "evaluation" / name
 
+    def detector(self, name: str, score: str) -> Path:
+        """The detector of classifier ``name`` by ``score``."""
+        return self.evaluation(name) / "detectors" / score
+
     def events(self, rank: int = 0) -> Path:
         return self.root / "events" / f"{rank}.jsonl"
 

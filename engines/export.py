@@ -29,6 +29,7 @@ ELEMENTS = {
     torch.float32: onnx.TensorProto.FLOAT,
     torch.float16: onnx.TensorProto.FLOAT16,
     torch.int64: onnx.TensorProto.INT64,
+    torch.bool: onnx.TensorProto.BOOL,
 }
 
 
@@ -40,7 +41,21 @@ def export_graph(pipeline: Pipeline, network: Network, sizes: dict[str, int], pr
     """
     shapes = tuple(tuple(EXPORT_ROWS if axis == "rows" else sizes[axis] for axis in port.axes) for port in network.inputs)
     module = _in_precision(wrap(pipeline, network.name), precision)
-    inputs = _cast(example_inputs(pipeline, network, shapes), network, precision)
+    write_graph(module, network, _cast(example_inputs(pipeline, network, shapes), network, precision), folder)
+    check_graph(folder, network, precision)
+
+
+def write_graph(
+    module: torch.nn.Module,
+    network: Network,
+    inputs: tuple[torch.Tensor, ...],
+    folder: Path,
+    facts: dict[str, str] | None = None,
+) -> None:
+    """Write ``module``, traced on ``inputs`` of `EXPORT_ROWS` rows, as the graph of ``network``; ``facts`` stand in its metadata.
+
+    Raises :class:`EnvironmentFault` when the exporter refuses, OSError when the disk does.
+    """
     try:
         logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # its advice is for its own users
         with torch.no_grad(), warnings.catch_warnings():
@@ -53,14 +68,23 @@ def export_graph(pipeline: Pipeline, network: Network, sizes: dict[str, int], pr
                 input_names=[port.name for port in network.inputs],
                 output_names=[port.name for port in network.outputs],
                 dynamic_shapes=tuple(map(_open_axes, network.inputs)),
+                custom_translation_table={torch.ops.aten.sort.stable: _stable_sort},
                 verbose=False,
             )
+        program.model.metadata_props.update(facts or {})
         program.save(str(folder / GRAPH_FILE), external_data=True)
     except OSError:
         raise
     except Exception as error:  # the exporter's errors have no common base
         raise EnvironmentFault(f"{network.name}: torch.onnx.export refused it ({first_line(error)})") from error
-    check_graph(folder, network, precision)
+
+
+def _stable_sort(values, stable: bool = True, dim: int = -1, descending: bool = False):
+    """What the exporter does not know: of equal values TopK, too, gives the lower index first."""
+    from onnxscript import opset20 as op
+
+    count = op.Gather(op.Shape(values), op.Constant(value_ints=[dim]))
+    return op.TopK(values, count, axis=dim, largest=int(descending))
 
 
 def _in_precision(module: torch.nn.Module, precision: str) -> torch.nn.Module:
@@ -78,19 +102,23 @@ def _open_axes(port: Port) -> dict[int, torch.export.Dim]:
 
 # --- what was written -------------------------------------------------------------------------------------------
 def check_graph(folder: Path, network: Network, precision: str) -> None:
-    """Raise :class:`EnvironmentFault` unless ``folder`` holds a valid graph of ``network`` in ``precision``."""
+    """Raise :class:`EnvironmentFault` unless ``folder`` holds a valid graph of ``network``, all of it in ``precision``."""
+    graph = check_form(folder, network, precision)
+    for fault in _wrong_arithmetic(graph.graph, precision):
+        raise EnvironmentFault(f"{folder / GRAPH_FILE}: {fault}")
+
+
+def check_form(folder: Path, network: Network, precision: str) -> onnx.ModelProto:
+    """The graph in ``folder`` without its weights; raises :class:`EnvironmentFault` unless it is valid and has the ports of ``network``."""
     path = folder / GRAPH_FILE
     try:
         onnx.checker.check_model(str(path))
         graph = onnx.load(str(path), load_external_data=False)
     except Exception as error:  # onnx and protobuf raise what they like
         raise EnvironmentFault(f"{path} is no valid ONNX graph ({first_line(error)})") from error
-    for fault in (
-        *_foreign_parts(graph),
-        *_wrong_ports(graph.graph, network, precision),
-        *_wrong_arithmetic(graph.graph, precision),
-    ):
+    for fault in (*_foreign_parts(graph), *_wrong_ports(graph.graph, network, precision)):
         raise EnvironmentFault(f"{path}: {fault}")
+    return graph
 
 
 def _foreign_parts(model: onnx.ModelProto) -> Iterator[str]:

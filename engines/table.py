@@ -23,8 +23,8 @@ PROMPT_ROWS = 4
 """Rows of the text encoder's engine for longer ones: prompts to paint from are few, and filling up costs as much as they do."""
 PIXELS_AT_ONCE = 2**21
 """What the VAE encodes together: 32 images of 32 px, 8 of 512 px."""
-FLOAT, FLOAT32, INT64 = "float", "float32", "int64"
-"""Element types: the arithmetic the graph was exported in; always float32; token ids."""
+FLOAT, FLOAT32, INT64, BOOL = "float", "float32", "int64", "bool"
+"""Element types: the arithmetic the graph was exported in; always float32; token ids; verdicts."""
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 Shape = tuple[int, ...]
@@ -44,7 +44,7 @@ class Port:
     kind: str = FLOAT
 
     def dtype(self, precision: str) -> torch.dtype:
-        return {FLOAT: DTYPES[precision], FLOAT32: torch.float32, INT64: torch.int64}[self.kind]
+        return {FLOAT: DTYPES[precision], FLOAT32: torch.float32, INT64: torch.int64, BOOL: torch.bool}[self.kind]
 
 
 @dataclass(frozen=True)

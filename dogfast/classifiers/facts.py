@@ -14,12 +14,12 @@ LARGEST = 10**6
 """No number in an architecture is larger."""
 
 
-def _is_number(value: Any) -> bool:
+def is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _is_triple(value: Any) -> bool:
-    return isinstance(value, list | tuple) and len(value) == 3 and all(map(_is_number, value))
+    return isinstance(value, list | tuple) and len(value) == 3 and all(map(is_number, value))
 
 
 def _are_names(value: Any) -> bool:
@@ -46,7 +46,7 @@ FACTS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "image_px": (lambda v: isinstance(v, int) and not isinstance(v, bool) and v >= 8, "a whole number from 8"),
     "mean": (_is_triple, "three numbers"),
     "std": (lambda v: _is_triple(v) and min(v) > 0, "three positive numbers"),
-    "dropout": (lambda v: _is_number(v) and 0 <= v < 1, "a number in [0, 1)"),
+    "dropout": (lambda v: is_number(v) and 0 <= v < 1, "a number in [0, 1)"),
     "sha256": (lambda v: isinstance(v, str) and len(v) == 64, "64 hexadecimal digits"),
     "architecture": (_is_architecture, "a transformers configuration"),
     "rejection": (_is_flag, "true or false"),

@@ -32,7 +32,7 @@ class RotationAveraged(nn.Module):
 
     def features(self, images: Tensor) -> Tensor:
         """Float images (n, 3, S, S) in [0, 1] to the features of their rotations side by side (n, 4d)."""
-        return torch.cat(self.backbone.features(turned(images)).chunk(ROTATIONS), 1)
+        return self.backbone.features(turned(images)).unflatten(0, (ROTATIONS, images.shape[0])).movedim(0, 1).flatten(1)
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (n, classes) of float images (n, 3, S, S) in [0, 1]."""

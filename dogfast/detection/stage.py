@@ -11,10 +11,12 @@ import torch
 from dogfast.classifiers.evidence import Evidence, collect_evidence, images_together
 from dogfast.classifiers.loading import load_classifier
 from dogfast.config import RunConfig
+from dogfast.config.detection import OPENOOD
 from dogfast.config.training import START
 from dogfast.data.catalogue import IdData, count_warning, load_id, named_ood
 from dogfast.detection.features import Shelf, Subject
 from dogfast.detection.measure import load_sets, measure
+from dogfast.detection.openood import save_tables
 from dogfast.detection.table import ID, save_scores
 from dogfast.detection.verdicts import judge
 from dogfast.environment import choose_device, choose_training_precision
@@ -39,7 +41,7 @@ def evaluate(config: RunConfig, run: Run, name: str, events: Events, baseline: s
     model.to(device.value)
     sets = load_sets(config, run, data, named_ood(config.detection.ood, config.data))
     read = {ID: sets.known.facts, **sets.facts}
-    for warning in filter(None, (count_warning(set_name, set_facts) for set_name, set_facts in read.items())):
+    for warning in filter(None, map(count_warning, read.values())):
         events.say(warning)
     subjects = [Subject(set_name, *of_set) for set_name, of_set in sets.named().items()]
     digests = {subject.name: subject.sha256 for subject in subjects if subject.name in read}
@@ -57,11 +59,15 @@ def evaluate(config: RunConfig, run: Run, name: str, events: Events, baseline: s
         found["verdicts"] = judge(scores, digests, baseline, run.evaluation(baseline))
     shutil.rmtree(run.evaluation(name) / "scores", ignore_errors=True)
     save_scores(run.evaluation(name), scores)
+    shutil.rmtree(run.evaluation(name) / OPENOOD, ignore_errors=True)
+    if config.detection.protocol == OPENOOD:
+        save_tables(run.evaluation(name), found["rows"], found["id_accuracy"])
     result = {
         "run": str(run.root),
         "name": name,
         **found,
         "sets": {set_name: set_facts | {"sha256": digests[set_name]} for set_name, set_facts in read.items()},
+        "id_training": data.train.facts,
         "features": {"kept": shelf.kind, "taken": shelf.taken},
         "codec": str(data.codec),
         "precision": precision.value,

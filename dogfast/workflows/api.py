@@ -16,6 +16,7 @@ from dogfast.workflows import chain
 from dogfast.workflows.compare import compare as run_compare
 from dogfast.workflows.comparison.request import Comparison
 from dogfast.workflows.demo import demo as run_demo
+from dogfast.workflows.export import Request, run_export
 
 
 def _verb(work: Callable[[RunConfig, Run, Events], dict[str, Any]], what: str) -> Callable[..., dict[str, Any]]:
@@ -47,6 +48,14 @@ def compare(config: RunConfig, output: Path | str | None = None, *sinks: Sink, *
     Returns what the command prints as JSON; raises DogfastError. `comparison_preset` gives what the command starts from.
     """
     return _verb(partial(run_compare, request=Comparison(**wanted)), "Compare")(config, output, *sinks)
+
+
+def export(config: RunConfig, output: Path | str | None = None, *sinks: Sink, **wanted: Any) -> dict[str, Any]:
+    """Write a detector of the run at ``output`` (default runs/CLASSES); ``wanted`` are fields of `workflows.export.Request`.
+
+    Returns what the command prints as JSON; raises DogfastError.
+    """
+    return _verb(partial(run_export, request=Request(**wanted)), "Export")(config, output, *sinks)
 
 
 def build_engines(config: RunConfig, *sinks: Sink, **wanted: Any) -> dict[str, Any]:

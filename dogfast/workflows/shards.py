@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from dogfast.config import RunConfig
+from dogfast.config.option import require
 from dogfast.config.synthesis import fields_of
 from dogfast.errors import DataError
 from dogfast.events import Events
+from dogfast.folders import check_free, whole_folder
 from dogfast.run import Run, read_json
-from dogfast.shards.reader import read_records, record_paths, sources_at
+from dogfast.shards.format import ID_CONTROL
+from dogfast.shards.imagefolder import TRAIN_LIST, write_image_folder
+from dogfast.shards.reader import holds_latents, read_records, record_paths, sources_at
 from dogfast.shards.verify import Fault, verify
 from dogfast.store import Place
 from dogfast.synthesis.job import open_job, read_job_conditions
@@ -42,6 +47,33 @@ def list_shards(run: Run, source: str) -> dict[str, Any]:
             ),
         }
     return {"run": str(run.root), "sources": found}
+
+
+def export_images(run: Run, source: str, folder: Path | None, events: Events) -> dict[str, Any]:
+    """The outliers of ``source`` as plain image files (`write_image_folder`) in ``folder``, RUN/export/SOURCE where it is None."""
+    name = outliers_of(run, source)
+    place = folder or run.root / "export" / name
+    count = sum(record["samples"] for record in read_records(run.outliers(name)))
+    with whole_folder(place, TRAIN_LIST) as part, events.progress(f"export {name}", count) as advance:
+        listed = write_image_folder(run.outliers(name), part, advance)
+    return {"run": str(run.root), "source": name, "output": str(place), "images": sum(listed.values()), "lists": listed}
+
+
+def plan_export_images(run: Run, source: str, folder: Path | None) -> dict[str, Any]:
+    name = outliers_of(run, source)
+    place = folder or run.root / "export" / name
+    check_free(place, TRAIN_LIST)
+    records = read_records(run.outliers(name))
+    count, size = (sum(record[key] for record in records) for key in ("samples", "bytes"))
+    return {"source": name, "output": str(place), "images": count, "bytes": size}
+
+
+def outliers_of(run: Run, named: str) -> str:
+    """The source of images that was named, or the only one; :class:`UsageError` where there are several, or it has no outliers."""
+    require(named != ID_CONTROL, f"--source {ID_CONTROL}: images of the ID classes are no outliers; name another")
+    found = [name for name in sources_of(run, named) if name != ID_CONTROL and (named or not holds_latents(run.outliers(name)))]
+    require(len(found) == 1, f"--source: {run.root} has outliers of {', '.join(found) or 'no source'}; name one")
+    return found[0]
 
 
 def verify_shards(run: Run, source: str, events: Events) -> dict[str, Any]:

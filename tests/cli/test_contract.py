@@ -16,7 +16,7 @@ from dogfast.cli.main import main
 from tests.environment import ENVIRONMENT
 
 SHARED = {"--config", "--set", "--dry-run", "--json", "--quiet", "--help"}
-DATA = {"--classes", "--data", "--image-px", "--id-images", "--match-codec"}
+DATA = {"--classes", "--data", "--image-px", "--id-images", "--hub", "--no-hub", "--match-codec"}
 MODEL = {
     "--model", "--revision", "--clip", "--tiny-decoder", "--safety-checker", "--lora", "--precision", "--backend", "--attention", "--engine-dir",
     "--build", "--no-build", "--device", "--offline", "--no-offline",
@@ -47,6 +47,7 @@ DECIDED = {
     "--tune", "--budget",
 }  # fmt: skip
 COMPARISON = {"--seeds", "--tables", "--auxiliary", "--sweep"}
+USING = {"--data", "--hub", "--no-hub", "--device", "--offline", "--no-offline", "--objective", "--outliers", "--train-seed"}
 COMMANDS = {
     "doctor": {"--json", "--help"},
     "build-engines": SHARED | MODEL | ENGINES,
@@ -54,11 +55,14 @@ COMMANDS = {
     "generate": SHARED | DATA | MODEL | CONCEPTS | SYNTHESIS | {"--output"},
     "train": SHARED | DATA | MODEL | TRAINING,
     "evaluate": SHARED | DATA | MODEL | TRAINING | DETECTION,
+    "score": SHARED | USING | {"--score", "--why"},
+    "export": SHARED | USING | {"--classes", "--ash-percentile", "--knn-share", "--score", "--recall", "--format", "--output"},
     "compare": (SHARED | DATA | MODEL | CONCEPTS | SYNTHESIS | TRAINING | DETECTION) - DECIDED | COMPARISON,
     "report": SHARED | DATA,
     "shards ls": SHARED | {"--source"},
     "shards verify": SHARED | {"--source"},
     "shards repair": SHARED | MODEL | {"--source"},
+    "shards export": SHARED | {"--source", "--output"},
     "demo": SHARED | MODEL | {"--output", "--seed"},
 }
 
@@ -137,6 +141,13 @@ def test_every_command_has_help(command, tmp_path):
         (["train", "no-run-here"], 6, "no-run-here"),
         (["evaluate", "no-run-here"], 6, "no-run-here"),
         (["report", "no-run-here"], 6, "no-run-here"),
+        (["export", "no-run-here"], 6, "no-run-here"),
+        (["export", "--score", "nonesuch"], 2, "--score 'nonesuch'"),
+        (["export", "--format", "pickle"], 2, "--format 'pickle'"),
+        (["export", "--recall", "0"], 2, "--recall 0"),
+        (["export", "--score", "odin", "--format", "onnx"], 2, "choose of msp, maxlogit, energy"),
+        (["score", "no-run-here", "image.png"], 4, "no-run-here"),
+        (["score", "no-run-here"], 2, "IMAGES"),
         (["train", "--objective", "nonesuch"], 2, "--objective 'nonesuch'"),
         (["train", "--backbone", "wrn-5-1", "--objective", "ce"], 2, "--backbone"),
         (["train", "--objective", "oe", "--outliers", "nonesuch"], 4, "--outliers 'nonesuch'"),
