@@ -253,7 +253,7 @@ def parse_ood(entry: str, config: DataConfig) -> tuple[str, Place | None]:
     if asked is None:
         known = ", ".join([*SETS, *(SUITE + each for each in (*SUITES, OPENOOD))])
         choice = of_suites([name]) if name in SETS else f"; or choose what is known by name: {known}"
-        raise DataError(f"--ood {name}: {not_here([name], config)}{choice}")
+        raise DataError(f"--ood {name!r}: {not_here([name], config)}{choice}")
     check_hub(asked.name, asked.hub)
     return name, asked
 

@@ -404,7 +404,7 @@ def test_entries_that_are_none(entry, monkeypatch, tmp_path):
 def test_unknown_and_missing_sets(tmp_path):
     with pytest.raises(
         DataError,
-        match=r"--ood svnh: the images of svnh are not here; .*--data svnh=PATH.*known by name: cifar10, .*suite:openood",
+        match=r"--ood 'svnh': the images of svnh are not here; .*--data svnh=PATH.*known by name: cifar10, .*suite:openood",
     ):
         load_ood("svnh", config(), 5, Lossless())
     with pytest.raises(DataError, match=r"--ood mine=.*gone does not exist"):
