@@ -15,7 +15,10 @@ FEATURE_KINDS = ("off", "fp32", "fp16")
 @dataclass(frozen=True, kw_only=True)
 class DetectionConfig:
     scores: tuple[str, ...] = option(("msp", "energy", "ash-s"), f"post-hoc scores, of {', '.join(SCORES)}; may be repeated")
-    ood: tuple[str, ...] = option((), "OOD test sets, NAME or NAME=PATH; may be repeated; default: by class set")
+    ood: tuple[str, ...] = option(
+        (),
+        "OOD test sets, NAME, NAME=PATH or suite:cifar, suite:imagenet, suite:openood; may be repeated; default: by class set",
+    )
     ood_images: int = option(0, "images of each OOD set at most; 0 = all (procedural sets then paint 2000)")
     protocol: str = option(
         FULL,

@@ -152,6 +152,25 @@ def test_training_images_are_looked_at_for_fitted_scores_alone(run, monkeypatch)
     assert sum(looked) == 2 * plain + training
 
 
+def test_what_was_read_is_recorded_and_a_count_that_differs_is_said(run, animals):
+    said = []
+    events = Events(lambda name, fields: said.append(fields["text"]) if name == "note" else None)
+    result = call(run, events=events, ood=[f"svhn={animals}", "gaussian"], scores=["msp"])
+    found = json.loads((run.evaluation("ce") / "metrics.json").read_text())["sets"]
+    assert found == json.loads(json.dumps(result["sets"])) and found.keys() == {"id", "svhn", "gaussian"}
+    assert found["svhn"]["origin"].startswith("Netzer") and (found["svhn"]["found"], found["svhn"]["count"]) == (24, "differs")
+    assert found["gaussian"]["read"] == found["id"]["read"] == "painted" and animals not in json.dumps(found)
+    assert [text for text in said if "svhn holds 24 images here" in text and "26,032 published" in text]
+
+
+def test_near_and_far_go_by_the_id_set(run, animals):
+    groups = {row["dataset"]: row["group"] for row in call(run, ood=["held-out-shapes", "glyphs"], scores=["msp"])["rows"]}
+    assert groups == {"held-out-shapes": "near", "glyphs": "far"}
+    add_classifier(run, ("cat", "dog"))
+    data = {"classes": animals, "id_images": 0}
+    assert [row["group"] for row in call(run, data, ood=["held-out-shapes"], scores=["msp"])["rows"]] == ["far"]
+
+
 # --- the percentile of ASH --------------------------------------------------------------------------------------
 def test_a_percentile_that_was_asked_for_is_used(run):
     chosen = call(run, ash_percentile=80)["hyper_parameters"]
