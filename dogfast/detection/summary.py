@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from dogfast.detection.protocols import FULL, NOTES, OPENOOD
+from dogfast.config.detection import ENERGY_OOD, FULL, OPENOOD
+from dogfast.detection.protocols import NOTES
 from dogfast.detection.table import ID, Rows
 
-HEADINGS = {"full": "FPR95  AUROC", "energy_ood": "FPR~95  AUROC", "openood": "FPRood  AUROC"}
-FALSE_POSITIVES = {"full": "fpr95", "energy_ood": "fpr_nearest", "openood": "fpr95"}
+HEADINGS = {FULL: "FPR95  AUROC", ENERGY_OOD: "FPR~95  AUROC", OPENOOD: "FPRood  AUROC"}
+FALSE_POSITIVES = {FULL: "fpr95", ENERGY_OOD: "fpr_nearest", OPENOOD: "fpr95"}
 """Which measure of a protocol stands before AUROC."""
 
 
@@ -45,11 +46,16 @@ def format_corrupted(rows: Rows) -> str:
     for score in dict.fromkeys(row["score"] for row in rows):
         unharmed, *others = (row for row in rows if row["score"] == score)
         worst = max(others, key=lambda row: row["refused"])
-        at = f"{worst['corruption']} {worst['severity']:g}"
-        parts.append(f"{score} {100 * unharmed['refused']:.1f} %, at most {100 * worst['refused']:.1f} % ({at})")
+        parts.append(
+            f"{score} {100 * unharmed['refused']:.1f} %, corrupted at most {100 * worst['refused']:.1f} % ({_named(worst)})"
+        )
     least = min(rows, key=lambda row: row["id_accuracy"])
-    worst_accuracy = f"least accuracy {100 * least['id_accuracy']:.1f} % ({least['corruption']} {least['severity']:g})"
-    return f"{rows[0]['n']} ID images refused, unharmed and blurred, noised or JPEG-coded: {'; '.join(parts)}; {worst_accuracy}"
+    refused = f"refused of {rows[0]['n']} ID images, blurred, noised or JPEG-coded: {'; '.join(parts)}"
+    return f"{refused}; accuracy at least {100 * least['id_accuracy']:.1f} % ({_named(least)})"
+
+
+def _named(row: dict[str, Any]) -> str:
+    return f"{row['corruption']} {row['severity']:g}"
 
 
 def format_verdicts(found: dict[str, Any]) -> str:
@@ -95,7 +101,7 @@ def format_table(rows_by_classifier: dict[str, tuple[float, Rows]], protocol: st
         for name, (id_accuracy, rows) in rows_by_classifier.items()
         for score in dict.fromkeys(row["score"] for row in rows)
     ]
-    return "\n".join([NOTES[protocol], *_aligned(head, body), _counts(all_rows, datasets)])
+    return "\n".join([NOTES[protocol], *_aligned(head, body), _counts(all_rows, datasets, protocol)])
 
 
 def _pairs(rows: Rows, score: str, columns: list[list[str]], protocol: str) -> list[str]:
@@ -123,8 +129,13 @@ def _aligned(head: list[list[str]], body: list[list[str]]) -> list[str]:
     return [*lines[: len(head)], "─" * (sum(widths) + 2 * (len(widths) - 1)), *lines[len(head) :]]
 
 
-def _counts(rows: Rows, datasets: list[str]) -> str:
+def _counts(rows: Rows, datasets: list[str], protocol: str) -> str:
     """How many images stand behind the numbers; several figures where classifiers saw different ones."""
-    sizes = {ID: {row["n_id"] for row in rows}} | {d: {row["n_ood"] for row in rows if row["dataset"] == d} for d in datasets}
-    listed = (f"{name} {'/'.join(map(str, sorted(counts)))}" for name, counts in sizes.items() if counts)
+    sizes = {ID: {(row["n_id"], "") for row in rows}}
+    sizes |= {name: {(row["n_ood"], _drawn(row, protocol)) for row in rows if row["dataset"] == name} for name in datasets}
+    listed = (f"{name} {'/'.join(f'{drawn}{count}' for count, drawn in sorted(of))}" for name, of in sizes.items() if of)
     return "images: " + (", ".join(listed) or "none")
+
+
+def _drawn(row: dict[str, Any], protocol: str) -> str:
+    return f"{row[protocol]['n_ood']} of " if protocol == ENERGY_OOD else ""

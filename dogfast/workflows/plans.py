@@ -112,7 +112,7 @@ def plan_evaluate(config: RunConfig, run: Run, events: Events) -> dict[str, Any]
         "scores": list(config.detection.scores),
         "ood": sets,
         "images": f"{len(data.test)} ID and at most {config.detection.ood_images or 'all'} of each OOD set",
-        "corrupted_images": f"{min(config.detection.corrupted_images, len(data.test))} ID images, {len(SEVERITIES)} times",
+        "corrupted": f"{min(config.detection.corrupted_images, len(data.test))} ID images, each {len(SEVERITIES)} times",
         "protocol": config.detection.protocol,
         "bytes": f"scores and metrics; features of every set: {config.detection.keep_features}",
         "seconds": UNKNOWN_TIME,

@@ -41,7 +41,8 @@ TRAINING = {
     "--npos-neighbour", "--npos-boundary", "--npos-draws", "--npos-sigma", "--contrast-temperature", "--confgan-lr",
     "--confgan-noise",
 }  # fmt: skip
-DETECTION = {"--scores", "--ood", "--ood-images", "--ash-percentile", "--knn-share"}
+DETECTION = {"--scores", "--ood", "--ood-images", "--ash-percentile", "--knn-share", "--protocol", "--protocol-seed"}
+DETECTION |= {"--corrupted-images", "--keep-features"}
 DECIDED = {
     "--objective", "--outliers", "--strategy", "--output-kind", "--concepts-seed", "--seed", "--train-seed", "--follow", "--no-follow",
     "--tune", "--budget",

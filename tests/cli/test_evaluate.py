@@ -1,6 +1,7 @@
 """`dogfast evaluate` as typed, with every score there is."""
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -49,3 +50,27 @@ def test_a_part_of_the_training_images_is_enough_for_neighbours(run):
     whole, part = typed(run, *words), typed(run, *words, "--knn-share", "0.2")
     assert "of 1, 10, 50" in whole["hyper_parameters"]["knn"]["reason"]
     assert part["hyper_parameters"]["knn"]["reason"].endswith("of 1, 10")
+
+
+def test_protocols_and_verdicts_are_read_below_the_command(run):
+    words = ("--ood", "gaussian", "--ood", "held-out-shapes", "--scores", "msp", "--keep-features", "fp16")
+    typed(run, *words, "--json")
+    shutil.copytree(run.classifier("ce"), run.classifier("dog"))
+    words = [
+        "evaluate",
+        str(run.root),
+        *WORDS,
+        *words,
+        "--objective",
+        "dog",
+        "--protocol",
+        "openood",
+        "--corrupted-images",
+        "0",
+    ]
+    done = CliRunner().invoke(app, words, catch_exceptions=False)
+    lines = done.stdout.splitlines()
+    assert done.exit_code == 0 and lines[0].startswith("openood: FPRood")
+    assert [line.split() for line in lines if line.startswith("  score")] == [["score", "gaussian", "held-out-shapes", "mean"]]
+    assert lines[-1].split() == ["msp", *["+0.00", "undecided"] * 3]
+    assert {path.stem for path in (run.evaluation("dog") / "features").iterdir()} == {"id", "gaussian", "held-out-shapes"}

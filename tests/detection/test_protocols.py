@@ -72,7 +72,9 @@ def test_means_are_those_of_draws_without_replacement():
     for name, value in whole.items():
         assert abs(found[name] - value) < 4 * found[f"{name}_sd"] / math.sqrt(DRAWS)
     few = energy_ood(ID, np.arange(20.0), 0)
-    assert few["fpr_nearest"] == pytest.approx(fpr_at_nearest_recall(ID, np.arange(20.0))), "20 of 20 without replacement are all of them"
+    assert few["fpr_nearest"] == pytest.approx(fpr_at_nearest_recall(ID, np.arange(20.0))), (
+        "20 of 20 without replacement are all of them"
+    )
     assert few["auroc_sd"] == pytest.approx(0, abs=1e-12)
 
 

@@ -39,10 +39,11 @@ def test_an_empty_table_still_names_the_convention():
 
 # --- other protocols --------------------------------------------------------------------------------------------
 def test_the_table_of_a_protocol_shows_its_own_measures_under_its_own_heading():
-    rows = [row("msp", "svhn", 0.5, 0.5) | {ENERGY_OOD: {"fpr_nearest": 0.25, "auroc": 0.75}}]
+    rows = [row("msp", "svhn", 0.5, 0.5) | {ENERGY_OOD: {"fpr_nearest": 0.25, "auroc": 0.75, "n_ood": 20}}]
     lines = format_table({"ce": (0.9, rows)}, ENERGY_OOD).splitlines()
     assert lines[0].startswith("energy_ood: FPR~95") and "10 draws" in lines[0]
     assert lines[2].split()[2:4] == ["FPR~95", "AUROC"] and lines[4].split()[2:4] == ["25.00", "75.00"]
+    assert lines[5] == "images: id 100, svhn 20 of 50"
 
 
 def test_openood_has_a_mean_for_each_group():
@@ -95,8 +96,8 @@ def test_corrupted_images_are_one_line_that_names_the_worst():
 
     assert format_corrupted([]) == ""
     line = format_corrupted([of("none", 0.0, 0.05, 0.9), of("jpeg", 80.0, 0.07, 0.85), of("jpeg", 50.0, 0.125, 0.8)])
-    assert "500 ID images" in line and "msp 5.0 %, at most 12.5 % (jpeg 50)" in line
-    assert "least accuracy 80.0 % (jpeg 50)" in line and "\n" not in line
+    assert "of 500 ID images" in line and "msp 5.0 %, corrupted at most 12.5 % (jpeg 50)" in line
+    assert "accuracy at least 80.0 % (jpeg 50)" in line and "\n" not in line
 
 
 def test_verdicts_are_a_table_with_what_was_not_compared():

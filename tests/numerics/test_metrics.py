@@ -2,13 +2,15 @@ import math
 
 import numpy as np
 import pytest
+import sklearn.metrics
 import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
 from dogfast.errors import DataError
 from dogfast.numerics import metrics
-from dogfast.numerics.metrics import detection_metrics, threshold_at_recall
+from dogfast.numerics.metrics import detection_metrics, fpr95, refused_share, threshold_at_recall
 
 SHARES = ("fpr95", "fpr95_ood", "auroc", "aupr_in", "aupr_out")
 # Few distinct values make many ties; the infinities are scores like any other.
@@ -66,6 +68,37 @@ def test_equals_brute_force(id_scores, ood_scores):
     assert measured["threshold"] == brute_threshold(id_scores)
     assert (measured["n_id"], measured["n_ood"]) == (len(id_scores), len(ood_scores))
     assert set(measured) == {*SHARES, "threshold", "n_id", "n_ood"}
+
+
+FINITE = st.lists(st.sampled_from([-3.0, -1.5, 0.0, 0.25, 1.0, 7.0]), min_size=1, max_size=25)
+
+
+@quick
+@given(FINITE, FINITE)
+@example([1.0], [1.0])
+def test_equals_scikit_learn_and_scipy_on_the_scores_themselves(id_scores, ood_scores):
+    measured = detection_metrics(np.array(id_scores), np.array(ood_scores))
+    scores, is_id = np.array(id_scores + ood_scores), np.arange(len(id_scores) + len(ood_scores)) < len(id_scores)
+    accepted, recall, _ = sklearn.metrics.roc_curve(is_id, scores, drop_intermediate=False)
+    flagged, caught, _ = sklearn.metrics.roc_curve(~is_id, -scores, drop_intermediate=False)
+    wanted = {
+        "fpr95": accepted[np.argmax(recall >= 0.95)],
+        "fpr95_ood": flagged[np.argmax(caught >= 0.95)],
+        "auroc": stats.mannwhitneyu(id_scores, ood_scores).statistic / len(id_scores) / len(ood_scores),
+        "aupr_in": sklearn.metrics.average_precision_score(is_id, scores),
+        "aupr_out": sklearn.metrics.average_precision_score(~is_id, -scores),
+    }
+    assert shares(measured) == pytest.approx(wanted, abs=1e-12)
+
+
+@quick
+@given(SCORES, SCORES)
+def test_refused_and_accepted_are_the_whole(id_scores, ood_scores):
+    threshold = threshold_at_recall(np.array(id_scores))
+    assert refused_share(np.array(ood_scores), threshold, "svhn") == pytest.approx(
+        1 - fpr95(np.array(id_scores), np.array(ood_scores))
+    )
+    assert refused_share(np.array(id_scores), threshold, "ID") <= 0.05 + 1e-12
 
 
 @quick
@@ -145,6 +178,12 @@ def test_nan_and_emptiness_are_refused_by_name(bad, message):
     for measure in SHARES:
         with pytest.raises(DataError, match=message):
             getattr(metrics, measure)(good, bad)
+
+
+@pytest.mark.parametrize("bad, message", [([1.0, math.nan], "1 of 2 scores are NaN"), ([], "no scores")])
+def test_a_share_of_nan_or_nothing_is_refused_by_name(bad, message):
+    with pytest.raises(DataError, match=f"^svhn: .*{message}"):
+        refused_share(np.array(bad), 0.0, "svhn")
 
 
 def test_input_is_not_written_to():
