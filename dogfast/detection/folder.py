@@ -134,6 +134,13 @@ def read_detector(folder: Path, classifier: Path | None = None) -> tuple[Detecto
 
     Raises :class:`DataError` naming the file that is missing, changed, a link, or not what it should be.
     """
+    try:
+        return _read(folder, classifier)
+    except OSError as error:
+        raise DataError(f"{folder}: a file of the detector cannot be read ({error.strerror}); {REMEDY}") from error
+
+
+def _read(folder: Path, classifier: Path | None) -> tuple[Detector, dict[str, Any]]:
     record = folder / DETECTOR_FILE
     facts = _checked(record, read_json(record))
     own = () if classifier else (f"{CLASSIFIER}/{WEIGHTS_FILE}", f"{CLASSIFIER}/{RECORD_FILE}")

@@ -24,7 +24,7 @@ from dogfast.detection.measure import learn, validation_outliers
 from dogfast.detection.scores import REJECTION, SCORES, bound_scores, moves
 from dogfast.detection.stage import check_fit
 from dogfast.environment import choose_device
-from dogfast.errors import DataError
+from dogfast.errors import DataError, EnvironmentFault
 from dogfast.events import Events
 from dogfast.run import Run, is_run, read_json
 
@@ -80,7 +80,10 @@ def run_detector(config: RunConfig, run: Run, name: str, score: str, device: str
             return on_device(kept, device)
     events.say(f"no detector of {name} by {score} yet: making it on the ID validation images")
     detector = make_detector(config, run, name, score, device, events)
-    save_detector(folder, detector, {"made_from": made_from})
+    try:
+        save_detector(folder, detector, {"made_from": made_from})
+    except EnvironmentFault as error:
+        events.say(f"warning: the detector is not kept: {error}")
     return detector
 
 

@@ -1,13 +1,24 @@
 """The ID set's codec: what is read from a file is what other images are coded with."""
 
 import io
+import json
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from dogfast.data.codec import SENSOR_SIGMA, Jpeg, Lossless, Sensor, codec_of, pass_through
+from dogfast.data.codec import (
+    SENSOR_SIGMA,
+    Jpeg,
+    Lossless,
+    Sensor,
+    codec_facts,
+    codec_from,
+    codec_of,
+    codec_of_image,
+    pass_through,
+)
 
 
 def photo(seed=0, side=32):
@@ -113,3 +124,36 @@ def test_pass_through_wants_a_key_an_image():
 @pytest.mark.parametrize("codec", [Sensor(), Lossless(), Jpeg(((16,) * 64,), 2)])
 def test_codecs_describe_themselves(codec):
     assert str(codec) and "object at" not in str(codec)
+
+
+# --- as facts ---------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("codec", [Lossless(), Sensor(), Jpeg(((3,) * 64, (1,) * 64), 2)], ids=str)
+def test_a_codec_comes_back_from_its_facts(codec):
+    assert codec_from(json.loads(json.dumps(codec_facts(codec)))) == codec
+
+
+def test_an_open_image_has_the_codec_of_its_file_and_a_changed_one_has_none():
+    file = encoded(photo(), quality=40)
+    image = Image.open(io.BytesIO(file))
+    assert codec_of_image(image, 32) == codec_of(file, 32)
+    assert codec_of_image(image.rotate(90), 32) == Lossless() and codec_of_image(image, 16) == Lossless()
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        *[None, [], {}, {"kind": "Jpeg"}, {"kind": "jpeg"}, {"kind": ["jpeg"]}],
+        {"kind": "jpeg", "tables": [], "subsampling": 0},
+        {"kind": "jpeg", "tables": [[1] * 64], "subsampling": 3},
+        {"kind": "jpeg", "tables": [[1] * 64], "subsampling": "0"},
+        {"kind": "jpeg", "tables": [[1] * 65], "subsampling": 0},
+        {"kind": "jpeg", "tables": ["1" * 64], "subsampling": 0},
+        {"kind": "jpeg", "tables": [[1.0] * 64], "subsampling": 0},
+        {"kind": "jpeg", "tables": [[2**16] * 64], "subsampling": 0},
+        {"kind": "jpeg", "tables": [[True] * 64], "subsampling": 0},
+    ],
+    ids=str,
+)
+def test_facts_of_no_codec_are_refused(facts):
+    with pytest.raises(ValueError, match="none of lossless, sensor, jpeg"):
+        codec_from(facts)

@@ -388,3 +388,13 @@ def test_a_set_cannot_be_called_as_ours_are(run, animals, name):
 def test_a_missing_classifier_is_named(tmp_path):
     with pytest.raises(DataError, match=r"classifiers/ce/train\.json is missing"):
         call(Run(tmp_path / "bare"))
+
+
+def test_openoods_tables_are_written_under_its_protocol_alone(run):
+    result = call(run, scores=["msp", "energy"], protocol="openood", corrupted_images=0)
+    table = (run.evaluation("ce") / "openood" / "msp.csv").read_text().splitlines()
+    assert [line.partition(",")[0] for line in table] == ["dataset", "held-out-shapes", "nearood", "gaussian", "farood"]
+    row = next(r for r in result["rows"] if (r["score"], r["dataset"]) == ("msp", "gaussian"))
+    assert table[3].split(",")[1:3] == [f"{100 * row['fpr95_ood']:.2f}", f"{100 * row['auroc']:.2f}"]
+    call(run, scores=["msp"], corrupted_images=0)
+    assert not (run.evaluation("ce") / "openood").exists()

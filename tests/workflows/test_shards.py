@@ -13,13 +13,13 @@ import pytest
 
 import dogfast.synthesis.stage as stage
 from dogfast.cli.main import main
-from dogfast.errors import DataError, RunMismatch
+from dogfast.errors import DataError, RunMismatch, UsageError
 from dogfast.events import Events
 from dogfast.run import Run, launch
 from dogfast.shards.reader import read_records, read_shard
 from dogfast.shards.writer import tar_bytes
 from dogfast.synthesis.stage import generate
-from dogfast.workflows.shards import list_shards, repair_shards, verify_shards
+from dogfast.workflows.shards import export_images, list_shards, plan_export_images, repair_shards, verify_shards
 
 fakes = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "synthesis" / "fakes.py")))
 QUIET = Events()
@@ -181,3 +181,35 @@ def test_no_shards_are_told(run, source):
     bare = Run(run.root if source else run.root / "bare")
     with pytest.raises(DataError, match="--source 'boundary'.*it has dog" if source else "has no shards"):
         list_shards(bare, source)
+
+
+# --- image files ------------------------------------------------------------------------------------------------
+def test_outliers_are_exported_whole_into_the_run_or_where_it_is_said(run, tmp_path):
+    samples = sum(record["samples"] for record in read_records(run.outliers("dog")))
+    assert plan_export_images(run, "", None) == {
+        "source": "dog",
+        "output": str(run.root / "export" / "dog"),
+        "images": samples,
+        "bytes": sum(record["bytes"] for record in read_records(run.outliers("dog"))),
+    }
+    for folder in (None, tmp_path / "out"):
+        result = export_images(run, "", folder, QUIET)
+        assert result["images"] == samples == len(list(Path(result["output"]).rglob("*.png")))
+        assert result["lists"].keys() == {"train.txt", "val.txt"}
+
+
+def test_an_export_of_a_damaged_shard_leaves_nothing(run, tmp_path):
+    tar_of(run, 1).write_bytes(b"")
+    with pytest.raises(DataError, match=r"train-00001\.tar is damaged"):
+        export_images(run, "dog", tmp_path / "out", QUIET)
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+def test_a_source_must_be_clear_and_of_outliers(run):
+    shutil.copytree(run.outliers("dog"), run.outliers("id-control"))
+    assert export_images(run, "", None, QUIET)["source"] == "dog"
+    with pytest.raises(UsageError, match="--source id-control: images of the ID classes are no outliers"):
+        export_images(run, "id-control", None, QUIET)
+    shutil.copytree(run.outliers("dog"), run.outliers("boundary"))
+    with pytest.raises(UsageError, match="has outliers of boundary, dog; name one"):
+        export_images(run, "", None, QUIET)
