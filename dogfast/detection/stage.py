@@ -56,7 +56,7 @@ def evaluate(config: RunConfig, run: Run, name: str, events: Events, baseline: s
     for score, chosen in found["hyper_parameters"].items():
         events.say(f"{name}: {chosen['name']} of {score} is {chosen['value']}: {chosen['reason']}")
     if name != baseline:
-        found["verdicts"] = judge(scores, digests, baseline, run.evaluation(baseline))
+        found["verdicts"] = judge(scores, digests, baseline, run)
     shutil.rmtree(run.evaluation(name) / "scores", ignore_errors=True)
     save_scores(run.evaluation(name), scores)
     shutil.rmtree(run.evaluation(name) / OPENOOD, ignore_errors=True)

@@ -7,26 +7,29 @@ from typing import Any
 
 import torch
 
+from dogfast.classifiers.facts import checked_facts
+from dogfast.classifiers.loading import RECORD_FILE
 from dogfast.detection.table import ID, load_scores
 from dogfast.errors import DataError
 from dogfast.numerics.bootstrap import Difference, Pair, paired_differences
-from dogfast.run import read_json
+from dogfast.run import Run, read_json
 
 Scores = dict[str, torch.Tensor]
 """By set (`id` among them) one score of every image, (n,)."""
 
 
-def judge(scores: dict[str, Scores], digests: dict[str, str], baseline: str, folder: Path) -> dict[str, Any]:
-    """``scores`` of the images with ``digests`` (SHA-256 by set) against those of ``baseline``, whose evaluation is ``folder``.
+def judge(scores: dict[str, Scores], digests: dict[str, str], baseline: str, run: Run) -> dict[str, Any]:
+    """``scores`` of the images with ``digests`` (SHA-256 by set) against those that classifier ``baseline`` of ``run`` was given.
 
     ``against``; ``rows`` of ``score, dataset, change, low, high, verdict``; ``means`` of the same over their ``datasets``; and
     ``not_compared``, a sentence for each set or score that is left out. A change is of FPR95, in [-1, 1]; less is better.
     """
     found: dict[str, Any] = {"against": baseline, "rows": [], "means": [], "not_compared": []}
+    sizes = {name: len(of_set) for name, of_set in next(iter(scores.values())).items()}
     try:
-        other_images = _other_images(digests, baseline, folder)
+        other_images = _other_images(digests, baseline, run)
         datasets = [name for name in digests if name not in (ID, *other_images)]
-        theirs = _theirs(list(scores), datasets, {name: len(of) for name, of in next(iter(scores.values())).items()}, folder)
+        theirs = _theirs(list(scores), datasets, sizes, run.evaluation(baseline))
     except DataError as error:
         return found | {"not_compared": [str(error)]}
     found["not_compared"] += [f"{name}: {reason}" for name, reason in other_images.items()]
@@ -39,9 +42,9 @@ def judge(scores: dict[str, Scores], digests: dict[str, str], baseline: str, fol
     return found
 
 
-def _other_images(digests: dict[str, str], baseline: str, folder: Path) -> dict[str, str]:
+def _other_images(digests: dict[str, str], baseline: str, run: Run) -> dict[str, str]:
     """By set the reason why ``baseline`` has no scores of the same images. Raises DataError where it has none at all."""
-    path = folder / "metrics.json"
+    path, record = run.evaluation(baseline) / "metrics.json", run.classifier(baseline) / RECORD_FILE
     if not path.exists():
         raise DataError(f"{baseline} is not evaluated in this run")
     metrics = read_json(path)
@@ -51,6 +54,8 @@ def _other_images(digests: dict[str, str], baseline: str, folder: Path) -> dict[
     )
     if not known.get(ID):
         raise DataError(f"{path} does not say which images it is of; evaluate {baseline} again")
+    if record.exists() and metrics.get("classifier_sha256") != checked_facts(record, read_json(record))["sha256"]:
+        raise DataError(f"{baseline} was trained anew after it was evaluated; evaluate it again")
     if known[ID] != digests[ID]:
         raise DataError(f"{baseline} was evaluated on other ID images")
     return {

@@ -7,9 +7,12 @@ import pytest
 import safetensors.torch
 import torch
 
+from dogfast.classifiers.backbones import build
+from dogfast.classifiers.loading import save_classifier
 from dogfast.detection.table import save_scores
 from dogfast.detection.verdicts import judge
 from dogfast.numerics.bootstrap import paired_difference
+from dogfast.run import Run
 
 DIGESTS = {"id": "a" * 64, "near": "b" * 64, "far": "c" * 64}
 
@@ -27,20 +30,25 @@ def scores_of(shift, seed=0, names=("msp", "energy")):
 
 
 @pytest.fixture
-def baseline(tmp_path):
+def run(tmp_path):
+    return Run(tmp_path)
+
+
+@pytest.fixture
+def baseline(run):
     """`ce`, evaluated on the sets of DIGESTS."""
-    save_scores(tmp_path / "ce", scores_of(0))
-    write(tmp_path / "ce", DIGESTS)
-    return tmp_path / "ce"
+    save_scores(run.evaluation("ce"), scores_of(0))
+    write(run.evaluation("ce"), DIGESTS)
+    return run.evaluation("ce")
 
 
 def write(folder, digests):
     (folder / "metrics.json").write_text(json.dumps({"sets": {name: {"sha256": value} for name, value in digests.items()}}))
 
 
-def test_every_score_and_set_has_a_verdict_and_every_score_a_mean(baseline):
+def test_every_score_and_set_has_a_verdict_and_every_score_a_mean(run, baseline):
     ours = scores_of(-2)
-    found = judge(ours, DIGESTS, "ce", baseline)
+    found = judge(ours, DIGESTS, "ce", run)
     assert (found["against"], found["not_compared"]) == ("ce", [])
     assert [(row["score"], row["dataset"]) for row in found["rows"]] == [
         (s, d) for s in ("msp", "energy") for d in ("near", "far")
@@ -55,15 +63,15 @@ def test_every_score_and_set_has_a_verdict_and_every_score_a_mean(baseline):
     json.dumps(found)
 
 
-def test_a_classifier_that_refuses_more_is_better(baseline):
-    rows = judge({"msp": scores_of(0)["msp"] | {"far": scores_of(0)["msp"]["far"] - 5}}, DIGESTS, "ce", baseline)["rows"]
+def test_a_classifier_that_refuses_more_is_better(run, baseline):
+    rows = judge({"msp": scores_of(0)["msp"] | {"far": scores_of(0)["msp"]["far"] - 5}}, DIGESTS, "ce", run)["rows"]
     assert [row["verdict"] for row in rows] == ["undecided", "better"]
 
 
 # --- not comparable ---------------------------------------------------------------------------------------------
-def test_sets_of_other_images_and_unknown_scores_are_left_out_and_named(baseline):
+def test_sets_of_other_images_and_unknown_scores_are_left_out_and_named(run, baseline):
     write(baseline, DIGESTS | {"far": "d" * 64})
-    found = judge(scores_of(0, names=("msp", "knn")), DIGESTS | {"new": "e" * 64}, "ce", baseline)
+    found = judge(scores_of(0, names=("msp", "knn")), DIGESTS | {"new": "e" * 64}, "ce", run)
     assert [(row["score"], row["dataset"]) for row in found["rows"]] == [("msp", "near")]
     assert found["not_compared"] == [
         "far: ce was evaluated on other images",
@@ -72,27 +80,44 @@ def test_sets_of_other_images_and_unknown_scores_are_left_out_and_named(baseline
     ]
 
 
-def test_other_id_images_leave_nothing_to_compare(baseline):
-    found = judge(scores_of(0), DIGESTS | {"id": "f" * 64}, "ce", baseline)
+def test_other_id_images_leave_nothing_to_compare(run, baseline):
+    found = judge(scores_of(0), DIGESTS | {"id": "f" * 64}, "ce", run)
     assert found["rows"] == found["means"] == [] and found["not_compared"] == ["ce was evaluated on other ID images"]
 
 
-def test_no_set_in_common_leaves_nothing_to_compare(baseline):
-    found = judge(scores_of(0), {"id": DIGESTS["id"], "near": "f" * 64}, "ce", baseline)
+def test_no_set_in_common_leaves_nothing_to_compare(run, baseline):
+    found = judge(scores_of(0), {"id": DIGESTS["id"], "near": "f" * 64}, "ce", run)
     assert found["rows"] == found["means"] == [] and found["not_compared"] == ["near: ce was evaluated on other images"]
 
 
-def test_a_baseline_that_is_not_evaluated_is_said_to_be_so(tmp_path):
-    assert judge(scores_of(0), DIGESTS, "ce@1", tmp_path / "ce@1")["not_compared"] == ["ce@1 is not evaluated in this run"]
+def test_a_baseline_that_was_trained_anew_has_to_be_evaluated_anew(run, baseline):
+    torch.manual_seed(0)
+    facts = {
+        "backbone": "wrn-10-1",
+        "class_names": ["a", "b"],
+        "image_px": 8,
+        "mean": [0.5] * 3,
+        "std": [0.25] * 3,
+        "dropout": 0.0,
+    }
+    save_classifier(run.classifier("ce"), build("wrn-10-1", ["a", "b"], facts["mean"], facts["std"]), facts)
+    found = judge(scores_of(0), DIGESTS, "ce", run)
+    assert found["rows"] == [] and found["not_compared"] == ["ce was trained anew after it was evaluated; evaluate it again"]
+    (run.classifier("ce") / "train.json").write_text("{}")
+    assert "train.json" in judge(scores_of(0), DIGESTS, "ce", run)["not_compared"][0]
+
+
+def test_a_baseline_that_is_not_evaluated_is_said_to_be_so(run):
+    assert judge(scores_of(0), DIGESTS, "ce@1", run)["not_compared"] == ["ce@1 is not evaluated in this run"]
 
 
 @pytest.mark.parametrize(
     "content",
     ["", "[]", "{}", '{"sets": 3}', '{"sets": {"id": 3}}', '{"sets": {"id": {}}}', '{"sets": {"id": {"sha256": null}}}'],
 )
-def test_a_record_that_does_not_name_its_images_is_no_baseline(baseline, content):
+def test_a_record_that_does_not_name_its_images_is_no_baseline(run, baseline, content):
     (baseline / "metrics.json").write_text(content)
-    (reason,) = judge(scores_of(0), DIGESTS, "ce", baseline)["not_compared"]
+    (reason,) = judge(scores_of(0), DIGESTS, "ce", run)["not_compared"]
     assert "metrics.json" in reason
 
 
@@ -106,7 +131,7 @@ def test_a_record_that_does_not_name_its_images_is_no_baseline(baseline, content
     ],
     ids=["missing", "short", "nan", "matrix"],
 )
-def test_scores_that_are_not_as_recorded_are_no_baseline(baseline, tensors):
+def test_scores_that_are_not_as_recorded_are_no_baseline(run, baseline, tensors):
     (baseline / "scores" / "msp.safetensors").write_bytes(safetensors.torch.save(tensors))
-    found = judge(scores_of(0), DIGESTS, "ce", baseline)
+    found = judge(scores_of(0), DIGESTS, "ce", run)
     assert found["rows"] == [] and "msp.safetensors" in found["not_compared"][0]
