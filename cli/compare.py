@@ -31,17 +31,17 @@ DECIDED = (
 )
 """Fields that the tables decide, or that would make their rows unequal."""
 EXTRA = {
-    "seeds": (str, typer.Option("", "--seeds", help="seeds, as 0,1,2: of everything, from anchors on; default: the run's own")),
-    "tables": (str, typer.Option("", "--tables", help="of the papers' Tables 1 to 4, as 1,2,4; default: all that fit the classes")),
+    "seeds": (str, typer.Option("", "--seeds", help="as 0,1,2: seeds of everything, from anchors on; default: the run's own")),
+    "tables": (str, typer.Option("", "--tables", help="as 1,2,4: which of the papers' Tables 1 to 4; default: those of the classes")),
     "auxiliary": (
         str,
-        typer.Option("", "--auxiliary", help="what methods that need auxiliary images learn from: as --outliers of `train`; for shapes renders"),
+        typer.Option("", "--auxiliary", help="outliers of the methods that need auxiliary images, as --outliers of `train`; default for shapes: renders"),
     ),
     "sweep": (
         list[str],
-        typer.Option([], "--sweep", help="AXIS=VALUE,VALUE of m, k, eta, lambda or quantile (lambda as one), instead of tables; may be repeated"),
+        typer.Option([], "--sweep", help="as m=50,100: the papers' figures, along m, k, eta, lambda (a distance) or quantile (lambda as one); may be repeated"),
     ),
-    "scores": (list[str], typer.Option([], "--scores", help="judge by these scores alone; may be repeated; default: all")),
+    "scores": (list[str], typer.Option([], "--scores", help="judge by these scores alone; default: all that rows need; may be repeated")),
 }  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from statistics import mean
 from typing import Any
 
@@ -12,6 +13,7 @@ from dogfast.errors import DogfastError
 from dogfast.events import Events
 from dogfast.reporting.inputs import is_number
 from dogfast.run import Run, read_json
+from dogfast.shards.format import ID_CONTROL
 from dogfast.text import first_line
 from dogfast.workflows.chain import check_train, id_control_config
 from dogfast.workflows.comparison.cells import METRICS_FILE, Cell, painted_source, stands
@@ -42,7 +44,9 @@ def plan_cells(named: list[tuple[str, Cell]], id_images: int, events: Events) ->
     states = [cell_state(cell) for cell in cells]
     passes = [round(passes_of(cell.config, id_images)) for cell in cells]
     left = [cell for cell, state in zip(cells, states) if state == LEFT]
-    painting = [plan_generate(config, run, events) for config, run in _sources(left)]
+    painting = [
+        plan_generate(config, run, Events() if number else events) for number, (config, run) in enumerate(_sources(left))
+    ]
     to_train = sum(images for images, state in zip(passes, states) if state == LEFT)
     to_evaluate = sum(state in (TRAINED, LEFT) for state in states)
     return {
@@ -60,15 +64,14 @@ def plan_cells(named: list[tuple[str, Cell]], id_images: int, events: Events) ->
 
 def _sources(left: list[Cell]) -> list[tuple[RunConfig, Run]]:
     """What has to be painted for the cells that are to be trained, each source of a run once."""
-    found: dict[tuple[Any, str], tuple[RunConfig, Run]] = {}
+    found: dict[tuple[Path, str], tuple[RunConfig, Run]] = {}
     for cell in left:
-        source = painted_source(cell.config)
-        if source:
+        source, controlled = painted_source(cell.config), cell.config.training.id_synthetic > 0
+        if source and (cell.run.root, source) not in found:
             config = cell.config.with_values({"synthesis": fields_of(source)}, "--outliers")
-            found.setdefault((cell.run.root, source), (config, cell.run))
-        if cell.config.training.id_synthetic:
-            config = id_control_config(cell.config)
-            found.setdefault((cell.run.root, config.synthesis.source), (config, cell.run))
+            found[cell.run.root, source] = config, cell.run
+        if controlled and (cell.run.root, ID_CONTROL) not in found:
+            found[cell.run.root, ID_CONTROL] = id_control_config(cell.config), cell.run
     return list(found.values())
 
 
@@ -87,7 +90,7 @@ def _seconds(
     return round(sum(painted) + training + (to_evaluate * mean(evaluated) if to_evaluate else 0.0), 1)
 
 
-def _took(path: Any) -> float:
+def _took(path: Path) -> float:
     found = read_json(path)
     seconds = found.get("seconds") if isinstance(found, dict) else None
     return float(seconds) if is_number(seconds) else 0.0
