@@ -165,7 +165,7 @@ def seed_of(place: Path) -> int:
 
 def settings(seed: int) -> RunConfig:
     values = {"data": {"id_images": ID_IMAGES}, "synthesis": {"m": OUTLIERS_PER_CLASS, "seed": seed}}
-    values |= {"detection": {"ood_images": OOD_IMAGES}, "concepts": {"concepts_seed": seed}}
+    values |= {"detection": {"ood_images": OOD_IMAGES, "corrupted_images": 0}, "concepts": {"concepts_seed": seed}}
     values |= {"training": TRAINING | {"train_seed": seed}}
     return preset("shapes").with_values(values, "benchmark")
 
