@@ -14,7 +14,7 @@ def register(app: typer.Typer) -> None:
 
 
 def evaluate(invocation: Invocation) -> None:
-    """FPR95, AUROC and AUPR of a classifier under every score on every OOD set."""
+    """FPR95, AUROC and AUPR of a classifier under every score on every OOD set, and whether it is better than `ce`."""
     from dogfast.workflows.chain import run_evaluate
     from dogfast.workflows.plans import plan_evaluate
 

@@ -1,4 +1,4 @@
-"""Which scores are computed on which test sets."""
+"""Which scores are computed on which test sets, by whose protocol, and what is kept of it."""
 
 from dataclasses import dataclass
 

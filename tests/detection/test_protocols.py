@@ -9,6 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import auc, average_precision_score, precision_recall_curve, roc_auc_score, roc_curve
 
+from dogfast.config import detection
 from dogfast.config.detection import ENERGY_OOD, FULL, OPENOOD
 from dogfast.detection.protocols import (
     DRAWS,
@@ -158,3 +159,7 @@ def test_means_are_of_near_and_far_apart():
     assert (near["score"], near["group"], near["datasets"]) == ("msp", "near", ["cifar100", "tin"])
     assert {near[name] for name in SHARES} == {0.125} and {far[name] for name in SHARES} == {0.5}
     assert set(far) == {"score", "group", "datasets", *SHARES}
+
+
+def test_the_configuration_names_the_same_protocols():
+    assert tuple(PROTOCOLS) == detection.PROTOCOLS
