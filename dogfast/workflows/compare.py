@@ -56,7 +56,7 @@ def compare(config: RunConfig, run: Run, events: Events, request: Comparison | N
             for axis, values in axes.items():
                 points[axis][seed] = sweep_axis(trained_as(SWEPT, seeded, request), seed_run, axis, values, events)
     folder = run.root / "comparison"
-    swept = [sweep_result(axis, config.data.classes, by_seed) for axis, by_seed in points.items()]
+    swept = [sweep_result(axis, Path(config.data.classes).name, by_seed) for axis, by_seed in points.items()]
     return {
         "run": str(run.root),
         "seeds": list(seeds),

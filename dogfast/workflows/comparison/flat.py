@@ -28,8 +28,8 @@ def csv_text(columns: tuple[str, ...], lines: Iterator[dict[str, Any]]) -> str:
 
 
 def flat(table: dict[str, Any]) -> str:
-    """A table of `build_table`. Published figures stand in the lines of the row's own score; their average is the mean of the
-    paper's row, beside what it prints."""
+    """A table of `build_table`. Published figures stand in the lines of the row's own score; beside their average, which
+    is the mean of the row where the paper's is wrong, what the paper prints."""
     return csv_text(COLUMNS, (line for row in table["rows"] for line in _lines(table, row)))
 
 

@@ -10,7 +10,7 @@ from dogfast.workflows.comparison.layout import Layout, Line, by_every_score, by
 SPECIAL = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}",
-    '"': r"\textquotedbl{}", "`": r"\textasciigrave{}", "±": r"$\pm$", MINUS: "$-$", "–": "--",
+    '"': "''", "±": r"$\pm$", MINUS: "$-$", "–": "--",
 }  # fmt: skip
 
 

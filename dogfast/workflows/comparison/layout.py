@@ -83,9 +83,7 @@ def notes(table: dict[str, Any]) -> list[str]:
                 f"row is {_slashed(printed['average'])}."
             )
     if any(row["published"] for row in table["rows"]):
-        found.append(
-            "Rows marked as published are the DOG paper's figures, not ours; their averages are the means of their rows."
-        )
+        found.append("Rows marked as published are the DOG paper's figures, not ours.")
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from dogfast.workflows.comparison.layout import Layout, Line, by_every_score, by_own_score, notes
@@ -25,8 +26,8 @@ def block(layout: Layout) -> str:
 
 
 def escaped(text: str) -> str:
-    """``text`` as one cell: no bar ends it, no line break tears the table."""
-    return _in_one_line(text).replace("\\", "\\\\").replace("|", "\\|")
+    """``text`` as one cell: no bar ends it, no line break tears the table, and no tag is one."""
+    return re.sub(r"([\\|<])", r"\\\1", _in_one_line(text))
 
 
 def _cells(line: Line, width: int) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from dogfast.reporting.inputs import datasets_of
@@ -42,7 +43,7 @@ def build_table(number: int, classes: str, outcomes: dict[Row, Outcome], baselin
     return {
         "table": number,
         "title": table.title,
-        "classes": classes,
+        "classes": Path(classes).name or classes,
         "convention": CONVENTION,
         "seeds": list(baseline),
         "sets": sets,
