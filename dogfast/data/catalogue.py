@@ -310,7 +310,9 @@ def count_warning(facts: dict[str, Any]) -> str:
 
 def paint(name: str, split: str, count: int, side: int) -> ImageSet:
     """``count`` images of the painted set ``name``."""
-    images = np.stack([SETS[name].painter(split, index, side) for index in range(count)])
+    painter = SETS[name].painter
+    assert painter is not None, "a painted set"
+    images = np.stack([painter(split, index, side) for index in range(count)])
     keys = tuple(f"{split}/{index}" for index in range(count))
     pixels = torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
     return ImageSet(pixels, torch.full((count,), -1), keys, (), _painted_facts(name, count))

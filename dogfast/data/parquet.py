@@ -16,7 +16,8 @@ from dogfast.text import first_line
 if TYPE_CHECKING:
     import pyarrow
 
-MAX_ROWS = 20_000_000
+MAX_ROWS = 2_000_000
+"""In a file; ImageNet is kept in hundreds."""
 LABELS = ("label", "fine_label", "class_name", "class", "cls")
 """What the column of classes is called, first choice first."""
 

@@ -167,14 +167,24 @@ def _files_at(path: Path) -> Files | None:
     """The files of many images that ``path`` is or holds; None where it has none. Refuses CIFAR's pickles."""
     if path.is_file():
         return Files((path,)) if any(called.fullmatch(path.name) for called, _ in LAYOUTS.values()) else None
-    if any(PICKLES.fullmatch(each.name) for each in path.glob("*")):
+    found = _files_of_many(path)
+    if found is not None:
+        _refuse_several(path, found)
+    elif _holds_pickles(path):
         raise DataError(
             f"{path} holds CIFAR's Python pickles, which could run code when they are read; take its binary version "
             "(cifar-10-binary.tar.gz or cifar-100-binary.tar.gz, unpacked)"
         )
-    found = _files_of_many(path)
-    if found is not None:
-        _refuse_several(path, found)
+    return found
+
+
+def _holds_pickles(path: Path) -> bool:
+    """Whether CIFAR's Python version is what there is: its files, and no image file."""
+    found = False
+    for name in files_below(path):
+        if is_image_name(name):
+            return False
+        found = found or PICKLES.fullmatch(Path(name).name) is not None
     return found
 
 

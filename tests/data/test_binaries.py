@@ -26,7 +26,9 @@ def test_digits_become_grey_images_in_three_channels(tmp_path, name):
     assert unlabelled(open_place(tmp_path / name), 32).images.shape == (6, 3, 32, 32)
 
 
-@pytest.mark.parametrize("change", [{"magic": 0x801}, {"claimed": 7}, {"claimed": 5}, {"claimed": 0}, {"claimed": 2**32 - 1}])
+@pytest.mark.parametrize(
+    "change", [{"magic": 0x801}, {"claimed": 7}, {"claimed": 5}, {"claimed": 0}, {"claimed": 2**32 - 1}, {"claimed": 1_000_001}]
+)
 @pytest.mark.parametrize("suffix", ["", ".gz"])
 def test_a_header_that_lies(tmp_path, change, suffix):
     path = made.idx(tmp_path / f"t10k-images-idx3-ubyte{suffix}", GREY, **change)
@@ -75,7 +77,7 @@ def test_no_rows_of_cifar10(tmp_path, content):
         open_place(tmp_path / "data_batch_1.bin")
 
 
-@pytest.mark.parametrize("names", [["data_batch_1", "test_batch", "batches.meta"], ["train", "test", "meta"]])
+@pytest.mark.parametrize("names", [["py/data_batch_1", "py/test_batch", "py/batches.meta"], ["train", "test", "meta"]])
 def test_pickles_are_never_read(tmp_path, names):
     class Harmful:
         def __reduce__(self):
@@ -84,9 +86,12 @@ def test_pickles_are_never_read(tmp_path, names):
     import pickle
 
     for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(pickle.dumps(Harmful()))
     with pytest.raises(DataError, match=r"holds CIFAR's Python pickles.*cifar-10-binary\.tar\.gz"):
         open_place(tmp_path)
+    (tmp_path / "a.png").write_bytes(made.encoded(1))
+    assert open_place(tmp_path).keys == ["a.png"], "images beside them are images"
 
 
 # --- SVHN -------------------------------------------------------------------------------------------------------
