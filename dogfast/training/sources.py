@@ -96,6 +96,13 @@ def source_of(config: TrainingConfig) -> str:
     return named + LATENT_SUFFIX if _wants_latents(config) and named in STRATEGIES else config.outliers
 
 
+def painted_source(config: TrainingConfig) -> str:
+    """The source that has to be painted for a training; empty where none has."""
+    source = RENDERED_SOURCE if config.outliers == RENDERS else source_of(config)
+    wanted = OBJECTIVES[config.objective].brings and source.removesuffix(LATENT_SUFFIX) in STRATEGIES
+    return source if wanted else ""
+
+
 def check_source(config: TrainingConfig, run: Run) -> None:
     """Raise what `training_outliers` would for a source that is not there, or not of the kind that ``config`` learns from.
 

@@ -11,7 +11,7 @@ from dogfast.classifiers.loading import is_trained
 from dogfast.concepts.stage import find_anchors
 from dogfast.config import RunConfig
 from dogfast.config.option import require
-from dogfast.config.synthesis import LATENT_SUFFIX, STRATEGIES, fields_of
+from dogfast.config.synthesis import fields_of
 from dogfast.config.training import START
 from dogfast.data.catalogue import load_id, named_ood
 from dogfast.data.splits import TEST_SHARE
@@ -34,7 +34,7 @@ from dogfast.training.names import classifier_name, start_name
 from dogfast.training.objectives import OBJECTIVES
 from dogfast.training.ranks import ALONE, Ranks
 from dogfast.training.regimes import regime_of
-from dogfast.training.sources import PROCEDURAL, RENDERED_SOURCE, RENDERS, check_source, images_at, source_of
+from dogfast.training.sources import PROCEDURAL, RENDERS, check_source, images_at, painted_source
 from dogfast.training.stage import train
 from dogfast.training.start import check_start
 from dogfast.workflows.tune import candidates, tune
@@ -96,10 +96,9 @@ def run_train(config: RunConfig, run: Run, events: Events, ranks: Ranks = ALONE)
     """`train`, with the outliers and the starting classifier it needs made first; what it follows, another process paints."""
     check_train(config, run)
     settings = config.training
-    if OBJECTIVES[settings.objective].brings and not settings.follow:
-        source = RENDERED_SOURCE if settings.outliers == RENDERS else source_of(settings)
-        if source.removesuffix(LATENT_SUFFIX) in STRATEGIES and not _is_painted(run, source, events):
-            run_generate(config.with_values({"synthesis": fields_of(source)}, "--outliers"), run, events)
+    source = painted_source(settings)
+    if source and not settings.follow and not _is_painted(run, source, events):
+        run_generate(config.with_values({"synthesis": fields_of(source)}, "--outliers"), run, events)
     if settings.id_synthetic and settings.objective != START and not _is_painted(run, ID_CONTROL, events):
         require(
             not settings.follow,

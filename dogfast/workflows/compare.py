@@ -21,8 +21,9 @@ from dogfast.reporting.inputs import Evaluation, read_evaluations
 from dogfast.run import Run, publish, to_json
 from dogfast.text import first_line
 from dogfast.training.names import classifier_name
+from dogfast.training.sources import painted_source
 from dogfast.workflows.chain import check_evaluate, check_generate, check_train, run_id_control
-from dogfast.workflows.comparison.cells import Cell, complete, painted_source, stands
+from dogfast.workflows.comparison.cells import Cell, complete, stands
 from dogfast.workflows.comparison.flat import flat
 from dogfast.workflows.comparison.inside import run_of_seed
 from dogfast.workflows.comparison.latex import latex
@@ -146,7 +147,7 @@ def _stands(cell: Cell) -> bool:
 def _prepare(left: list[Cell], events: Events) -> None:
     """What several cells need, so that it fails once: the anchors; painted ID images, which are part of every evaluation too."""
     cell = left[0]
-    if any(painted_source(each.config) for each in left):
+    if any(painted_source(each.config.training) for each in left):
         find_anchors(cell.config, cell.run, events)
     if cell.config.training.id_synthetic:
         run_id_control(cell.config, cell.run, events)

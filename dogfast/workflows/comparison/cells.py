@@ -10,13 +10,13 @@ from typing import Any
 from dogfast.classifiers.loading import RECORD_FILE, is_trained
 from dogfast.config import RunConfig
 from dogfast.config.option import identity
-from dogfast.config.synthesis import LATENT_SUFFIX, STRATEGIES, fields_of
+from dogfast.config.synthesis import fields_of
 from dogfast.errors import DataError
 from dogfast.events import Events
 from dogfast.run import Run, file_digest, publish, read_json, to_json
 from dogfast.training.names import classifier_name
 from dogfast.training.objectives import OBJECTIVES
-from dogfast.training.sources import RENDERED_SOURCE, RENDERS, source_digest, source_of
+from dogfast.training.sources import painted_source, source_digest, source_of
 from dogfast.workflows.chain import run_evaluate, run_generate, run_train
 
 SETTINGS_FILE = "settings.json"
@@ -67,21 +67,12 @@ def complete(cell: Cell, events: Events) -> None:
     """
     if stands(cell):
         return
-    source = painted_source(cell.config)
+    source = painted_source(cell.config.training)
     if source:
         run_generate(cell.config.with_values({"synthesis": fields_of(source)}, "--outliers"), cell.run, events)
     run_train(cell.config, cell.run, events)
     run_evaluate(cell.config, cell.run, events)
     publish(cell.evaluation / SETTINGS_FILE, to_json(_settings(cell) | {"scores": cell.config.detection.scores}))
-
-
-def painted_source(config: RunConfig) -> str:
-    """The source that has to be painted for a training; empty where none has."""
-    settings = config.training
-    if not OBJECTIVES[settings.objective].brings:
-        return ""
-    source = RENDERED_SOURCE if settings.outliers == RENDERS else source_of(settings)
-    return source if source.removesuffix(LATENT_SUFFIX) in STRATEGIES else ""
 
 
 def _settings(cell: Cell) -> dict[str, Any]:

@@ -66,7 +66,7 @@ def by_every_score(table: dict[str, Any]) -> Layout:
 
 def notes(table: dict[str, Any]) -> list[str]:
     """What has to be known to read it."""
-    sizes = [f"ID {_numbers(table['n_id'])}", *(f"{name} {_numbers(n)}" for name, n in table["n_ood"].items())]
+    sizes = [f"ID {_numbers(table['n_id'])}", *(f"{name} {_numbers(table['n_ood'][name])}" for name in table["sets"])]
     found = [
         f"{table['convention']}; images: {', '.join(sizes)}; seeds: {_numbers(table['seeds'])}.",
         "Verdicts are on the average's FPR95, by a paired bootstrap over test images, with the change in points; undecided "

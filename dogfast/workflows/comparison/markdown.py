@@ -13,12 +13,14 @@ def markdown(table: dict[str, Any]) -> str:
     title = f"# Table {table['table']}. {table['title']}: {escaped(table['classes'])}"
     told = "\n".join(f"- {_in_one_line(note)}" for note in notes(table))
     return (
-        "\n\n".join([title, block(by_own_score(table)), told, "Averages under every score:", block(by_every_score(table))])
+        "\n\n".join(
+            [title, pipe_table(by_own_score(table)), told, "Averages under every score:", pipe_table(by_every_score(table))]
+        )
         + "\n"
     )
 
 
-def block(layout: Layout) -> str:
+def pipe_table(layout: Layout) -> str:
     """One table of pipes."""
     heads = [*layout.names, *(f"{name}: FPR95 / AUROC" for name in layout.pairs), *layout.tail]
     lines = [heads, ["---"] * len(heads), *(_cells(line, len(heads)) for line in layout.lines)]

@@ -15,8 +15,9 @@ from dogfast.reporting.inputs import is_number
 from dogfast.run import Run, read_json
 from dogfast.shards.format import ID_CONTROL
 from dogfast.text import first_line
+from dogfast.training.sources import painted_source
 from dogfast.workflows.chain import check_train, id_control_config
-from dogfast.workflows.comparison.cells import METRICS_FILE, Cell, painted_source, stands
+from dogfast.workflows.comparison.cells import METRICS_FILE, Cell, stands
 from dogfast.workflows.comparison.passes import passes_of
 from dogfast.workflows.plans import UNKNOWN_TIME, plan_generate
 
@@ -66,7 +67,7 @@ def _sources(left: list[Cell]) -> list[tuple[RunConfig, Run]]:
     """What has to be painted for the cells that are to be trained, each source of a run once."""
     found: dict[tuple[Path, str], tuple[RunConfig, Run]] = {}
     for cell in left:
-        source, controlled = painted_source(cell.config), cell.config.training.id_synthetic > 0
+        source, controlled = painted_source(cell.config.training), cell.config.training.id_synthetic > 0
         if source and (cell.run.root, source) not in found:
             config = cell.config.with_values({"synthesis": fields_of(source)}, "--outliers")
             found[cell.run.root, source] = config, cell.run

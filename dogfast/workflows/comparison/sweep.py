@@ -9,7 +9,7 @@ from typing import Any
 from dogfast.config import RunConfig
 from dogfast.errors import DogfastError
 from dogfast.events import Events
-from dogfast.reporting.histograms import png_bytes
+from dogfast.reporting.drawing import png_bytes
 from dogfast.reporting.inputs import Evaluation, datasets_of, read_evaluations, score_label
 from dogfast.run import Run, publish, to_json
 from dogfast.shards.format import ID_CONTROL
