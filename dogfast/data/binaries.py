@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dogfast.data.pictures import Pictures
+from dogfast.data.pictures import Pictures, called
 from dogfast.errors import DataError
 from dogfast.text import first_line
 
@@ -19,7 +19,6 @@ MAX_BYTES, MAX_IMAGES = 2**30, 1_000_000
 """In a file. MNIST has 60,000 of 47 MB, SVHN 73,257 of 225 MB."""
 SIDE_PX = 32
 PIXELS = 3 * SIDE_PX**2
-FINE_CLASSES = 100
 
 
 def open_idx(paths: tuple[Path, ...]) -> Pictures:
@@ -47,8 +46,8 @@ def open_svhn(paths: tuple[Path, ...]) -> Pictures:
 
 def _pictures(pixels: dict[Path, np.ndarray], labels: dict[Path, np.ndarray] | None = None) -> Pictures:
     """Pictures out of ``pixels`` (n, H, W) or (n, H, W, 3) of every file, called FILE/ROW; classes by number."""
-    place = str(next(iter(pixels))) if len(pixels) == 1 else str(next(iter(pixels)).parent)
-    row_of = {f"{path.name}/{row}": (path, row) for path, images in pixels.items() for row in range(len(images))}
+    place, names = called(tuple(pixels))
+    row_of = {f"{names[path]}/{row}": (path, row) for path, images in pixels.items() for row in range(len(images))}
 
     def read(keys: list[str]) -> Iterator[tuple[str, np.ndarray]]:
         for key in keys:

@@ -153,7 +153,7 @@ def read_small_members(path: Path, suffixes: tuple[str, ...]) -> Iterator[tuple[
     """Name and content of what else stands in a tar and is called so: regular files below its root."""
     with _open_tar(path) as tar:
         for member in tar:
-            if member.isreg() and member.name.endswith(suffixes) and _is_plain_name(key := _key(member)):
+            if member.isreg() and member.name.endswith(suffixes) and is_plain_name(key := _key(member)):
                 if member.size > MAX_SMALL_BYTES:
                     raise DataError(f"{path}: {key} is larger than {MAX_SMALL_BYTES >> 20} MiB; pack the tar without it")
                 file = tar.extractfile(member)
@@ -200,10 +200,10 @@ def _key(member: tarfile.TarInfo) -> str:
 
 
 def is_image_name(name: str) -> bool:
-    return PurePosixPath(name).suffix.lower() in SUFFIXES and _is_plain_name(name)
+    return PurePosixPath(name).suffix.lower() in SUFFIXES and is_plain_name(name)
 
 
-def _is_plain_name(name: str) -> bool:
+def is_plain_name(name: str) -> bool:
     pure = PurePosixPath(name)
     return not pure.is_absolute() and not any(part.startswith(".") for part in pure.parts)
 

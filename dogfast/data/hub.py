@@ -42,6 +42,8 @@ def open_hub(name: str, hub: Hub, split: str) -> Pictures:
             yield from encoded_in(column, list(range(len(together))), [keys[row] for row in together], place)
 
     def by_class() -> dict[str, list[str]]:
+        if hub.label not in rows.column_names:
+            raise DataError(f"{place} has no column {hub.label!r}; its columns: {', '.join(rows.column_names)}")
         labels = rows.select_columns([hub.label])[:].column(0).to_pylist()
         return by_label(labels, getattr(rows.features[hub.label], "names", []), keys, place)
 

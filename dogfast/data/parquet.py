@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dogfast.data.files import MAX_FILE_BYTES
-from dogfast.data.pictures import DECODED_TOGETHER, Pictures
+from dogfast.data.pictures import DECODED_TOGETHER, Pictures, called
 from dogfast.errors import DataError, EnvironmentFault
 from dogfast.text import first_line
 
@@ -24,7 +24,8 @@ LABELS = ("label", "fine_label", "class_name", "class", "cls")
 
 def open_parquet(paths: tuple[Path, ...]) -> Pictures:
     """The rows of all files, called FILE/ROW. Raises :class:`DataError` for what is no parquet of images."""
-    tables = {path.name: _Table(path) for path in paths}
+    place, names = called(paths)
+    tables = {name: _Table(path, name) for path, name in names.items()}
 
     def read(keys: list[str]) -> Iterator[tuple[str, bytes]]:
         wanted: dict[str, set[int]] = {}
@@ -41,16 +42,15 @@ def open_parquet(paths: tuple[Path, ...]) -> Pictures:
                 found.setdefault(name, []).extend(keys)
         return found
 
-    place = str(paths[0]) if len(paths) == 1 else str(paths[0].parent)
     return Pictures(place, [key for table in tables.values() for key in table.keys], by_class, read)
 
 
 class _Table:
     """One parquet file; of its images no more than `DECODED_TOGETHER` are in memory at once."""
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path, name: str):
         library = _library()
-        self.path = path
+        self.path, self.name = path, name
         with _told(path):
             self.file = library.ParquetFile(path)
             self.schema = self.file.schema_arrow
@@ -61,7 +61,7 @@ class _Table:
 
     @property
     def keys(self) -> list[str]:
-        return [f"{self.path.name}/{row}" for row in range(self.rows)]
+        return [f"{self.name}/{row}" for row in range(self.rows)]
 
     def images(self, rows: set[int]) -> Iterator[tuple[str, bytes]]:
         """Key and bytes of ``rows``, row group by row group."""
@@ -76,7 +76,7 @@ class _Table:
     def _group(self, group: int, first: int, rows: set[int]) -> Iterator[tuple[str, bytes]]:
         for batch in self.file.iter_batches(DECODED_TOGETHER, row_groups=[group], columns=[self.column]):
             here = [row for row in range(first, first + batch.num_rows) if row in rows]
-            keys = [f"{self.path.name}/{row}" for row in here]
+            keys = [f"{self.name}/{row}" for row in here]
             yield from encoded_in(batch.column(0), [row - first for row in here], keys, str(self.path))
             first += batch.num_rows
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -75,6 +76,13 @@ def unlabelled(pictures: Pictures, image_px: int, limit: int = 0, resize: Resize
     if not keys:
         raise DataError(f"{pictures.place} holds no images")
     return ImageSet(_decoded(pictures, keys, image_px, resize), torch.full((len(keys),), -1), tuple(keys), ())
+
+
+def called(paths: tuple[Path, ...]) -> tuple[str, dict[Path, str]]:
+    """The folder of ``paths``, or the one file that they are, for messages; and a name of each, below that folder."""
+    folder = Path(os.path.commonpath([path.parent for path in paths]))
+    place = paths[0] if len(paths) == 1 else folder
+    return str(place), {path: path.relative_to(folder).as_posix() for path in paths}
 
 
 def first_content(pictures: Pictures, keys: tuple[str, ...]) -> Content:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from dogfast.config.data import DataConfig
 from dogfast.data import binaries, hub, parquet, tars
-from dogfast.data.files import SUFFIXES, files_below, is_image_name, some
+from dogfast.data.files import SUFFIXES, files_below, is_image_name, is_plain_name, some
 from dogfast.data.pictures import Pictures, image_files
 from dogfast.data.sets import SETS, DataSet, Hub, suites_with
 from dogfast.errors import DataError
@@ -55,8 +55,8 @@ LAYOUTS: dict[str, tuple[re.Pattern[str], Opener]] = {
     "CIFAR's binary version": (re.compile(r"(data_batch_[1-5]|test_batch|train|test)\.bin"), binaries.open_cifar),
 }
 """Files that hold many images each, by their names."""
-PICKLES = re.compile(r"data_batch_[1-5]|test_batch|batches\.meta|meta")
-"""CIFAR's Python version."""
+PICKLES = ({"data_batch_1", "batches.meta"}, {"train", "test", "meta"})
+"""Files of CIFAR's Python versions, of 10 and of 100 classes."""
 
 
 # --- finding ----------------------------------------------------------------------------------------------------
@@ -124,10 +124,14 @@ def _parts(location: Path, name: str, called: tuple[str, ...]) -> list[Path]:
 
 
 def _files_called(location: Path, beginnings: tuple[str, ...]) -> Files | None:
-    """The files of many images below ``location`` whose names begin so."""
+    """The files of many images below ``location`` whose names, or those of their folders, begin so."""
     found = _files_of_many(location) if location.is_dir() else None
-    chosen = tuple(path for path in found.paths if path.name.lower().startswith(beginnings)) if found else ()
+    chosen = tuple(path for path in found.paths if _begins(path.relative_to(location), beginnings)) if found else ()
     return Files(chosen) if chosen else None
+
+
+def _begins(name: Path, beginnings: tuple[str, ...]) -> bool:
+    return any(part.lower().startswith(beginnings) for part in name.parts)
 
 
 def _files_of_many(location: Path) -> Files | None:
@@ -136,7 +140,8 @@ def _files_of_many(location: Path) -> Files | None:
     for name in files_below(location):
         if is_image_name(name):
             return None
-        names.append(name)
+        if is_plain_name(name):
+            names.append(name)
     for called, _ in LAYOUTS.values():
         if paths := tuple(location / name for name in sorted(names) if called.fullmatch(Path(name).name)):
             return Files(paths)
@@ -180,12 +185,12 @@ def _files_at(path: Path) -> Files | None:
 
 def _holds_pickles(path: Path) -> bool:
     """Whether CIFAR's Python version is what there is: its files, and no image file."""
-    found = False
+    names = set()
     for name in files_below(path):
         if is_image_name(name):
             return False
-        found = found or PICKLES.fullmatch(Path(name).name) is not None
-    return found
+        names.add(Path(name).name)
+    return any(known <= names for known in PICKLES)
 
 
 def _refuse_several(path: Path, files: Files) -> None:

@@ -6,8 +6,8 @@ import json
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-from dogfast.data.files import grouped, list_image_files, read_image_files, read_small_members, some
-from dogfast.data.pictures import Pictures
+from dogfast.data.files import ImageFile, grouped, list_image_files, read_image_files, read_small_members, some
+from dogfast.data.pictures import Pictures, called
 from dogfast.errors import DataError
 
 SIDECARS = (".cls", ".json")
@@ -17,28 +17,31 @@ CLASS_FIELDS = ("class_name", "label", "cls")
 
 def open_tars(paths: tuple[Path, ...]) -> Pictures:
     """The images of one tar, or of the shards of a set; of shards, keys begin with the name of the tar."""
-    prefix = {path: f"{path.name}/" if len(paths) > 1 else "" for path in paths}
-    listed = {path: {prefix[path] + file.key: file for file in list_image_files(path)} for path in paths}
+    place, names = called(paths)
+    prefix = {path: f"{name}/" if len(paths) > 1 else "" for path, name in names.items()}
+    listed = {path: list_image_files(path) for path in paths}
+    files = {prefix[path] + file.key: (path, file) for path, found in listed.items() for file in found}
 
     def read(keys: list[str]) -> Iterator[tuple[str, bytes]]:
-        for path, files in listed.items():
-            own = {files[key].key: key for key in keys if key in files}
-            for inner, content in read_image_files(path, [files[key] for key in own.values()]):
-                yield own[inner], content
+        wanted: dict[Path, list[ImageFile]] = {}
+        for path, file in map(files.__getitem__, keys):
+            wanted.setdefault(path, []).append(file)
+        for path, chosen in wanted.items():
+            for key, content in read_image_files(path, chosen):
+                yield prefix[path] + key, content
 
     def by_class() -> dict[str, list[str]]:
         found: dict[str, list[str]] = {}
-        for path, files in listed.items():
-            for name, keys in _classes_in(path, [file.key for file in files.values()]).items():
+        for path, held in listed.items():
+            for name, keys in _classes_in(path, [file.key for file in held]).items():
                 found.setdefault(name, []).extend(prefix[path] + key for key in keys)
         if not found:
             raise DataError(
-                f"{paths[0]} holds no images in class folders (CLASS/IMAGE), nor samples with a class (KEY.jpg beside KEY.cls or KEY.json)"
+                f"{place} holds no images in class folders (CLASS/IMAGE), nor samples with a class (KEY.jpg beside KEY.cls or KEY.json)"
             )
         return dict(sorted(found.items()))
 
-    place = str(paths[0]) if len(paths) == 1 else str(paths[0].parent)
-    return Pictures(place, [key for files in listed.values() for key in files], by_class, read)
+    return Pictures(place, list(files), by_class, read)
 
 
 def _classes_in(path: Path, keys: list[str]) -> dict[str, list[str]]:

@@ -63,6 +63,22 @@ def test_published_layouts_are_divided(tmp_path, name):
     assert len(unlabelled(open_place(part_tested(tmp_path, name)), 8)) == 2
 
 
+def test_the_hubs_own_conversion_to_parquet(tmp_path):
+    """A folder a part below one a configuration, and the same names in each."""
+    for part, start in (("train", 0), ("test", 10)):
+        made.parquet(tmp_path / "default" / part / "0000.parquet", made.cells(2, start))
+    whole = open_place(tmp_path)
+    assert whole.keys == [f"{part}/0000.parquet/{row}" for part in ("test", "train") for row in range(2)]
+    assert dict(whole.read(["train/0000.parquet/1"])) == {"train/0000.parquet/1": made.encoded(1)}
+    assert dict(open_place(part_tested(tmp_path, "mine")).read(["0000.parquet/1"])) == {"0000.parquet/1": made.encoded(11)}
+    assert len(open_place(part_learned(tmp_path, "mine")).keys) == 2
+
+
+def test_hidden_files_are_skipped(tmp_path):
+    made.parquet(tmp_path / "test.parquet", made.cells(2)), made.parquet(tmp_path / ".cache" / "test.parquet", made.cells(2))
+    assert open_place(tmp_path).keys == ["test.parquet/0", "test.parquet/1"]
+
+
 def test_parts_in_folders_of_their_own(tmp_path):
     for part in ("train", "test"):
         made.parquet(tmp_path / part / "0.parquet", made.cells(2))

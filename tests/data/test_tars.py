@@ -45,6 +45,14 @@ def test_shards_are_one_set(tmp_path):
     assert np.array_equal(images.images[images.keys.index("train-00002.tar/00021.png")].permute(1, 2, 0), made.pixels(21))
 
 
+def test_shards_of_one_name_in_several_folders(tmp_path):
+    for shard in range(2):
+        made.tar(tmp_path / f"part{shard}" / "000.tar", samples(["fox", "elk"], 10 * shard))
+    images = labelled(open_place(tmp_path), 32)
+    assert [key for key in images.keys if key.endswith("0.png")] == ["part0/000.tar/00000.png", "part1/000.tar/00010.png"]
+    assert np.array_equal(images.images[2].permute(1, 2, 0), made.pixels(10))
+
+
 def test_shards_of_class_folders(tmp_path):
     for shard in range(2):
         made.tar(tmp_path / f"{shard}.tar", {f"{name}/{shard}.png": made.encoded(shard) for name in ("elk", "fox")})
