@@ -14,7 +14,7 @@ def register(app: typer.Typer) -> None:
 
 
 def report(invocation: Invocation) -> None:
-    """Write report/index.html: table, score histograms, anchors and outliers beside ID images."""
+    """Write report/index.html: did it get better, where, at what cost, and what it learned from; charts as PNG beside it."""
     from dogfast.workflows.chain import run_report
     from dogfast.workflows.plans import plan_report
 

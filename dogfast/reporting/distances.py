@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass, replace
 
-from dogfast.reporting.histograms import ID_COLOUR, OOD_COLOUR, png_bytes
+from dogfast.reporting.drawing import ID_COLOUR, OOD_COLOUR, Tick, new_figure, png_bytes
 from dogfast.reporting.inputs import is_number, number_of, text_of
 from dogfast.run import Run, read_jsonl
 
@@ -42,12 +42,6 @@ class Word:
     @property
     def align(self) -> str:
         return "start" if self.x < 15 else "end" if self.x > 85 else "middle"
-
-
-@dataclass(frozen=True)
-class Tick:
-    x: float
-    text: str
 
 
 @dataclass(frozen=True)
@@ -160,12 +154,8 @@ def _collides(extent: tuple[float, float], lane: int, taken: list[tuple[float, f
 # --- the PNG file -----------------------------------------------------------------------------------------------
 def distances_png(lines: list[Line]) -> bytes:
     """The first classes' lines as one picture, on one common axis."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     lines = lines[:PNG_CLASSES]
-    figure = Figure(figsize=(9, 1.1 + 0.42 * len(lines)), dpi=110, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(9, 1.1 + 0.42 * len(lines))
     axes = figure.subplots()
     for y, line in enumerate(lines):
         axes.plot([line.bound, line.limit], [y, y], color=OOD_COLOUR, linewidth=7, alpha=0.25, solid_capstyle="butt")

@@ -17,6 +17,7 @@ from PIL import Image, UnidentifiedImageError
 from dogfast.config.synthesis import STRATEGIES
 from dogfast.data.splits import PAINTING_WORDS
 from dogfast.errors import DataError
+from dogfast.reporting.drawing import new_figure, png_bytes
 from dogfast.run import Run
 from dogfast.shards.format import ID_CONTROL
 from dogfast.shards.reader import holds_latents
@@ -39,6 +40,8 @@ MEMBER_BYTES = 8 << 20
 END = bytes(2 * tarfile.BLOCKSIZE)
 """A tar's end, which has to be looked for: `tarfile` takes a torn or overwritten header for it as well."""
 SIDE_PX, THUMBNAIL_PX = 4096, 96
+SHEET_ROWS, SHEET_TWINS, SHEET_OUTLIERS, SHEET_PX = 24, 3, 10, 50
+"""Of the PNG file."""
 SHARD = re.compile(r"train-(\d{5,})\.tar")
 MEMBER = re.compile(r"(\d{1,20})\.(png|jpg|json)")
 
@@ -173,11 +176,12 @@ class ClassGallery:
 
 @dataclass(frozen=True)
 class Gallery:
-    """``problems`` are sentences for the page: what could not be read, what was left out."""
+    """``problems`` are sentences for the page: what could not be read, what was left out; ``n_classes`` counts hidden ones too."""
 
     classes: tuple[ClassGallery, ...]
     sources: tuple[str, ...]
     problems: tuple[str, ...]
+    n_classes: int
 
     @property
     def n_outliers(self) -> int:
@@ -210,7 +214,7 @@ def build_gallery(
     if left_out:
         problems.append(f"{left_out} further sampled outliers are left out to keep this page small.")
     classes = (ClassGallery(name, tuple(id_pictures.get(name, ())), tuple(groups.get(name, ()))) for name in shown)
-    return Gallery(tuple(one for one in classes if one.twins or one.groups), tuple(sources), tuple(problems))
+    return Gallery(tuple(one for one in classes if one.twins or one.groups), tuple(sources), tuple(problems), len(names))
 
 
 def _sampled(run: Run, sources: list[str]) -> tuple[list[tuple[str, Outlier]], list[str]]:
@@ -280,3 +284,29 @@ def _grouped(
     ):
         by_class[key[1]].append(groups[key])
     return by_class, unreadable, left_out
+
+
+# --- the PNG file -----------------------------------------------------------------------------------------------
+def contact_sheet(classes: tuple[ClassGallery, ...]) -> bytes:
+    """A row a class: ID images, a gap, and an outlier of each of its groups."""
+    classes = classes[:SHEET_ROWS]
+    sheet = np.full((len(classes) * SHEET_PX, (SHEET_TWINS + 1 + SHEET_OUTLIERS) * SHEET_PX, 3), 255, np.uint8)
+    for row, one in enumerate(classes):
+        twins, outliers = one.twins[:SHEET_TWINS], [group.pictures[0] for group in one.groups[:SHEET_OUTLIERS]]
+        for column, picture in [*enumerate(twins), *enumerate(outliers, SHEET_TWINS + 1)]:
+            inner = SHEET_PX - 2
+            y, x = row * SHEET_PX + 1, column * SHEET_PX + 1
+            image = Image.open(io.BytesIO(base64.b64decode(picture.uri.partition(",")[2]))).resize((inner, inner))
+            sheet[y : y + inner, x : x + inner] = np.asarray(image)
+    figure = new_figure(9, 0.7 + 0.6 * len(classes))
+    axes = figure.subplots()
+    axes.imshow(sheet, interpolation="nearest")
+    axes.set_yticks(
+        [(row + 0.5) * SHEET_PX for row in range(len(classes))], [c.class_name[:24] for c in classes], parse_math=False
+    )
+    axes.set_xticks(
+        [SHEET_TWINS * SHEET_PX / 2, (SHEET_TWINS + 1 + SHEET_OUTLIERS / 2) * SHEET_PX], ["known", "painted outliers"]
+    )
+    axes.tick_params(length=0, labelsize=8)
+    axes.spines[:].set_visible(False)
+    return png_bytes(figure)

@@ -5,23 +5,23 @@ The panels are SVG paths in a unit frame that the page stretches and colours; th
 
 from __future__ import annotations
 
-import io
 import math
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
+from dogfast.numerics.metrics import threshold_at_recall
+from dogfast.reporting.drawing import ID_COLOUR, OOD_COLOUR, Tick, new_grid, png_bytes, ticks_of
 from dogfast.reporting.figures import percent
-from dogfast.reporting.inputs import Evaluation, datasets_of, read_scores, score_label, scores_of
+from dogfast.reporting.inputs import Evaluation, datasets_of, read_scores, scores_of
+from dogfast.reporting.pair import Pair
 
 BINS = 44
 FRAME = (100.0, 60.0)
 """Width and height of a panel's drawing units."""
 PANELS_AT_MOST = 240
-PNG_ROWS, PNG_COLUMNS = 12, 8
-ID_COLOUR, OOD_COLOUR = "#0072B2", "#D55E00"
+PNG_ROWS, PNG_COLUMNS = 12, 4
 
 
 # --- how a score is laid on the axis ----------------------------------------------------------------------------
@@ -45,12 +45,6 @@ AXES: dict[str, tuple[Callable[[np.ndarray], np.ndarray], str]] = {
 
 # --- data -------------------------------------------------------------------------------------------------------
 @dataclass(frozen=True)
-class Tick:
-    at: float
-    text: str
-
-
-@dataclass(frozen=True)
 class Panel:
     """One classifier on one OOD set; the paths are SVG, ``threshold`` and ticks are percent of the width."""
 
@@ -65,29 +59,28 @@ class Panel:
 
 @dataclass(frozen=True)
 class Strip:
-    """One OOD set: a panel a classifier."""
+    """One OOD set: the pair's panels, on one axis, and those of ``others``, each on its own."""
 
     dataset: str
     group: str
     panels: tuple[Panel, ...]
+    others: tuple[Panel, ...]
 
 
 @dataclass(frozen=True)
 class Chart:
     """One score: ``missing`` names classifiers without stored scores, ``hidden`` how many were too many to draw."""
 
-    score: str
-    label: str
     axis: str
     strips: tuple[Strip, ...]
     missing: tuple[str, ...]
     hidden: int
-    png: bytes | None
+    binned: tuple[Binned, ...]
 
 
 @dataclass(frozen=True)
 class Binned:
-    """One classifier's scores under one score: shares a bin by data set, on a common range."""
+    """One classifier's scores under one score: shares a bin by data set, from ``low`` to ``high``."""
 
     evaluation: Evaluation
     low: float
@@ -96,13 +89,8 @@ class Binned:
     shares: dict[str, np.ndarray]
 
 
-def build_charts(evaluations: list[Evaluation]) -> list[Chart]:
-    return [_chart(evaluations, score) for score in scores_of(evaluations)]
-
-
-def recall_threshold(id_scores: np.ndarray, recall: float = 0.95) -> float:
-    """The largest threshold that accepts at least ``recall`` of ``id_scores`` (n,), S >= threshold being accepted."""
-    return float(np.sort(id_scores)[len(id_scores) - math.ceil(recall * len(id_scores))])
+def build_charts(evaluations: list[Evaluation], pair: Pair | None) -> dict[str, Chart]:
+    return {score: _chart(evaluations, pair, score) for score in scores_of(evaluations)}
 
 
 def shares_by_bin(values: np.ndarray, low: float, high: float, bins: int = BINS) -> np.ndarray:
@@ -113,34 +101,42 @@ def shares_by_bin(values: np.ndarray, low: float, high: float, bins: int = BINS)
     return counts / len(values)
 
 
-def _chart(evaluations: list[Evaluation], score: str) -> Chart:
+def _chart(evaluations: list[Evaluation], pair: Pair | None, score: str) -> Chart:
     view, axis = AXES.get(score, (_as_it_is, "score"))
     datasets = datasets_of(evaluations)
-    binned, missing = [], []
-    for evaluation in evaluations:
+    first = (pair.before, pair.after) if pair else ()
+    found, missing = [], []
+    for evaluation in [*first, *(e for e in evaluations if e not in first)]:
         if all(result.score != score for result in evaluation.results):
             continue
         scores = read_scores(evaluation, score)
         if scores is None:
             missing.append(evaluation.name)
         else:
-            binned.append(_binned(evaluation, {name: view(values) for name, values in scores.items()}))
-    shown = binned[: max(1, PANELS_AT_MOST // max(1, len(datasets) * len(scores_of(evaluations))))]
-    strips = tuple(_strip(score, name, group, shown) for name, group in datasets.items())
-    strips = tuple(strip for strip in strips if strip.panels)
-    png = _png(score, axis, strips, shown) if strips else None
-    return Chart(score, score_label(score), axis, strips, tuple(missing), len(binned) - len(shown), png)
+            found.append((evaluation, {name: view(values) for name, values in scores.items()}))
+    shown = found[: max(2, PANELS_AT_MOST // max(1, len(datasets) * len(scores_of(evaluations))))]
+    compared = [scores for evaluation, scores in shown if evaluation in first]
+    common = _union([_range(scores) for scores in compared]) if compared else None
+    binned = [_binned(evaluation, scores, common if evaluation in first else None) for evaluation, scores in shown]
+    beside = len(compared) or len(binned)
+    strips = tuple(_strip(score, name, group, binned[:beside], binned[beside:]) for name, group in datasets.items())
+    strips = tuple(strip for strip in strips if strip.panels or strip.others)
+    return Chart(axis, strips, tuple(missing), len(found) - len(shown), tuple(binned))
 
 
-def _binned(evaluation: Evaluation, scores: dict[str, np.ndarray]) -> Binned:
-    threshold = recall_threshold(scores["id"])
-    low, high = _range(scores, threshold)
+def _binned(evaluation: Evaluation, scores: dict[str, np.ndarray], common: tuple[float, float] | None) -> Binned:
+    low, high = common or _range(scores)
     shares = {name: shares_by_bin(values, low, high) for name, values in scores.items()}
-    return Binned(evaluation, low, high, threshold, shares)
+    return Binned(evaluation, low, high, threshold_at_recall(scores["id"]), shares)
 
 
-def _range(scores: dict[str, np.ndarray], threshold: float) -> tuple[float, float]:
+def _union(ranges: list[tuple[float, float]]) -> tuple[float, float]:
+    return min(low for low, _ in ranges), max(high for _, high in ranges)
+
+
+def _range(scores: dict[str, np.ndarray]) -> tuple[float, float]:
     """What to show: all sets but their outermost half percent, and at most ID's own width beyond ID on each side."""
+    threshold = threshold_at_recall(scores["id"])
     id_low, id_high = _bulk(scores["id"]) or (0.0, 0.0)
     width = max(id_high - id_low, 1e-6)
     bulks = [bulk for values in scores.values() if (bulk := _bulk(values))]
@@ -157,8 +153,11 @@ def _bulk(values: np.ndarray) -> tuple[float, float] | None:
 
 
 # --- panels for the page ----------------------------------------------------------------------------------------
-def _strip(score: str, dataset: str, group: str, binned: list[Binned]) -> Strip:
-    return Strip(dataset, group, tuple(_panel(score, dataset, b) for b in binned if dataset in b.shares and dataset != "id"))
+def _strip(score: str, dataset: str, group: str, binned: list[Binned], others: list[Binned]) -> Strip:
+    own, more = (
+        [_panel(score, dataset, b) for b in part if dataset in b.shares and dataset != "id"] for part in (binned, others)
+    )
+    return Strip(dataset, group, tuple(own), tuple(more))
 
 
 def _panel(score: str, dataset: str, binned: Binned) -> Panel:
@@ -173,7 +172,7 @@ def _panel(score: str, dataset: str, binned: Binned) -> Panel:
         rejected_path=_steps(ood_shares / top, 0, at),
         accepted_path=_steps(ood_shares / top, at, 1),
         threshold=round(100 * at, 2),
-        ticks=tuple(_ticks(score, binned)),
+        ticks=_ticks(score, binned),
     )
 
 
@@ -202,44 +201,29 @@ def _steps(heights: np.ndarray, start: float, stop: float) -> str:
     return "".join(parts) + f"V{height:g}Z"
 
 
-def _ticks(score: str, binned: Binned) -> list[Tick]:
+def _ticks(score: str, binned: Binned) -> tuple[Tick, ...]:
     """Round values, three or so, no two closer than their texts allow."""
-    if score == "msp":
-        values = [0.01, 0.1, 0.5, 0.9, 0.99, 0.999, 0.9999, 0.99999]
-        marks = [(float(_log_odds(np.array(v))), f"{v:.5f}".rstrip("0").lstrip("0")) for v in values]
-    else:
-        marks = [(value, f"{value:.4g}".replace("-", "−")) for value in _round_values(binned.low, binned.high)]
+    if score != "msp":
+        return ticks_of(binned.low, binned.high, 8)
     ticks: list[Tick] = []
-    for value, text in marks:
-        at = 100 * (value - binned.low) / (binned.high - binned.low)
+    for value in (0.01, 0.1, 0.5, 0.9, 0.99, 0.999, 0.9999, 0.99999):
+        at = 100 * (float(_log_odds(np.array(value))) - binned.low) / (binned.high - binned.low)
         if 8 <= at <= 92 and (not ticks or at - ticks[-1].at >= 25):
-            ticks.append(Tick(round(at, 1), text))
-    return ticks
-
-
-def _round_values(low: float, high: float) -> list[float]:
-    raw = (high - low) / 4
-    unit = 10.0 ** math.floor(math.log10(raw))
-    step = next(unit * factor for factor in (1, 2, 5, 10) if unit * factor >= raw)
-    return [step * k for k in range(math.ceil(low / step), math.floor(high / step) + 1)]
+            ticks.append(Tick(round(at, 1), f"{value:.5f}".rstrip("0").lstrip("0")))
+    return tuple(ticks)
 
 
 # --- the PNG file -----------------------------------------------------------------------------------------------
-def _png(score: str, axis: str, strips: tuple[Strip, ...], binned: list[Binned]) -> bytes:
+def histograms_png(score: str, chart: Chart) -> bytes:
     """The same bins as one picture: a row an OOD set, a column a classifier."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    strips, binned = strips[:PNG_ROWS], binned[:PNG_COLUMNS]
-    figure = Figure(figsize=(1.2 + 2.6 * len(binned), 0.9 + 1.5 * len(strips)), dpi=110, layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots(len(strips), len(binned), squeeze=False)
+    strips, binned = chart.strips[:PNG_ROWS], chart.binned[:PNG_COLUMNS]
+    figure, axes = new_grid(len(strips), len(binned), 2.6, 1.5)
     for i, strip in enumerate(strips):
         for j, one in enumerate(binned):
             _draw(axes[i][j], score, strip.dataset, one, first_row=i == 0, first_column=j == 0)
-    title = f"{score_label(score)[:30]}: ID (blue) against OOD (orange); dashed: 95 % of ID lies to the right"
+    title = f"{score[:30]}: ID (blue) against OOD (orange); dashed: 95 % of ID lies to the right"
     figure.suptitle(title, fontsize=9, parse_math=False)
-    figure.supxlabel(axis, fontsize=8, parse_math=False)
+    figure.supxlabel(chart.axis, fontsize=8, parse_math=False)
     return png_bytes(figure)
 
 
@@ -263,12 +247,3 @@ def _draw(axes, score: str, dataset: str, binned: Binned, first_row: bool, first
         axes.set_title(binned.evaluation.name[:30], fontsize=8, parse_math=False)
     if first_column:
         axes.set_ylabel(dataset[:20], fontsize=8, parse_math=False)
-
-
-def png_bytes(figure) -> bytes:
-    """Render ``figure``; a glyph the font lacks is drawn as a box, without a warning."""
-    file = io.BytesIO()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)
-        figure.savefig(file, format="png")
-    return file.getvalue()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from dogfast.errors import DataError
 from dogfast.run import Run, read_json
 
 BASELINE = "ce"
+PAINTED, UNDAMAGED = "painted by the generator", "undamaged"
 ORDER = (BASELINE, "oe+noise", "oe", "dog")
 SCORE_NAMES = {
     "msp": "MSP",
@@ -33,7 +34,7 @@ SCORE_NAMES = {
 
 @dataclass(frozen=True)
 class Result:
-    """One score on one OOD set; ``fpr95`` and ``auroc`` are fractions."""
+    """One score on one OOD set; ``fpr95`` and ``auroc`` are fractions, their intervals (95 %, over test images) may be absent."""
 
     score: str
     dataset: str
@@ -42,34 +43,56 @@ class Result:
     auroc: float
     n_id: int
     n_ood: int
+    fpr95_interval: tuple[float, float] | None = None
+    auroc_interval: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """The share of known-like images of one kind that is called OOD under one score, where 5 % of real ID images are.
+
+    ``kind`` is :data:`PAINTED`, :data:`UNDAMAGED`, or the corruption and severity that ID test images went through, of which
+    then ``accuracy`` is still recognised.
+    """
+
+    score: str
+    kind: str
+    share: float
+    n: int
+    accuracy: float | None = None
+
+
+@dataclass(frozen=True)
+class Difference:
+    """FPR95 less the baseline's over the mean of ``datasets``, in [-1, 1], with its 95 % interval over test images.
+
+    ``verdict`` is better, worse or undecided.
+    """
+
+    score: str
+    datasets: tuple[str, ...]
+    change: float
+    low: float
+    high: float
+    verdict: str
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One `metrics.json`; ``scores`` is the folder of its raw scores, which may be absent."""
+    """One `metrics.json`; ``scores`` and ``features`` are the folders of what was kept of every image, which may be absent."""
 
     name: str
-    objective: str
     id_accuracy: float
     results: tuple[Result, ...]
     chosen: str
     """The hyper-parameters of scores that were chosen, and why, in words."""
     scores: Path
-    control: tuple[tuple[str, float], ...] = ()
-    """By score, the share of ID-class images painted by the generator that is called OOD."""
+    features: Path
+    refusals: tuple[Refusal, ...] = ()
+    differences: tuple[Difference, ...] = ()
 
     def result(self, score: str, dataset: str) -> Result | None:
         return next((r for r in self.results if (r.score, r.dataset) == (score, dataset)), None)
-
-
-@dataclass(frozen=True)
-class Training:
-    """What `train.json` tells: epochs, seconds and the cross-entropy by epoch; each may be absent."""
-
-    name: str
-    epochs: int
-    seconds: float | None
-    losses: tuple[float, ...]
 
 
 # --- evaluations ------------------------------------------------------------------------------------------------
@@ -105,18 +128,15 @@ def _evaluation(path: Path) -> Evaluation:
     metrics = read_json(path)
     if not isinstance(metrics, dict) or not isinstance(metrics.get("rows"), list):
         raise DataError(f"{path} holds no rows; remove it and run `dogfast evaluate` again")
-    control = metrics.get("artefact_control", [])
-    if not isinstance(control, list):
-        raise DataError(f"{path}: the artefact control is no list; remove the file and run `dogfast evaluate` again")
-    name = path.parent.name
     return Evaluation(
-        name=name,
-        objective=str(metrics.get("objective") or objective_of(name)),
+        name=path.parent.name,
         id_accuracy=_fraction(metrics, "id_accuracy", path),
         results=tuple(_result(row, path) for row in metrics["rows"]),
         chosen=_chosen(metrics.get("hyper_parameters", {}), path),
         scores=path.parent / "scores",
-        control=tuple(_control(row, path) for row in control),
+        features=path.parent / "features",
+        refusals=tuple(_refusals(metrics, path)),
+        differences=tuple(_differences(metrics, path)),
     )
 
 
@@ -129,15 +149,41 @@ def _chosen(found: Any, path: Path) -> str:
     )
 
 
-def _control(row: Any, path: Path) -> tuple[str, float]:
-    if not isinstance(row, dict):
-        raise DataError(f"{path}: a row of the artefact control is no object; remove the file and run `dogfast evaluate` again")
-    return text_of(row, "score", path), _fraction(row, "called_ood", path)
+def _refusals(metrics: dict, path: Path) -> Iterator[Refusal]:
+    for row in _rows(metrics, "artefact_control", path):
+        share, n = _fraction(row, "called_ood", path), _count(row, "n", path)
+        yield Refusal(text_of(row, "score", path), PAINTED, share, n)
+    for row in _rows(metrics, "corrupted_id", path):
+        name = text_of(row, "corruption", path)
+        kind = UNDAMAGED if name == "none" else f"{name} {number_of(row, 'severity', path):g}"
+        share, n = _fraction(row, "refused", path), _count(row, "n", path)
+        yield Refusal(text_of(row, "score", path), kind, share, n, _fraction(row, "id_accuracy", path))
 
 
-def objective_of(name: str) -> str:
-    """`dog+renders@1` was trained with `dog`."""
-    return re.split(r"[+@]", name, maxsplit=1)[0]
+def _differences(metrics: dict, path: Path) -> Iterator[Difference]:
+    """What `verdicts` says of FPR95 against :data:`BASELINE`, a set or a mean each."""
+    found = metrics.get("verdicts", {})
+    if not isinstance(found, dict):
+        raise DataError(f"{path}: the verdicts are no object; remove the file and run `dogfast evaluate` again")
+    if found.get("against") != BASELINE:
+        return
+    for row in _rows(found, "rows", path):
+        yield _difference(row, (text_of(row, "dataset", path),), path)
+    for row in _rows(found, "means", path):
+        datasets = row.get("datasets")
+        yield _difference(row, tuple(map(str, datasets)) if isinstance(datasets, list) else (), path)
+
+
+def _difference(row: dict, datasets: tuple[str, ...], path: Path) -> Difference:
+    numbers = (number_of(row, key, path) for key in ("change", "low", "high"))
+    return Difference(text_of(row, "score", path), datasets, *numbers, text_of(row, "verdict", path))
+
+
+def _rows(holder: dict, key: str, path: Path) -> list[dict]:
+    rows = holder.get(key, [])
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise DataError(f"{path}: '{key}' is no list of rows; remove the file and run `dogfast evaluate` again")
+    return rows
 
 
 def _result(row: Any, path: Path) -> Result:
@@ -151,7 +197,18 @@ def _result(row: Any, path: Path) -> Result:
         auroc=_fraction(row, "auroc", path),
         n_id=_count(row, "n_id", path),
         n_ood=_count(row, "n_ood", path),
+        fpr95_interval=_interval(row, "fpr95_interval", path),
+        auroc_interval=_interval(row, "auroc_interval", path),
     )
+
+
+def _interval(row: dict, key: str, path: Path) -> tuple[float, float] | None:
+    bounds = row.get(key)
+    if bounds is None:
+        return None
+    if not isinstance(bounds, list) or len(bounds) != 2 or not all(is_number(bound) for bound in bounds):
+        raise DataError(f"{path}: '{key}' is {bounds!r}, not two numbers; remove the file and run `dogfast evaluate` again")
+    return float(bounds[0]), float(bounds[1])
 
 
 # --- raw scores -------------------------------------------------------------------------------------------------
@@ -176,26 +233,6 @@ def read_scores(evaluation: Evaluation, score: str) -> dict[str, np.ndarray] | N
     if not len(tensors.get("id", ())):
         raise DataError(f"{path} holds no scores of ID images; remove it and run `dogfast evaluate` again")
     return tensors
-
-
-# --- training ---------------------------------------------------------------------------------------------------
-def read_trainings(run: Run) -> list[Training]:
-    found = (run.root / "classifiers").glob("*/train.json")
-    return sorted((_training(path) for path in found), key=lambda training: display_order(training.name))
-
-
-def _training(path: Path) -> Training:
-    record = read_json(path)
-    record = record if isinstance(record, dict) else {}
-    history = record.get("history") if isinstance(record.get("history"), list) else []
-    losses = [epoch.get("ce") for epoch in history if isinstance(epoch, dict)]
-    seconds = record.get("seconds")
-    return Training(
-        name=path.parent.name,
-        epochs=len(history),
-        seconds=float(seconds) if is_number(seconds) else None,
-        losses=tuple(float(loss) for loss in losses if is_number(loss)),
-    )
 
 
 # --- checks -----------------------------------------------------------------------------------------------------

@@ -15,13 +15,21 @@ import numpy as np
 
 from dogfast.errors import DataError
 from dogfast.events import Events
-from dogfast.reporting.distances import CLASSES_AT_MOST, Line, build_lines, distances_png, read_anchor_distances
+from dogfast.reporting.costs import build_costs
+from dogfast.reporting.curves import curves_png, read_trainings
+from dogfast.reporting.distances import CLASSES_AT_MOST, build_lines, distances_png, read_anchor_distances
+from dogfast.reporting.embedding import build_embeddings, embedding_png
 from dogfast.reporting.figures import count
-from dogfast.reporting.gallery import build_gallery, painted_sources
-from dogfast.reporting.histograms import Chart, build_charts
-from dogfast.reporting.inputs import read_evaluations, read_trainings
+from dogfast.reporting.gallery import build_gallery, contact_sheet, painted_sources
+from dogfast.reporting.histograms import build_charts, histograms_png
+from dogfast.reporting.inputs import Evaluation, read_evaluations, score_label, scores_of
+from dogfast.reporting.overview import build_overview
+from dogfast.reporting.pair import pair_of
+from dogfast.reporting.roc import build_rocs, roc_png
+from dogfast.reporting.shifts import build_shifts, shifts_png
 from dogfast.reporting.table import build_table
-from dogfast.reporting.textmap import NAMED, named_anchors, read_map
+from dogfast.reporting.textmap import map_png, narrow_labels, read_map, wide_labels
+from dogfast.reporting.throughput import build_paintings, throughput_png
 from dogfast.reporting.verdict import judge
 from dogfast.run import RUN_FILE, Run, publish, read_jsonl
 
@@ -29,7 +37,9 @@ CONFIG_CHARACTERS = 40_000
 VETOABLE = 5000
 """Anchors that the page can give back edited; of more the file is edited by hand."""
 NAME_LETTERS = 100
-VETO = files("dogfast.reporting").joinpath("veto.js").read_text(encoding="utf-8")
+PAGE_MB = 8
+"""What the page stays below for any run of a paper's size; what grows with classes and images is bounded, and says what it leaves out."""
+VETO = files("dogfast.reporting").joinpath("templates", "veto.js").read_text(encoding="utf-8")
 """The page's only script; its digest stands in the page's policy, so that no other runs."""
 
 
@@ -39,40 +49,83 @@ def write_report(run: Run, id_examples: dict[str, np.ndarray], events: Events) -
     Args:
         id_examples: by class name, uint8 (k, H, W, 3) images of the ID set, shown beside the outliers.
 
-    Returns `report` (path), `classifiers` and `outliers_shown`.
+    Returns `report` (path), `classifiers`, `outliers_shown` and `bytes` (of the page).
 
     Raises :class:`DataError` when nothing was painted and nothing evaluated, or when a file is not as a stage writes it.
     """
-    evaluations = read_evaluations(run)
-    if not evaluations and not painted_sources(run):
+    evaluations, sources = read_evaluations(run), painted_sources(run)
+    if not evaluations and not sources:
         raise DataError(f"{run.root} has nothing to report yet; run `dogfast generate --output {run.root}` first")
+    view = _view(run, evaluations, id_examples, events)
+    pngs = _pngs(view)
+    page = render(**view, pngs=pngs.keys()).encode("utf-8", "replace")
+    for name, png in pngs.items():
+        publish(run.report.parent / name, png)
+    publish(run.report, page)
+    if len(page) > PAGE_MB * 1_000_000:
+        events.say(f"the page has {len(page) / 1e6:.0f} MB: {len(evaluations)} classifiers on many sets under many scores")
+    shown = view["gallery"].n_outliers
+    return {"report": str(run.report), "classifiers": len(evaluations), "outliers_shown": shown, "bytes": len(page)}
+
+
+def _view(run: Run, evaluations: list[Evaluation], id_examples: dict[str, np.ndarray], events: Events) -> dict[str, Any]:
+    """All that the page shows, by the name that the templates know it by."""
+    pair = pair_of(evaluations)
     gallery = build_gallery(run, id_examples, read_anchor_distances(run))
-    charts, lines, points = build_charts(evaluations), build_lines(run), read_map(run)
     for problem in gallery.problems:
         events.say(problem)
-    page = render(
-        title=run.root.resolve().name,
-        written=time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
-        evaluations=evaluations,
-        table=build_table(evaluations),
-        verdict=judge(evaluations),
-        trainings=read_trainings(run),
-        charts=charts,
-        gallery=gallery,
-        lines=lines[:CLASSES_AT_MOST],
-        n_lines=len(lines),
-        points=points,
-        named_anchors=named_anchors(points),
-        named_points=NAMED,
-        vetoable=_vetoable(run),
-        veto=VETO,
-        veto_digest=base64.b64encode(hashlib.sha256(VETO.encode()).digest()).decode(),
-        config=_config(run),
-        record=_record(run),
-    )
-    _publish_pngs(run, charts, lines)
-    publish(run.report, page.encode("utf-8", "replace"))
-    return {"report": str(run.report), "classifiers": len(evaluations), "outliers_shown": gallery.n_outliers}
+    shifts, lines, points, paintings = build_shifts(pair), build_lines(run), read_map(run), build_paintings(run)
+    embeddings = build_embeddings(evaluations, pair)
+    return {
+        "title": run.root.resolve().name,
+        "written": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
+        "evaluations": evaluations,
+        "pair": pair,
+        "scores": {score: score_label(score) for score in scores_of(evaluations)},
+        "verdict": judge(evaluations, pair, shifts),
+        "shifts": shifts,
+        "table": build_table(evaluations),
+        "charts": build_charts(evaluations, pair),
+        "rocs": build_rocs(evaluations, pair),
+        "costs": build_costs(evaluations),
+        "embeddings": embeddings,
+        "clouds": {cloud.name: cloud for one in embeddings for cloud in one.clouds},
+        "overview": build_overview(pair, gallery, paintings, sum(line.n_kept for line in lines)),
+        "gallery": gallery,
+        "lines": lines[:CLASSES_AT_MOST],
+        "n_lines": len(lines),
+        "points": points,
+        "labels": {"wide": wide_labels(points), "narrow": narrow_labels(points)},
+        "paintings": paintings,
+        "trainings": read_trainings(run),
+        "vetoable": _vetoable(run),
+        "veto": VETO,
+        "veto_digest": base64.b64encode(hashlib.sha256(VETO.encode()).digest()).decode(),
+        "config": _config(run),
+        "record": _record(run),
+    }
+
+
+def _pngs(view: dict[str, Any]) -> dict[str, bytes]:
+    """The picture of each chart that there is, by its file's name."""
+    pngs: dict[str, bytes] = {}
+    for score, label in view["scores"].items():
+        shifts, chart, roc = view["shifts"].get(score), view["charts"][score], view["rocs"].get(score)
+        if shifts:
+            pngs[f"changes-{slug(score)}.png"] = shifts_png(shifts, view["pair"])
+        if chart.strips:
+            pngs[f"histograms-{slug(score)}.png"] = histograms_png(score, chart)
+        if roc and roc.plots:
+            pngs[f"roc-{slug(score)}.png"] = roc_png(label, roc)
+    others = {
+        "features": (view["embeddings"], embedding_png),
+        "outliers": (view["gallery"].classes, contact_sheet),
+        "anchors": (view["lines"], distances_png),
+        "words": (view["points"], map_png),
+        "throughput": ([painting for painting in view["paintings"] if len(painting.rates)], throughput_png),
+        "training": ([training for training in view["trainings"] if training.series], curves_png),
+    }
+    return pngs | {f"{name}.png": png_of(content) for name, (content, png_of) in others.items() if content}
 
 
 def render(**view: Any) -> str:
@@ -80,14 +133,14 @@ def render(**view: Any) -> str:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
-        loader=PackageLoader("dogfast.reporting", ""),
+        loader=PackageLoader("dogfast.reporting", "templates"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     environment.filters.update(FILTERS)
-    return environment.get_template("template.html.j2").render(**view)
+    return environment.get_template("page.html.j2").render(**view)
 
 
 def code_marked(text: str):
@@ -97,20 +150,17 @@ def code_marked(text: str):
     return Markup(re.sub(r"`([^`]*)`", r"<code>\1</code>", str(escape(text))))
 
 
-def sparkline(losses: tuple[float, ...]) -> str:
-    """An SVG path over a 100 by 20 frame, highest loss at the top."""
-    low, high = min(losses), max(losses)
-    step = 100 / max(1, len(losses) - 1)
-    heights = (19 - 18 * (loss - low) / ((high - low) or 1) for loss in losses)
-    return "M" + "L".join(f"{i * step:.1f} {y:.1f}" for i, y in enumerate(heights))
-
-
-def short(text: str) -> str:
+def short(text: str, letters: int = NAME_LETTERS) -> str:
     """A name as the page can bear it, however long it is."""
-    return text if len(text) <= NAME_LETTERS else text[: NAME_LETTERS - 1] + "…"
+    return text if len(text) <= letters else text[: letters - 1] + "…"
 
 
-FILTERS: dict[str, Callable] = {"code": code_marked, "count": count, "short": short, "sparkline": sparkline}
+def slug(name: str) -> str:
+    """Reduced to letters that any file system takes."""
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:40] or "score"
+
+
+FILTERS: dict[str, Callable] = {"code": code_marked, "count": count, "short": short, "slug": slug}
 
 
 def _vetoable(run: Run) -> str:
@@ -134,14 +184,3 @@ def _record(run: Run) -> dict[str, Any]:
         "versions": {str(k): str(v) for k, v in versions.items()} if isinstance(versions, dict) else {},
         "stages": {str(k): json.dumps(v, indent=2, sort_keys=True)[:CONFIG_CHARACTERS] for k, v in stages.items()},
     }
-
-
-def _publish_pngs(run: Run, charts: list[Chart], lines: list[Line]) -> None:
-    """Charts under their score's name, reduced to letters that any file system takes."""
-    folder = run.report.parent
-    for position, chart in enumerate(charts):
-        if chart.png:
-            slug = re.sub(r"[^a-z0-9]+", "-", chart.score.lower()).strip("-")[:40] or str(position)
-            publish(folder / f"histograms-{slug}.png", chart.png)
-    if lines:
-        publish(folder / "anchors.png", distances_png(lines))

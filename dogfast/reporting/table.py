@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from dogfast.reporting.figures import count_range, percent, points, round_points
-from dogfast.reporting.inputs import BASELINE, Evaluation, Result, datasets_of, score_label, scores_of
+from dogfast.reporting.inputs import Evaluation, Result, datasets_of, score_label, scores_of
+from dogfast.reporting.pair import Pair, baseline_of, common_datasets, mean_over
+from dogfast.reporting.shifts import difference_of
 
 LOWER, HIGHER = -1, 1
 """Which direction is good: FPR95 should fall, AUROC and accuracy should rise."""
@@ -13,7 +15,10 @@ LOWER, HIGHER = -1, 1
 
 @dataclass(frozen=True)
 class Cell:
-    """One number in percent; ``delta`` is its change against the baseline in points, where there is one."""
+    """One number in percent; ``delta`` is its change against the baseline in points, where there is one.
+
+    ``interval`` is where the number would lie for other test images, ``verdict`` the paired bootstrap's on that change.
+    """
 
     value: float | None
     text: str
@@ -21,6 +26,8 @@ class Cell:
     worse: bool = False
     best: bool = False
     note: str = ""
+    interval: str = ""
+    verdict: str = ""
 
 
 @dataclass(frozen=True)
@@ -60,21 +67,6 @@ def build_table(evaluations: list[Evaluation]) -> Table:
     return Table(headings, count_range(n_id) if n_id else "0", blocks)
 
 
-def mean_over(evaluation: Evaluation, score: str, datasets: list[str], metric: str) -> float | None:
-    """Mean of ``metric`` over those of ``datasets`` that were evaluated."""
-    values = [getattr(r, metric) for name in datasets if (r := evaluation.result(score, name)) is not None]
-    return sum(values) / len(values) if values else None
-
-
-def common_datasets(score: str, *evaluations: Evaluation) -> list[str]:
-    """The OOD sets that all of ``evaluations`` have under ``score``; only over these are means comparable."""
-    return [name for name in datasets_of(list(evaluations)) if all(e.result(score, name) for e in evaluations)]
-
-
-def baseline_of(evaluations: list[Evaluation]) -> Evaluation | None:
-    return next((evaluation for evaluation in evaluations if evaluation.name == BASELINE), None)
-
-
 def _n_ood(evaluations: list[Evaluation], dataset: str) -> list[int]:
     return [result.n_ood for e in evaluations for result in e.results if result.dataset == dataset]
 
@@ -98,9 +90,25 @@ def _accuracies(evaluations: list[Evaluation], baseline: Evaluation | None) -> l
 def _column(evaluations: list[Evaluation], baseline: Evaluation | None, score: str, dataset: str, metric: str) -> list[Cell]:
     good = LOWER if metric == "fpr95" else HIGHER
     before = _value(baseline.result(score, dataset), metric) if baseline else None
-    return _mark_best(
-        [_cell(_value(e.result(score, dataset), metric), None if e is baseline else before, good) for e in evaluations], good
-    )
+    cells = [
+        replace(
+            _cell(_value(e.result(score, dataset), metric), None if e is baseline else before, good),
+            interval=_interval(e.result(score, dataset), metric),
+            verdict=_verdict(baseline, e, score, [dataset]) if metric == "fpr95" else "",
+        )
+        for e in evaluations
+    ]
+    return _mark_best(cells, good)
+
+
+def _verdict(baseline: Evaluation | None, evaluation: Evaluation, score: str, datasets: list[str]) -> str:
+    found = difference_of(Pair(baseline, evaluation), score, datasets) if baseline else None
+    return found.verdict if found else ""
+
+
+def _interval(result: Result | None, metric: str) -> str:
+    bounds = getattr(result, f"{metric}_interval") if result else None
+    return "–".join(map(percent, bounds)) if bounds else ""
 
 
 def _means(
@@ -117,7 +125,8 @@ def _means(
         if shared and baseline:
             change = mean_over(evaluation, score, shared, metric) - mean_over(baseline, score, shared, metric)
         note = f"{len(own)} of {len(whole)} sets" if len(own) < len(whole) else ""
-        cells.append(_changed(mean_over(evaluation, score, own, metric), change, good, note))
+        verdict = _verdict(baseline, evaluation, score, shared) if metric == "fpr95" and shared else ""
+        cells.append(replace(_changed(mean_over(evaluation, score, own, metric), change, good, note), verdict=verdict))
     return _mark_best(cells, good)
 
 
@@ -143,7 +152,4 @@ def _mark_best(cells: list[Cell], good: int) -> list[Cell]:
     if len(rivals) < 2 or len(set(rivals)) == 1:
         return cells
     top = max(rivals) if good == HIGHER else min(rivals)
-    return [
-        Cell(c.value, c.text, c.delta, c.worse, c.value is not None and not c.note and round_points(c.value) == top, c.note)
-        for c in cells
-    ]
+    return [replace(c, best=c.value is not None and not c.note and round_points(c.value) == top) for c in cells]

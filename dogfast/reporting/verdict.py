@@ -4,173 +4,116 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dogfast.reporting.figures import listing, percent, points, round_points
-from dogfast.reporting.inputs import BASELINE, Evaluation, datasets_of, score_label, scores_of
-from dogfast.reporting.table import baseline_of, common_datasets, mean_over
+from dogfast.reporting.figures import listing, percent, points
+from dogfast.reporting.inputs import BASELINE, PAINTED, Evaluation, score_label
+from dogfast.reporting.pair import FAMILIES, Pair, baseline_of, mean_over, seedless
+from dogfast.reporting.shifts import Shifts, word_of
 
-FAMILY = "dog"
-
-
-@dataclass(frozen=True)
-class Change:
-    """Mean FPR95 under one score, before (the baseline) and after, in percent; ``word`` says which way it went.
-
-    ``groups`` holds name, change and word of each group of OOD sets, for a mean can hide that one of them got worse.
-    """
-
-    score: str
-    before: str
-    after: str
-    delta: str
-    word: str
-    before_at: float
-    after_at: float
-    n_sets: int
-    groups: tuple[tuple[str, str, str], ...]
+WORDS = ("better", "worse", "undecided", "unchanged")
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """``tone`` is better, worse, mixed, same or open (nothing to compare); backticks mark names in the sentences."""
+    """``tone`` is better, worse, mixed, undecided or open (nothing to compare); backticks mark names in the sentences."""
 
     tone: str
     headline: str
     sentences: tuple[str, ...]
-    changes: tuple[Change, ...] = ()
-    baseline: str = ""
-    subject: str = ""
 
 
-def judge(evaluations: list[Evaluation]) -> Verdict:
-    """Compare the best `dog` classifier with `ce`, under every score they share.
-
-    One classifier is judged under all scores: picking another one for each score would flatter the method.
-    """
+def judge(evaluations: list[Evaluation], pair: Pair | None, shifts: dict[str, Shifts]) -> Verdict:
+    """Compare ``pair`` by its ``shifts``: one classifier under every score, for picking another for each would flatter."""
     if not evaluations:
         return Verdict("open", "Not evaluated yet.", ("Run `dogfast evaluate` to measure how well unknowns are refused.",))
-    baseline = baseline_of(evaluations)
-    if baseline is None:
-        how = "run `dogfast train --objective ce`, then `dogfast evaluate --objective ce`"
+    if baseline_of(evaluations) is None:
+        how = f"run `dogfast train --objective {BASELINE}`, then `dogfast evaluate --objective {BASELINE}`"
         return Verdict("open", "No comparison yet: the baseline is not evaluated.", (f"For `{BASELINE}`, {how}.",))
-    family = [e for e in evaluations if e.name.partition("@")[0] == FAMILY and _shared_scores(e, baseline)]
-    if not family:
-        how = f"run `dogfast train --objective {FAMILY}`, then `dogfast evaluate --objective {FAMILY}`"
-        return Verdict("open", f"No comparison yet: no `{FAMILY}` classifier is evaluated.", (f"To get one, {how}.",))
-    subject = min(family, key=lambda e: (_mean_change(e, baseline), e.name))
-    changes = tuple(_change(subject, baseline, score) for score in _shared_scores(subject, baseline))
-    sentences = [_accuracy(subject, baseline), *_worsenings(subject, baseline), *_artefacts(subject, baseline)]
-    if len(family) > 1:
-        sentences.append(
-            f"`{subject.name}` is the best of {len(family)} `{FAMILY}` classifiers by these very numbers, which favours it."
+    if pair is None:
+        how = f"run `dogfast train --objective {FAMILIES[0]}`, then `dogfast evaluate --objective {FAMILIES[0]}`"
+        return Verdict(
+            "open", "No comparison yet: no classifier that learned from outliers is evaluated.", (f"To get one, {how}.",)
         )
-    return Verdict(_tone(changes), _headline(subject, baseline, changes), tuple(sentences), changes, BASELINE, subject.name)
-
-
-def _shared_scores(evaluation: Evaluation, baseline: Evaluation) -> list[str]:
-    return [score for score in scores_of([baseline]) if common_datasets(score, evaluation, baseline)]
-
-
-def _difference(evaluation: Evaluation, baseline: Evaluation, score: str) -> float:
-    shared = common_datasets(score, evaluation, baseline)
-    return mean_over(evaluation, score, shared, "fpr95") - mean_over(baseline, score, shared, "fpr95")
-
-
-def _mean_change(evaluation: Evaluation, baseline: Evaluation) -> float:
-    scores = _shared_scores(evaluation, baseline)
-    return sum(_difference(evaluation, baseline, score) for score in scores) / len(scores)
-
-
-def _change(subject: Evaluation, baseline: Evaluation, score: str) -> Change:
-    shared = common_datasets(score, subject, baseline)
-    before, after = (mean_over(e, score, shared, "fpr95") for e in (baseline, subject))
-    return Change(
-        score=score_label(score),
-        before=percent(before),
-        after=percent(after),
-        delta=points(after - before),
-        word=_word(before - after),
-        before_at=100 * before,
-        after_at=100 * after,
-        n_sets=len(shared),
-        groups=_groups(subject, baseline, score, shared),
-    )
-
-
-def _groups(subject: Evaluation, baseline: Evaluation, score: str, shared: list[str]) -> tuple[tuple[str, str, str], ...]:
-    by_group: dict[str, list[str]] = {}
-    for dataset, group in datasets_of([baseline]).items():
-        if dataset in shared:
-            by_group.setdefault(group, []).append(dataset)
-    if len(by_group) < 2:
-        return ()
-    changes = {
-        group: mean_over(subject, score, sets, "fpr95") - mean_over(baseline, score, sets, "fpr95")
-        for group, sets in by_group.items()
-    }
-    return tuple((group or "other", points(change), _word(-change)) for group, change in changes.items())
-
-
-def _word(gain: float) -> str:
-    rounded = round_points(gain)
-    return "better" if rounded > 0 else "worse" if rounded < 0 else "unchanged"
-
-
-def _tone(changes: tuple[Change, ...]) -> str:
-    words = {change.word for change in changes} - {"unchanged"}
-    return "same" if not words else words.pop() if len(words) == 1 else "mixed"
-
-
-def _headline(subject: Evaluation, baseline: Evaluation, changes: tuple[Change, ...]) -> str:
-    """Who lets fewer unknowns pass, and at what price in ID accuracy."""
-    name, words = subject.name, {change.word for change in changes}
-    accuracy = subject.id_accuracy - baseline.id_accuracy
-    price = f", at {percent(-accuracy)} points less ID accuracy" if _word(accuracy) == "worse" else ""
-    if words == {"better"}:
-        return f"On average `{name}` lets fewer unknown images pass than `{BASELINE}` {_under(changes)}{price}."
-    if words == {"worse"}:
-        return f"`{name}` is worse than `{BASELINE}`: on average it lets more unknown images pass {_under(changes)}{price}."
-    if words == {"unchanged"}:
-        return f"On average `{name}` and `{BASELINE}` let equally many unknown images pass {_under(changes)}{price}."
-    parts = []
-    for word in ("better", "worse", "unchanged"):
-        if scores := [change.score for change in changes if change.word == word]:
-            parts.append(f"{word} under {listing(scores)}")
-    return f"Against `{BASELINE}`, `{name}` is on average {'; '.join(parts)}{price}."
-
-
-def _under(changes: tuple[Change, ...]) -> str:
-    return f"under {changes[0].score}" if len(changes) == 1 else f"under all {len(changes)} scores"
-
-
-def _accuracy(subject: Evaluation, baseline: Evaluation) -> str:
-    gain = subject.id_accuracy - baseline.id_accuracy
-    before, after = percent(baseline.id_accuracy), percent(subject.id_accuracy)
-    if _word(gain) == "unchanged":
-        return f"ID accuracy is unchanged at {after} %."
-    return f"ID accuracy is {_word(gain)}: {after} % against {before} % ({points(gain)} points)."
-
-
-def _worsenings(subject: Evaluation, baseline: Evaluation) -> list[str]:
-    """Every OOD set that got worse, also behind a mean that got better."""
-    found: dict[str, list[str]] = {}
-    for score in _shared_scores(subject, baseline):
-        for dataset in common_datasets(score, subject, baseline):
-            change = subject.result(score, dataset).fpr95 - baseline.result(score, dataset).fpr95
-            if round_points(change) > 0:
-                found.setdefault(dataset, []).append(f"{score_label(score)} {points(change)}")
-    if not found:
-        return ["FPR95 got worse on no OOD set under any score."]
-    places = [f"{dataset} ({', '.join(where)})" for dataset, where in found.items()]
-    return [f"FPR95 got worse on {listing(places)}."]
-
-
-def _artefacts(subject: Evaluation, baseline: Evaluation) -> list[str]:
-    """What the artefact control says, where both were measured: a detector of the generator calls its ID images unknown."""
-    before, after = dict(baseline.control), dict(subject.control)
-    shared = [score for score in before if score in after]
-    if not shared:
-        return []
-    shares = [
-        f"{percent(after[score])} % under {score_label(score)} (`{BASELINE}` {percent(before[score])} %)" for score in shared
+    sentences = [
+        _accuracy(pair),
+        *_rises(shifts, "worse", "FPR95 got worse on"),
+        *_rises(shifts, "undecided", "It rose, though no more than other test images could explain, on"),
+        *_artefacts(pair),
+        *_seeds(evaluations, pair),
+        *_untested(pair, shifts),
     ]
-    return [f"Of images of the ID classes that the generator painted, `{subject.name}` calls OOD {listing(shares)}."]
+    words = {one.mean.word for one in shifts.values()} & {"better", "worse"}
+    tone = "undecided" if not words else words.pop() if len(words) == 1 else "mixed"
+    return Verdict(tone, _headline(pair, shifts), tuple(sentences))
+
+
+def _headline(pair: Pair, shifts: dict[str, Shifts]) -> str:
+    """What passes now and passed before, under the first score; which way every score goes; the price in ID accuracy."""
+    first = next(iter(shifts.values()))
+    loss = pair.before.id_accuracy - pair.after.id_accuracy
+    price = f", at {percent(loss)} points less ID accuracy" if word_of(-loss) == "worse" else ""
+    numbers = f"`{pair.after.name}` lets {first.mean.after:.1f} % of unknown images pass where `{pair.before.name}` lets {first.mean.before:.1f} %"
+    return f"Under {first.label}, {numbers}: {_directions(shifts)}{price}."
+
+
+def _directions(shifts: dict[str, Shifts]) -> str:
+    by_word = {word: [one.label for one in shifts.values() if one.mean.word == word] for word in WORDS}
+    by_word = {word: labels for word, labels in by_word.items() if labels}
+    if len(shifts) == 1:
+        return next(iter(by_word))
+    if len(by_word) == 1:
+        return f"{next(iter(by_word))} under all {len(shifts)} scores"
+    return ", ".join(f"{word} under {listing(labels)}" for word, labels in by_word.items())
+
+
+def _accuracy(pair: Pair) -> str:
+    gain = pair.after.id_accuracy - pair.before.id_accuracy
+    before, after = percent(pair.before.id_accuracy), percent(pair.after.id_accuracy)
+    if word_of(gain) == "unchanged":
+        return f"ID accuracy is unchanged at {after} %."
+    return f"ID accuracy is {word_of(gain)}: {after} % against {before} % ({points(gain)} points)."
+
+
+def _rises(shifts: dict[str, Shifts], word: str, begins: str) -> list[str]:
+    """Every OOD set whose FPR95 rose and is called ``word``, also behind a mean that fell."""
+    found: dict[str, list[str]] = {}
+    for one in shifts.values():
+        for shift in one.sets:
+            if shift.word == word and shift.after > shift.before:
+                found.setdefault(shift.name, []).append(f"{one.label} {shift.delta}")
+    if found:
+        places = [f"{dataset} ({', '.join(where)})" for dataset, where in found.items()]
+        return [f"{begins} {listing(places)}."]
+    return ["FPR95 got worse on no OOD set under any score."] if word == "worse" else []
+
+
+def _artefacts(pair: Pair) -> list[str]:
+    """What the artefact control says, where both were measured: a detector of the generator calls its ID images unknown."""
+    before, after = ({r.score: r.share for r in e.refusals if r.kind == PAINTED} for e in (pair.before, pair.after))
+    shares = [
+        f"{percent(after[score])} % under {score_label(score)} (`{BASELINE}` {percent(before[score])} %)"
+        for score in before
+        if score in after
+    ]
+    if not shares:
+        return []
+    return [f"Of images of the ID classes that the generator painted, `{pair.after.name}` calls OOD {listing(shares)}."]
+
+
+def _seeds(evaluations: list[Evaluation], pair: Pair) -> list[str]:
+    """How far the seeds of the judged classifier lie apart, where several were evaluated."""
+    family, score = seedless(pair.after.name), pair.scores()[0]
+    shared = pair.datasets(score)
+    seeds = [e for e in evaluations if seedless(e.name) == family and all(e.result(score, name) for name in shared)]
+    if len(seeds) < 2:
+        return []
+    means = [mean_over(seed, score, shared, "fpr95") for seed in seeds]
+    found = f"runs from {percent(min(means))} to {percent(max(means))} %; the first is judged"
+    return [f"Over {len(seeds)} seeds of `{family}` mean FPR95 under {score_label(score)} {found}."]
+
+
+def _untested(pair: Pair, shifts: dict[str, Shifts]) -> list[str]:
+    labels = [one.label for one in shifts.values() if not one.tested]
+    if not labels:
+        return []
+    again = f"run `dogfast evaluate` again for `{pair.before.name}`, then for `{pair.after.name}`"
+    return [f"Under {listing(labels)} nothing says whether the change is more than the draw of the test images: {again}."]

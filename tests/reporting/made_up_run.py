@@ -5,6 +5,7 @@ import json
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import quote
 
 import numpy as np
 from PIL import Image
@@ -19,13 +20,31 @@ SCORES = ("msp", "energy", "ash-s")
 N_ID = 400
 
 
+def bare_run(root: Path) -> Run:
+    run = Run(root)
+    publish(run.config_file, '[data]\nclasses = "shapes"\nnote = "<b>&"\n')
+    record = {"versions": {"dogfast": "0.1.0", "torch": "2.13"}, "stages": {"plan dog": {"m": 4}}}
+    publish(run.root / "run.json", to_json(record))
+    return run
+
+
+def fill(run: Run) -> None:
+    add_evaluation(run, "dog", 0.94, {"near": (0.22, 0.95), "noise": (0.30, 0.90)})
+    add_evaluation(run, "ce", 0.95, {"near": (0.40, 0.90), "noise": (0.20, 0.96)})
+    add_evaluation(run, "oe+noise", 0.95, {"near": (0.46, 0.88), "noise": (0.02, 0.99)})
+    add_verdicts(run, "dog", doubt=0.03)
+    add_anchors(run)
+    add_shard(run, "dog", 0, samples(), seconds=4.0, rank=0, backend="torch", rows=32)
+    add_training(run, "dog")
+
+
 def twins(classes=CLASSES, k: int = 6) -> dict[str, np.ndarray]:
     rng = np.random.default_rng(0)
     return {name: rng.integers(0, 256, (k, 32, 32, 3), dtype=np.uint8) for name in classes}
 
 
 def add_evaluation(run: Run, name: str, accuracy: float, by_dataset: dict[str, tuple[float, float]], scores=SCORES) -> None:
-    """``by_dataset``: (fpr95, auroc) by OOD set, the same under every score; raw scores hold infinities."""
+    """``by_dataset``: (fpr95, auroc) by OOD set, the same under every score; raw scores have that FPR95, and infinities."""
     known = {dataset: (group, n) for dataset, group, n in DATASETS}
     rows = [
         {"score": score, "dataset": dataset, "group": known.get(dataset, ("far", 100))[0], "fpr95": fpr, "fpr95_ood": 0.5}
@@ -33,20 +52,75 @@ def add_evaluation(run: Run, name: str, accuracy: float, by_dataset: dict[str, t
         for score in scores
         for dataset, (fpr, auroc) in by_dataset.items()
     ]
-    metrics = {"run": "shapes", "name": name, "id_accuracy": accuracy, "rows": rows}
-    metrics |= {"hyper_parameters": {"ash-s": {"name": "percentile", "value": 90, "reason": "chosen on validation"}}}
-    metrics |= {"objective": name.split("+")[0], "source": "dog"}
+    metrics = {"run": "shapes", "name": name, "id_accuracy": accuracy, "rows": rows, "source": "dog"}
+    metrics["hyper_parameters"] = {"ash-s": {"name": "percentile", "value": 90, "reason": "chosen on validation"}}
     publish(run.evaluation(name) / "metrics.json", to_json(metrics))
     folder = run.evaluation(name) / "scores"
     folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(1)
     for score in scores:
-        tensors = {"id": rng.normal(5, 1.5, N_ID), **{d: rng.normal(2, 1.5, 100) for d in by_dataset}}
+        tensors = {"id": np.sort(rng.normal(5, 1.5, N_ID))}
+        tensors |= {d: _unknown(tensors["id"], fpr, known.get(d, ("", 100))[1], rng) for d, (fpr, _) in by_dataset.items()}
         if score == "msp":
             tensors = {key: 1 / (1 + np.exp(-values)) for key, values in tensors.items()}
         else:
-            tensors["id"][:3], tensors["id"][3:5] = np.inf, -np.inf
+            tensors["id"][:3], tensors["id"][-2:] = -np.inf, np.inf
         save_file({key: values.astype(np.float32) for key, values in tensors.items()}, folder / f"{score}.safetensors")
+
+
+def add_verdicts(run: Run, name: str, doubt: float = 0.05) -> None:
+    """Judge ``name`` against `ce`, both evaluated before: a change of more than ``doubt`` is better or worse."""
+    before, after = ({(r["score"], r["dataset"]): r["fpr95"] for r in read_rows(run, one)} for one in ("ce", name))
+    shared = [place for place in after if place in before]
+    rows = [
+        {"score": score, "dataset": dataset} | _judged(after[score, dataset] - before[score, dataset], doubt)
+        for score, dataset in shared
+    ]
+    means = []
+    for score in dict.fromkeys(score for score, _ in shared):
+        of_score = [row for row in rows if row["score"] == score]
+        mean = _judged(float(np.mean([row["change"] for row in of_score])), doubt)
+        means.append({"score": score, "datasets": [row["dataset"] for row in of_score]} | mean)
+    change_metrics(run, name, verdicts={"against": "ce", "rows": rows, "means": means, "not_compared": []})
+
+
+def _judged(change: float, doubt: float) -> dict[str, object]:
+    verdict = "better" if change < -doubt else "worse" if change > doubt else "undecided"
+    return {"change": change, "low": change - doubt, "high": change + doubt, "verdict": verdict}
+
+
+def read_rows(run: Run, name: str) -> list[dict]:
+    return json.loads((run.evaluation(name) / "metrics.json").read_text())["rows"]
+
+
+def change_metrics(run: Run, name: str, **changes: object) -> None:
+    path = run.evaluation(name) / "metrics.json"
+    publish(path, to_json(json.loads(path.read_text()) | changes))
+
+
+def add_features(run: Run, name: str, sets: dict[str, int], width: int = 16) -> None:
+    """Features of as many images as ``sets`` says, each set about a place of its own."""
+    rng = np.random.default_rng(len(name))
+    folder = run.evaluation(name) / "features"
+    folder.mkdir(parents=True, exist_ok=True)
+    for place, (called, n) in enumerate(sets.items()):
+        features = (rng.normal(size=(n, width)) + 4 * place).astype(np.float16)
+        save_file({"features": features, "logits": features[:, :3].copy()}, folder / f"{quote(called, safe='+')}.safetensors")
+
+
+def add_training(run: Run, name: str, steps: int = 4) -> None:
+    publish(
+        run.classifier(name) / "train.json",
+        to_json({"history": [{"epoch": 0, "ce": 1.5}, {"epoch": 1, "ce": 0.5}], "seconds": 12.4, "img_per_s": 321.0}),
+    )
+    rows = [{"step": 50 * n, "epoch": 0, "lr": 0.1, "ce": 2 / n, "oe": 2.5 - 0.1 * n} for n in range(1, steps + 1)]
+    write_jsonl(run.classifier(name) / "metrics.jsonl", rows)
+
+
+def _unknown(id_scores: np.ndarray, fpr95: float, n: int, rng: np.random.Generator) -> np.ndarray:
+    """Scores of ``n`` images, a share of ``fpr95`` of them above the threshold that ``id_scores``, sorted, are accepted by."""
+    threshold, passes = id_scores[len(id_scores) // 20], round(fpr95 * n)
+    return threshold + np.concatenate([rng.uniform(0.1, 2, passes), -rng.uniform(0.1, 4, n - passes)])
 
 
 def add_anchors(run: Run, classes=CLASSES) -> None:
@@ -86,8 +160,8 @@ def samples(classes=CLASSES, per_anchor: int = 8, n_anchors: int = 5, make: Call
     return members
 
 
-def add_shard(run: Run, source: str, number: int, members, record: bool = True) -> Path:
-    """``members``: (name, bytes) pairs or ready TarInfos without content."""
+def add_shard(run: Run, source: str, number: int, members, record: bool = True, **facts: object) -> Path:
+    """``members``: (name, bytes) pairs or ready TarInfos without content; ``facts`` go into the record."""
     path = run.outliers(source) / f"train-{number:05d}.tar"
     path.parent.mkdir(parents=True, exist_ok=True)
     with tarfile.open(path, "w") as tar:
@@ -99,5 +173,5 @@ def add_shard(run: Run, source: str, number: int, members, record: bool = True) 
                 info.size = len(member[1])
                 tar.addfile(info, io.BytesIO(member[1]))
     if record:
-        publish(run.outliers(source) / "records" / f"{number:05d}.json", to_json({"samples": len(members) // 2}))
+        publish(run.outliers(source) / "records" / f"{number:05d}.json", to_json({"samples": len(members) // 2} | facts))
     return path
