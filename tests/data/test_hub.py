@@ -95,6 +95,14 @@ def test_a_row_without_bytes_is_refused(tmp_path, answers):
         list(hub.open_hub("mine", hub.Hub(repo="x/y"), "test").read(["test/0", "test/1"]))
 
 
+def test_columns_that_are_not_there(tmp_path, answers):
+    made.parquet(tmp_path / "x" / "y" / "test.parquet", made.cells(1))
+    with pytest.raises(DataError, match=r"x/y \(test\) has no column 'label'; its columns: image"):
+        labelled(hub.open_hub("mine", hub.Hub(repo="x/y"), "test"), 8)
+    with pytest.raises(DataError, match=r"mine is not here, and x/y of the Hugging Face hub cannot be read"):
+        hub.open_hub("mine", hub.Hub(repo="x/y", image="img"), "test")
+
+
 @pytest.mark.parametrize(
     "error", [ConnectionError("no route"), FileNotFoundError("no route"), ValueError("no route\nand more")]
 )
