@@ -29,10 +29,12 @@ def open_hub(name: str, hub: Hub, split: str) -> Pictures:
     datasets = _library(name)
     try:
         rows = datasets.load_dataset(hub.repo, hub.config, split=split)
+        found, place = rows.column_names, f"{hub.repo} ({split})"
         rows = rows.cast_column(hub.image, datasets.Image(decode=False)).with_format("arrow")
     except Exception as error:  # as above
         raise _unread(name, hub, error) from error
-    place, keys = f"{hub.repo} ({split})", [f"{split}/{row}" for row in range(len(rows))]
+    _require_column(hub.image, found, place)
+    keys = [f"{split}/{row}" for row in range(len(rows))]
 
     def read(wanted: list[str]) -> Iterator[tuple[str, bytes]]:
         numbers = sorted(int(key.rpartition("/")[2]) for key in wanted)
@@ -42,12 +44,16 @@ def open_hub(name: str, hub: Hub, split: str) -> Pictures:
             yield from encoded_in(column, list(range(len(together))), [keys[row] for row in together], place)
 
     def by_class() -> dict[str, list[str]]:
-        if hub.label not in rows.column_names:
-            raise DataError(f"{place} has no column {hub.label!r}; its columns: {', '.join(rows.column_names)}")
+        _require_column(hub.label, found, place)
         labels = rows.select_columns([hub.label])[:].column(0).to_pylist()
         return by_label(labels, getattr(rows.features[hub.label], "names", []), keys, place)
 
     return Pictures(place, keys, by_class, read)
+
+
+def _require_column(column: str, found: list[str], place: str) -> None:
+    if column not in found:
+        raise DataError(f"{place} of the Hugging Face hub has no column {column!r} any more; its columns: {', '.join(found)}")
 
 
 def _unread(name: str, hub: Hub, error: Exception) -> DataError:
