@@ -54,23 +54,23 @@ Pair = tuple[Scores, Scores, Scores, Scores]
 
 
 def paired_differences(groups: list[list[Pair]], draws: int = DRAWS, seed: int = 0) -> list[Difference]:
-    """Of each group of pairs the mean of FPR95(B) - FPR95(A).
+    """Of each group of pairs the mean of FPR95(B) - FPR95(A). A pair that is in several groups is resampled once.
 
     ID and OOD images are resampled apart, and alike for A and B. Every pair with as many ID images meets the same draws of
     them, so the OOD sets of one ID set share its threshold's noise. The interval is over test images alone: how much another
     training seed would change is not in it.
     """
-    pairs = [pair for group in groups for pair in group]
+    pairs = list({id(pair): pair for group in groups for pair in group}.values())
     for id_a, ood_a, id_b, ood_b in pairs:
         assert (len(id_a), len(ood_a)) == (len(id_b), len(ood_b)), "A and B did not score the same images"
     sides = [(side, fpr95_of(*side)) for id_a, ood_a, id_b, ood_b in pairs for side in ((id_a, ood_a), (id_b, ood_b))]
     drawn = _drawn(sides, draws, seed)
-    changes = iter(drawn[1::2] - drawn[::2])
-    values = (fpr95(id_b, ood_b) - fpr95(id_a, ood_a) for id_a, ood_a, id_b, ood_b in pairs)
+    changes = {id(pair): change for pair, change in zip(pairs, drawn[1::2] - drawn[::2])}
+    values = {id(pair): fpr95(*pair[2:]) - fpr95(*pair[:2]) for pair in pairs}
     found = []
     for group in groups:
-        low, high = np.quantile(np.mean([next(changes) for _ in group], axis=0), BOUNDS)
-        found.append(Difference(float(np.mean([next(values) for _ in group])), float(low), float(high)))
+        low, high = np.quantile(np.mean([changes[id(pair)] for pair in group], axis=0), BOUNDS)
+        found.append(Difference(float(np.mean([values[id(pair)] for pair in group])), float(low), float(high)))
     return found
 
 
