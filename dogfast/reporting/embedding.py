@@ -72,7 +72,7 @@ def build_embeddings(evaluations: list[Evaluation], pair: Pair | None) -> list[E
 
 
 def tsne(features: np.ndarray) -> np.ndarray:
-    """(n, D) finite features to (n, 2) places in the frame, the same for the same features; n of at least :data:`LEAST_POINTS`."""
+    """(n, D) finite features to (n, 2) places in the frame, the same for the same features on one machine; n of at least :data:`LEAST_POINTS`."""
     from sklearn.decomposition import PCA
     from sklearn.manifold import TSNE
 

@@ -31,7 +31,7 @@ def pair_of(evaluations: list[Evaluation]) -> Pair | None:
     Who is judged goes by name, never by the numbers: the best of several on the test sets would flatter the method.
     """
     before = baseline_of(evaluations)
-    pairs = [Pair(before, after) for after in evaluations if after is not before] if before else []
+    pairs = [Pair(before, after) for after in evaluations if seedless(after.name) != BASELINE] if before else []
     return min((pair for pair in pairs if pair.scores()), key=lambda pair: _rank(pair.after.name), default=None)
 
 

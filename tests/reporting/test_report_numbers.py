@@ -198,6 +198,7 @@ def test_verdict_open(run, names, says):
         (("ce", "poem", "dog+renders", "dog@1"), "dog@1"),
         (("ce", "poem", "atom"), "atom"),
         (("oe", "dog"), None),
+        (("ce", "ce@1"), None),
     ],
 )
 def test_who_is_judged_goes_by_name(run, names, judged_name):
