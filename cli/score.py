@@ -41,7 +41,7 @@ def score(invocation: Invocation) -> None:
 
     Exit code 5 where some images could not be read, 4 where none could.
     """
-    from dogfast.detection.inputs import read_inputs
+    from dogfast.detection.inputs import Input, read_inputs
     from dogfast.detection.opening import found_at
     from dogfast.workflows.score import open_scorer, score_images
 
@@ -54,7 +54,10 @@ def score(invocation: Invocation) -> None:
     detector, explain = open_scorer(place, config, asked, why, events)
     results = _Results(detector, str(place), invocation.json, why)
     for item in score_images(detector, read_inputs(invocation.extra["images"]), explain):
-        results.take(item, events)
+        if isinstance(item, Input):
+            events.say(results.miss(item))
+        else:
+            results.tell(item)
     results.end()
 
 
@@ -68,18 +71,17 @@ class _Results:
         self.width = max(map(len, detector.class_names))
         self.scored, self.unreadable = 0, []
 
-    def take(self, item: Scored | Input, events: Events) -> None:
-        from dogfast.detection.inputs import Input
-
-        if isinstance(item, Input):
-            self.unreadable.append({"image": _text(item.name), "reason": item.fault})
-            events.say(f"unreadable: {_text(item.name)}: {item.fault}")
-            return
+    def tell(self, item: Scored) -> None:
         if self.as_json:
             print(", " if self.scored else self.head, json.dumps(self._facts(item), ensure_ascii=False), sep="", end="")
         else:
             print(self._line(item), flush=True)
         self.scored += 1
+
+    def miss(self, item: Input) -> str:
+        """Remember what could not be read; what to say of it."""
+        self.unreadable.append({"image": _text(item.name), "reason": item.fault})
+        return f"unreadable: {_text(item.name)}: {item.fault}"
 
     def end(self) -> None:
         """Close the answer; DataError where no image was readable, PartialFailure where some were not."""

@@ -51,10 +51,12 @@ def write_graph(
     inputs: tuple[torch.Tensor, ...],
     folder: Path,
     facts: dict[str, str] | None = None,
+    external: bool = True,
 ) -> None:
     """Write ``module``, traced on ``inputs`` of `EXPORT_ROWS` rows, as the graph of ``network``; ``facts`` stand in its metadata.
 
-    Raises :class:`EnvironmentFault` when the exporter refuses, OSError when the disk does.
+    Its weights lie in a file beside it where ``external``. Raises :class:`EnvironmentFault` when the exporter refuses, OSError
+    when the disk does.
     """
     try:
         logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # its advice is for its own users
@@ -72,7 +74,7 @@ def write_graph(
                 verbose=False,
             )
         program.model.metadata_props.update(facts or {})
-        program.save(str(folder / GRAPH_FILE), external_data=True)
+        program.save(str(folder / GRAPH_FILE), external_data=external)
     except OSError:
         raise
     except Exception as error:  # the exporter's errors have no common base

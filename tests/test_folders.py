@@ -8,8 +8,12 @@ from dogfast.folders import whole_folder
 MARK = "mark.json"
 
 
+def ours(folder):
+    return (folder / MARK).is_file()
+
+
 def fill(place, content="new"):
-    with whole_folder(place, MARK) as folder:
+    with whole_folder(place, ours) as folder:
         (folder / "inner").mkdir()
         (folder / "inner" / "x").write_text(content)
         (folder / MARK).write_text("{}")
@@ -25,7 +29,7 @@ def test_it_stands_when_all_went_well(tmp_path):
 
 
 def test_nothing_is_there_before_and_nothing_is_left_of_what_failed(tmp_path):
-    with pytest.raises(ZeroDivisionError), whole_folder(tmp_path / "out", MARK) as folder:
+    with pytest.raises(ZeroDivisionError), whole_folder(tmp_path / "out", ours) as folder:
         (folder / "x").write_text("x")
         assert not (tmp_path / "out").exists()
         raise ZeroDivisionError
@@ -35,7 +39,7 @@ def test_nothing_is_there_before_and_nothing_is_left_of_what_failed(tmp_path):
 def test_a_former_one_is_replaced_whole_or_kept(tmp_path):
     fill(tmp_path / "out", "old")
     (tmp_path / "out" / "old only").write_text("x")
-    with pytest.raises(EnvironmentFault, match=r"cannot write .*out: full"), whole_folder(tmp_path / "out", MARK):
+    with pytest.raises(EnvironmentFault, match=r"cannot write .*out: full"), whole_folder(tmp_path / "out", ours):
         raise OSError(28, "full")
     assert (tmp_path / "out" / "inner" / "x").read_text() == "old"
     fill(tmp_path / "out")
@@ -58,6 +62,31 @@ def test_a_former_one_comes_back_when_it_cannot_be_replaced(tmp_path, monkeypatc
     with pytest.raises(EnvironmentFault):
         fill(tmp_path / "out")
     assert content(tmp_path) == {"out/inner/x": "old", f"out/{MARK}": "{}"}
+
+
+@pytest.mark.parametrize("moment", ["while it was made", "between the two renames", "before the former one was removed"])
+def test_what_a_killed_process_left_is_mended(tmp_path, moment):
+    fill(tmp_path / "out", "old")
+    if moment == "while it was made":
+        (tmp_path / ".out.making" / "inner").mkdir(parents=True)
+    if moment == "between the two renames":
+        (tmp_path / "out").rename(tmp_path / ".out.former")
+        (tmp_path / ".out.making").mkdir()
+    if moment == "before the former one was removed":
+        (tmp_path / ".out.former").mkdir()
+    with pytest.raises(ZeroDivisionError), whole_folder(tmp_path / "out", ours) as folder:
+        assert not list(folder.iterdir())
+        raise ZeroDivisionError
+    assert content(tmp_path) == {"out/inner/x": "old", f"out/{MARK}": "{}"}
+    fill(tmp_path / "out")
+    assert content(tmp_path)["out/inner/x"] == "new" and [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_nothing_is_replaced_unless_that_is_said(tmp_path):
+    fill(tmp_path / "out", "old")
+    with pytest.raises(UsageError), whole_folder(tmp_path / "out"):
+        pass
+    assert (tmp_path / "out" / "inner" / "x").read_text() == "old"
 
 
 def test_an_empty_folder_is_taken_and_anything_else_is_not(tmp_path):

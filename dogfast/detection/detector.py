@@ -40,8 +40,8 @@ class Verdicts:
 class Detector:
     """A classifier, a score of it, and a threshold that accepts the share ``recall`` of ID validation images.
 
-    Called with images it returns `Verdicts`. They are a uint8 tensor (n, 3, S, S), taken as ID images are, or a list of
-    Pillow images and file names, which are brought to that by ``preparation``. Arithmetic is fp32.
+    Called with images it returns `Verdicts`. They are a uint8 tensor (n, 3, S, S), taken to be as ID images are, or Pillow
+    images and file names, one or a list, which ``preparation`` brings to that. Arithmetic is fp32.
     """
 
     name: str
@@ -88,7 +88,7 @@ class Detector:
     def side_px(self) -> int:
         return self.preparation.side_px
 
-    def __call__(self, images: Tensor | Sequence[Picture]) -> Verdicts:
+    def __call__(self, images: Tensor | Sequence[Picture] | Picture) -> Verdicts:
         """Raises :class:`DataError` for images of another shape, for files that are none, and for scores that are NaN."""
         seen = [(evidence.logits, self.scores(evidence)) for evidence in map(self.evidence, self._batches(images))]
         logits, scores = map(torch.cat, zip(*seen))
@@ -104,7 +104,7 @@ class Detector:
         together = images_together(self.side_px)
         return collect_evidence(self.model, images, together, self.device, "fp32", magnitudes=moves({self.score: self.state}))
 
-    def _batches(self, images: Tensor | Sequence[Picture]) -> Iterator[Tensor]:
+    def _batches(self, images: Tensor | Sequence[Picture] | Picture) -> Iterator[Tensor]:
         """uint8 (k, 3, S, S), at least one."""
         together = images_together(self.side_px)
         if isinstance(images, Tensor):
@@ -116,16 +116,17 @@ class Detector:
                 )
             yield from images.split(together)
             return
+        images = [images] if isinstance(images, str | Path | Image.Image) else images
         for start in range(0, max(1, len(images)), together):
             yield stacked([self._pixels(image) for image in images[start : start + together]], self.side_px)
 
     def _pixels(self, image: Picture) -> np.ndarray:
-        if isinstance(image, Image.Image):
-            return self.preparation.of_picture(image)
         try:
+            if isinstance(image, Image.Image):
+                return self.preparation.of_picture(image)
             return self.preparation.of_file(Path(image).read_bytes())
         except OSError as error:
-            raise DataError(f"{image} cannot be read ({error.strerror})") from error
+            raise DataError(f"{image} cannot be read ({error.strerror or error})") from error
         except ValueError as error:
             raise DataError(f"{image} is no image that can be read ({error})") from error
 

@@ -164,6 +164,14 @@ def _read(folder: Path, classifier: Path | None) -> tuple[Detector, dict[str, An
     return detector, facts
 
 
+def is_nothing_but_a_detector(folder: Path) -> bool:
+    """Whether ``folder`` holds the files that its `detector.json` names and no other, so that it may be replaced."""
+    try:
+        return set(_files_of(folder)) == set(_checked(folder / DETECTOR_FILE, read_json(folder / DETECTOR_FILE))["files"])
+    except DataError:
+        return False
+
+
 def _checked(record: Path, facts: Any) -> dict[str, Any]:
     if not isinstance(facts, dict) or facts.get("format") != FORMAT:
         raise DataError(f"{record} is no detector of format {FORMAT}; {REMEDY}")

@@ -19,7 +19,18 @@ def _knn(evidence: Evidence, *, bank: Tensor, k: int) -> Tensor:
     return -kth_unit_distances_at_once(F.normalize(evidence.features, dim=1), bank, k)
 
 
-IN_GRAPHS: dict[str, Callable[..., Tensor]] = {name: score for name, score in SCORES.items() if name != "odin"} | {"knn": _knn}
+def _mahalanobis(evidence: Evidence, *, whitening: Tensor, centres: Tensor) -> Tensor:
+    """`mahalanobis.score` by |a|² − 2ab + |b|², in float64 as well: ONNX knows no distances."""
+    white = evidence.features.double() @ whitening.T
+    squares = white.square().sum(1, keepdim=True) - 2 * white @ centres.T + centres.square().sum(1)
+    return -0.5 * squares.amin(dim=1).clamp(min=0).float()
+
+
+IN_GRAPHS: dict[str, Callable[..., Tensor]] = {
+    **{name: score for name, score in SCORES.items() if name != "odin"},
+    "knn": _knn,
+    "mahalanobis": _mahalanobis,
+}
 """ODIN follows a gradient, and a graph has none."""
 LARGEST_STATE_BYTES = 2**26
 

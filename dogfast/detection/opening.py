@@ -76,7 +76,7 @@ def run_detector(config: RunConfig, run: Run, name: str, score: str, device: str
     made_from = _made_from(config, classifier)
     with suppress(DataError):
         kept, facts = read_detector(folder, classifier)
-        if facts.get("made_from") == made_from:
+        if facts.get("made_from") == made_from and kept.score == score:
             return on_device(kept, device)
     events.say(f"no detector of {name} by {score} yet: making it on the ID validation images")
     detector = make_detector(config, run, name, score, device, events)

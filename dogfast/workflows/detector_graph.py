@@ -26,6 +26,8 @@ NETWORK = Network(
     (Port("logits", ("rows", "classes")), Port("score", ("rows",)), Port("known", ("rows",), BOOL)),
 )
 FP32 = "fp32"
+LARGEST_IN_ONE_FILE = 2**30
+"""Bytes of weights; a graph of 2 GiB is none."""
 LARGEST_DIFFERENCE = 1e-3
 """Of a row of logits as a share of its length, and of a score as a share of itself or of 1: sums in another order stay far below."""
 
@@ -38,7 +40,8 @@ def write_detector_graph(detector: Detector, folder: Path) -> dict[str, Any]:
     differ.
     """
     graph, images = DetectorGraph(detector).eval(), example_images(detector.side_px)
-    write_graph(graph, NETWORK, (images[:EXPORT_ROWS],), folder, _metadata(detector))
+    size = sum(tensor.nbytes for tensor in graph.state_dict().values())
+    write_graph(graph, NETWORK, (images[:EXPORT_ROWS],), folder, _metadata(detector), external=size > LARGEST_IN_ONE_FILE)
     check_form(folder, NETWORK, FP32)
     if why_not(ONNXRUNTIME):
         return {"verdict": NOT_RUN}

@@ -9,7 +9,7 @@ from typing import Any
 from dogfast.classifiers.loading import is_trained
 from dogfast.config import RunConfig
 from dogfast.config.option import one_of, require
-from dogfast.detection.folder import DETECTOR_FILE, save_with_classifier
+from dogfast.detection.folder import is_nothing_but_a_detector, save_with_classifier
 from dogfast.detection.graph import refuse_score
 from dogfast.detection.opening import DEFAULT_SCORE, on_device, run_detector
 from dogfast.detection.scores import SCORES
@@ -43,7 +43,7 @@ class Request:
     def place(self, config: RunConfig, run: Run) -> Path:
         """Where to write; :class:`UsageError` where something else is there."""
         found = self.folder or run.root / "export" / f"{classifier_name(config.training)}-{self.score}"
-        check_free(found, DETECTOR_FILE)
+        check_free(found, is_nothing_but_a_detector)
         return found
 
 
@@ -55,7 +55,7 @@ def run_export(config: RunConfig, run: Run, events: Events, request: Request) ->
         run_train(config, run, events)
     made = run_detector(config, run, name, request.score, config.model.device, events)
     detector, facts = replace(on_device(made, "cpu"), recall=request.recall), {}
-    with whole_folder(output, DETECTOR_FILE) as folder:
+    with whole_folder(output, is_nothing_but_a_detector) as folder:
         if request.format == ONNX:
             facts["parity"] = write_detector_graph(detector, folder)
             events.say(f"the graph compared with torch: {facts['parity']['verdict']}")

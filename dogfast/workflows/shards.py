@@ -13,7 +13,7 @@ from dogfast.events import Events
 from dogfast.folders import check_free, whole_folder
 from dogfast.run import Run, read_json
 from dogfast.shards.format import ID_CONTROL
-from dogfast.shards.imagefolder import TRAIN_LIST, write_image_folder
+from dogfast.shards.imagefolder import write_image_folder
 from dogfast.shards.reader import holds_latents, read_records, record_paths, sources_at
 from dogfast.shards.verify import Fault, verify
 from dogfast.store import Place
@@ -54,7 +54,7 @@ def export_images(run: Run, source: str, folder: Path | None, events: Events) ->
     name = outliers_of(run, source)
     place = folder or run.root / "export" / name
     count = sum(record["samples"] for record in read_records(run.outliers(name)))
-    with whole_folder(place, TRAIN_LIST) as part, events.progress(f"export {name}", count) as advance:
+    with whole_folder(place) as part, events.progress(f"export {name}", count) as advance:
         listed = write_image_folder(run.outliers(name), part, advance)
     return {"run": str(run.root), "source": name, "output": str(place), "images": sum(listed.values()), "lists": listed}
 
@@ -62,7 +62,7 @@ def export_images(run: Run, source: str, folder: Path | None, events: Events) ->
 def plan_export_images(run: Run, source: str, folder: Path | None) -> dict[str, Any]:
     name = outliers_of(run, source)
     place = folder or run.root / "export" / name
-    check_free(place, TRAIN_LIST)
+    check_free(place)
     records = read_records(run.outliers(name))
     count, size = (sum(record[key] for record in records) for key in ("samples", "bytes"))
     return {"source": name, "output": str(place), "images": count, "bytes": size}

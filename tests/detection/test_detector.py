@@ -110,6 +110,13 @@ def test_files_and_pictures_say_the_same_wherever_they_lie(made, tmp_path):
     assert by_picture.class_names == by_file.class_names
 
 
+def test_one_picture_needs_no_list(made, tmp_path):
+    detector = Detector.load(made.root, "ce", "msp")
+    picture().save(tmp_path / "a.png")
+    found = [detector(given).score.tolist() for given in (picture(), tmp_path / "a.png", str(tmp_path / "a.png"))]
+    assert found[0] == found[1] == found[2] and len(found[0]) == 1
+
+
 def test_what_is_no_image_is_named(made, tmp_path):
     detector = Detector.load(made.root, "ce", "msp")
     (tmp_path / "x.png").write_bytes(b"nothing")
@@ -117,6 +124,8 @@ def test_what_is_no_image_is_named(made, tmp_path):
         detector([tmp_path / "x.png"])
     with pytest.raises(DataError, match=r"gone\.png cannot be read"):
         detector([tmp_path / "gone.png"])
+    with pytest.raises(DataError, match="cannot be read"):
+        detector([Image.open(io.BytesIO(encoded(picture(), "PNG")[:900]))])
 
 
 def test_a_score_that_is_no_number_is_refused(made):

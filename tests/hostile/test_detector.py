@@ -210,3 +210,8 @@ def test_a_run_does_not_take_a_kept_detector_of_another_classifier(tmp_path, few
     kept = run.detector("ce", "msp")
     edit(kept, put("threshold", 0.0))
     assert Detector.load(run.root, "ce", "msp").threshold == good
+    Detector.load(run.root, "ce", "energy")
+    shutil.rmtree(kept)
+    shutil.copytree(run.detector("ce", "energy"), kept)
+    again = Detector.load(run.root, "ce", "msp")
+    assert again.score == "msp" and again.threshold == good

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+import dogfast
 import dogfast.workflows.detector_graph as detector_graph
 from dogfast.classifiers.backbones import build
 from dogfast.classifiers.evidence import collect_evidence
@@ -57,8 +58,7 @@ def network(kind):
     else:
         backbone = {"resnet": "resnet-18"}.get(kind, "wrn-10-1")
         model = extend(build(backbone, CLASSES, [0.5] * 3, [0.2] * 3, 0.0, SIDE), rejection=True, rotations=kind == "turned")
-    for parameter in model.parameters():
-        nn.init.normal_(parameter, std=0.05)
+    nn.init.normal_(model.head.weight)
     return model.eval()
 
 
@@ -107,7 +107,9 @@ def test_a_former_export_is_replaced_and_nothing_else_is(made, tmp_path):
     (tmp_path / "mine" / "thesis.txt").write_text("years of work")
     (tmp_path / "file").write_text("x")
     (tmp_path / "link").symlink_to(tmp_path / "out")
-    for name in ("mine", "file", "link"):
+    export(made, tmp_path / "more", score="msp")
+    (tmp_path / "more" / "notes.txt").write_text("of the user")
+    for name in ("mine", "file", "link", "more"):
         with pytest.raises(UsageError, match="holds something else"):
             export(made, tmp_path / name, score="msp")
         with pytest.raises(UsageError, match="holds something else"):
@@ -144,6 +146,12 @@ def test_a_classifier_that_is_missing_is_trained_first(config, said, tmp_path, w
     assert Detector.load(Run(tmp_path / "run").root / "export" / "ce-energy").name == "ce"
 
 
+def test_it_is_a_verb_of_the_python_api(tmp_path):
+    run = make_run(tmp_path / "run")
+    result = dogfast.export(make_config(), run.root, score="energy", folder=tmp_path / "out")
+    assert result["threshold"] == dogfast.Detector.load(tmp_path / "out").threshold
+
+
 @pytest.mark.parametrize("recall", [0, -1, 1.01, float("nan")])
 def test_a_recall_is_a_share(recall):
     with pytest.raises(UsageError, match="--recall"):
@@ -154,7 +162,7 @@ def test_a_recall_is_a_share(recall):
 def test_the_graph_says_what_the_detector_says_of_any_number_of_images(made, tmp_path):
     result = export(made, tmp_path / "out", score="ash-s", format="onnx")
     assert result["parity"]["verdict"] == "ok" and result["parity"]["score"] < 1e-3
-    assert {"model.onnx", "model.onnx.data", "state.safetensors"} <= result["files"].keys()
+    assert {"model.onnx", "state.safetensors"} < result["files"].keys() and "model.onnx.data" not in result["files"]
     detector = Detector.load(tmp_path / "out")
     session = onnxruntime.InferenceSession(tmp_path / "out" / "model.onnx")
     for count in (1, 7):
@@ -166,6 +174,13 @@ def test_the_graph_says_what_the_detector_says_of_any_number_of_images(made, tmp
     facts = session.get_modelmeta().custom_metadata_map
     assert json.loads(facts["class_names"]) == list(detector.class_names) and facts["score"] == "ash-s"
     assert float(facts["threshold"]) == detector.threshold and "16 px" in facts["preparation"]
+
+
+@pytest.mark.slow
+def test_large_weights_lie_in_a_file_beside_the_graph(tmp_path, monkeypatch):
+    monkeypatch.setattr(detector_graph, "LARGEST_IN_ONE_FILE", 1000)
+    assert write_detector_graph(detector_of("wrn", "msp"), tmp_path)["verdict"] == "ok"
+    assert {path.name for path in tmp_path.iterdir()} == {"model.onnx", "model.onnx.data"}
 
 
 @pytest.mark.slow
@@ -198,7 +213,7 @@ def test_what_no_graph_can_hold_is_refused_naming_what_can_be(monkeypatch, tmp_p
 def test_without_onnxruntime_the_verdict_is_not_run(made, tmp_path, monkeypatch, said):
     monkeypatch.setattr(detector_graph, "why_not", lambda backend: "is not installed")
     monkeypatch.setattr(detector_graph, "open_engine", lambda *given: pytest.fail("it was opened"))
-    monkeypatch.setattr(detector_graph, "write_graph", lambda graph, network, inputs, folder, facts: None)
+    monkeypatch.setattr(detector_graph, "write_graph", lambda *given, external: None)
     monkeypatch.setattr(detector_graph, "check_form", lambda *given: None)
     result = run_export(make_config(), made, Events(said.sink), Request(folder=tmp_path / "out", format="onnx"))
     assert result["parity"] == {"verdict": "not run"} and said.holds("not run")
@@ -206,7 +221,7 @@ def test_without_onnxruntime_the_verdict_is_not_run(made, tmp_path, monkeypatch,
 
 
 def test_a_graph_that_says_something_else_is_refused_and_nothing_is_left(made, tmp_path, monkeypatch):
-    monkeypatch.setattr(detector_graph, "write_graph", lambda *given: None)
+    monkeypatch.setattr(detector_graph, "write_graph", lambda *given, external: None)
     monkeypatch.setattr(detector_graph, "check_form", lambda *given: None)
     other = detector_of("wrn", "energy")
 
