@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 KEPT = {"data": ("data", "hub"), "model": ("device", "offline"), "training": NAMING}
 EXTRA = {
     "place": (Path, typer.Argument(..., metavar="MODEL", help="a run, a classifier of a run, or an exported detector")),
-    "images": (list[str], typer.Argument(..., metavar="IMAGES...", help="files, folders, tars or shards of images")),
+    "images": (list[str], typer.Argument(..., metavar="IMAGES", help="files, folders, tars or shards of images")),
     "score": (str, typer.Option("", "--score", help="the score that decides; default msp, for an exported detector its own")),
     "why": (bool, typer.Option(False, "--why", help="what a refused image is taken for: needs the run, and its generator")),
 }
