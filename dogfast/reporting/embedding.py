@@ -138,7 +138,8 @@ def _rows(path: Path, at_most: int) -> np.ndarray:
 # --- the PNG file -----------------------------------------------------------------------------------------------
 def embedding_png(embeddings: list[Embedding]) -> bytes:
     figure = new_figure(0.4 + 4.6 * len(embeddings), 5.2)
-    for axes, one in zip(figure.subplots(1, len(embeddings), squeeze=False)[0], embeddings):
+    grid = figure.subplots(1, len(embeddings), squeeze=False)[0]
+    for axes, one in zip(grid, embeddings):
         for kind, marker in PNG_MARKERS.items():
             places = [cloud.places for cloud in one.clouds if cloud.kind == kind]
             if places:
@@ -147,5 +148,6 @@ def embedding_png(embeddings: list[Embedding]) -> bytes:
         axes.set_title(one.classifier[:40], fontsize=9, parse_math=False)
         axes.set_xticks([])
         axes.set_yticks([])
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize=8)
+    kinds = dict(zip(*[[found for axes in grid for found in axes.get_legend_handles_labels()[i]] for i in (1, 0)]))
+    figure.legend(kinds.values(), kinds, loc="outside lower center", ncols=4, fontsize=8)
     return png_bytes(figure)

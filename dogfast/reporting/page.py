@@ -118,7 +118,7 @@ def _pngs(view: dict[str, Any]) -> dict[str, bytes]:
         if roc and roc.plots:
             pngs[f"roc-{slug(score)}.png"] = roc_png(label, roc)
     others = {
-        "features": (view["embeddings"], embedding_png),
+        "features": ([embedding for embedding in view["embeddings"] if embedding.clouds], embedding_png),
         "outliers": (view["gallery"].classes, contact_sheet),
         "anchors": (view["lines"], distances_png),
         "words": (view["points"], map_png),
