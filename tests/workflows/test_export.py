@@ -208,7 +208,6 @@ def test_what_no_graph_can_hold_is_refused_naming_what_can_be(monkeypatch, tmp_p
     monkeypatch.setattr("dogfast.detection.graph.LARGEST_STATE_BYTES", 1000)
     with pytest.raises(UsageError, match=r"--score knn cannot be put into a graph .*--knn-share makes a smaller bank"):
         write_detector_graph(detector_of("wrn", "knn"), tmp_path)
-    assert write_detector_graph(detector_of("wrn", "energy"), tmp_path)["verdict"] == "ok"
 
 
 def test_without_onnxruntime_the_verdict_is_not_run(made, tmp_path, monkeypatch, said):
