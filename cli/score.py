@@ -102,13 +102,13 @@ class _Results:
 
     def _line(self, item: Scored) -> str:
         relation = "≥" if item.verdict == "id" else "<"
-        why = f"  refused: {item.why}" if item.why else ""
+        why = f"  refused: {_text(item.why)}" if item.why else ""
         scores = f"{item.score:.6g} {relation} {self.detector.threshold:.6g}"
-        return f"{item.verdict:<3}  {item.class_name:<{self.width}}  {scores}  {_text(item.image)}{why}"
+        return f"{item.verdict:<3}  {_text(item.class_name):<{self.width}}  {scores}  {_text(item.image)}{why}"
 
 
 def _text(name: str) -> str:
-    """A file's name as it may be printed: control characters and half characters are spelled out."""
+    """A name as it may be printed: control characters and half characters are spelled out."""
     return name if name.isprintable() else ascii(name)
 
 
