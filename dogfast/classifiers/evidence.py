@@ -40,7 +40,7 @@ class Evidence:
     """(n, C) by magnitude, the logits of the images moved by it (`moved_logits`), where that was asked for"""
 
     def parts(self, rows: int, device: str) -> Iterator[Evidence]:
-        """The evidence of ``rows`` images after the other, at least once, on ``device``."""
+        """The evidence on ``device``, ``rows`` images at a time: at least one part, where there are no images of none."""
         weight, bias = self.head_weight.to(device), self.head_bias.to(device)
         for start in range(0, max(1, len(self.logits)), rows):
             some = slice(start, start + rows)

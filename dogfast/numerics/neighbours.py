@@ -6,6 +6,7 @@ import torch
 from torch.nn import functional as F
 
 DISTANCES_AT_ONCE = 2**26
+BANK_AT_ONCE = 2**17
 
 
 def kth_distances(points: torch.Tensor, others: torch.Tensor, k: int) -> torch.Tensor:
@@ -26,11 +27,28 @@ def kth_unit_distances(points: torch.Tensor, bank: torch.Tensor, k: int) -> torc
     """
     half = _half_squares(bank)
     found = points.new_empty(len(points))
-    at_once = _points_at_once(len(bank))
-    for start in range(0, len(points), at_once):
-        some = points[start : start + at_once]
-        found[start : start + at_once] = _kth(some, bank, half, k)
+    rows, others = _at_once(len(points), len(bank))
+    space = points.new_empty(rows * others)
+    for start in range(0, len(points), max(1, rows)):
+        some = points[start : start + rows]
+        found[start : start + rows] = (some - bank[_kth_nearest(some, bank, half, k, space, others)]).norm(dim=1)
     return found
+
+
+def _kth_nearest(
+    points: torch.Tensor, bank: torch.Tensor, half: torch.Tensor, k: int, space: torch.Tensor, others: int
+) -> torch.Tensor:
+    """Where the k-th nearest lies in ``bank``, of which ``others`` are met at once, their products lying in ``space``: (n,)."""
+    nearest, where = points.new_empty(len(points), 0), points.new_empty(len(points), 0, dtype=torch.long)
+    for start in range(0, len(bank), others):
+        some = bank[start : start + others]
+        products = space[: len(points) * len(some)].view(len(points), len(some))
+        torch.addmm(half[start : start + others], points, some.T, alpha=-1, out=products)
+        best = products.topk(min(k, len(some)), dim=1, largest=False)
+        nearest, where = torch.cat([nearest, best.values], 1), torch.cat([where, best.indices + start], 1)
+        nearest, kept = nearest.topk(min(k, nearest.shape[1]), dim=1, largest=False)
+        where = where.gather(1, kept)
+    return where[:, -1]
 
 
 def kth_unit_distances_at_once(points: torch.Tensor, bank: torch.Tensor, k: int) -> torch.Tensor:
@@ -52,10 +70,13 @@ def planned_bytes(points: int, bank: int, width: int, k: int) -> int:
 
     On a CPU every thread sorts a row of its own, 16 bytes an entry.
     """
-    rows = min(points, _points_at_once(bank))
-    products, candidates, neighbours = 4 * rows * bank, 12 * rows * k, 3 * 4 * rows * width
-    return products + candidates + neighbours + 2 * 4 * bank + 4 * points + 16 * bank * torch.get_num_threads()
+    rows, others = _at_once(points, bank)
+    candidates = rows * min(k, bank) * (6 * 8 + 5 * 4)  # of a tile, of those before, both together, and the best of these
+    products, neighbours, norms = 4 * rows * others, 3 * 4 * rows * width, 3 * 4 * bank
+    return products + candidates + neighbours + norms + 4 * points + 16 * others * torch.get_num_threads()
 
 
-def _points_at_once(bank: int) -> int:
-    return max(1, DISTANCES_AT_ONCE // bank)
+def _at_once(points: int, bank: int) -> tuple[int, int]:
+    """How many of ``points`` meet how many of ``bank`` together: wide tiles multiply fastest."""
+    others = min(bank, BANK_AT_ONCE)
+    return min(points, max(1, DISTANCES_AT_ONCE // others)), others

@@ -15,9 +15,10 @@ def unit(n, width, seed):
 
 
 @pytest.mark.parametrize("k", [1, 5, 40])
-@pytest.mark.parametrize("at_once", [2**26, 100, 1])
-def test_distances_are_those_of_float64_whatever_is_held_at_once(k, at_once, monkeypatch):
-    monkeypatch.setattr(module, "DISTANCES_AT_ONCE", at_once)
+@pytest.mark.parametrize("distances, others", [(2**26, 2**17), (100, 2**17), (100, 7), (1, 1)])
+def test_distances_are_those_of_float64_whatever_is_held_at_once(k, distances, others, monkeypatch):
+    monkeypatch.setattr(module, "DISTANCES_AT_ONCE", distances)
+    monkeypatch.setattr(module, "BANK_AT_ONCE", others)
     points, bank = unit(30, 16, 0), unit(40, 16, 1)
     points[:3], points[3], bank[7] = bank[:3], 0.0, 0.0
     bank[8] = bank[9]
