@@ -13,6 +13,7 @@ from dogfast.errors import DataError
 from dogfast.run import Run, read_json
 
 BASELINE = "ce"
+VERDICTS = ("better", "worse", "undecided")
 PAINTED, UNDAMAGED = "painted by the generator", "undamaged"
 ORDER = (BASELINE, "oe+noise", "oe", "dog")
 SCORE_NAMES = {
@@ -66,7 +67,7 @@ class Refusal:
 class Difference:
     """FPR95 less the baseline's over the mean of ``datasets``, in [-1, 1], with its 95 % interval over test images.
 
-    ``verdict`` is better, worse or undecided.
+    ``verdict`` is of :data:`VERDICTS`.
     """
 
     score: str
@@ -175,8 +176,10 @@ def _differences(metrics: dict, path: Path) -> Iterator[Difference]:
 
 
 def _difference(row: dict, datasets: tuple[str, ...], path: Path) -> Difference:
+    if row.get("verdict") not in VERDICTS:
+        raise DataError(f"{path}: the verdict {row.get('verdict')!r} is none; remove the file and run `dogfast evaluate` again")
     numbers = (number_of(row, key, path) for key in ("change", "low", "high"))
-    return Difference(text_of(row, "score", path), datasets, *numbers, text_of(row, "verdict", path))
+    return Difference(text_of(row, "score", path), datasets, *numbers, row["verdict"])
 
 
 def _rows(holder: dict, key: str, path: Path) -> list[dict]:

@@ -248,7 +248,7 @@ def test_a_verdict_against_another_classifier_is_none_against_this_one(full_run)
         [1],
         {"against": "ce", "rows": 3},
         {"against": "ce", "rows": [{"score": "msp", "dataset": "near", "change": "less"}]},
-        {"against": "ce", "means": [{"score": "msp", "change": 0, "low": 0, "high": 0, "verdict": None}]},
+        {"against": "ce", "means": [{"score": "msp", "change": 0, "low": 0, "high": 0, "verdict": "splendid"}]},
     ],
 )
 def test_broken_verdicts_are_named(full_run, verdicts):
