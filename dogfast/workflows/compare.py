@@ -30,7 +30,7 @@ from dogfast.workflows.comparison.latex import latex
 from dogfast.workflows.comparison.markdown import markdown
 from dogfast.workflows.comparison.planned import plan_cells
 from dogfast.workflows.comparison.request import Comparison
-from dogfast.workflows.comparison.rows import BASELINE, SWEPT, TABLES, Row
+from dogfast.workflows.comparison.rows import BASELINE, SWEPT, Row
 from dogfast.workflows.comparison.settings import of_seed, seed_place, with_sets
 from dogfast.workflows.comparison.sweep import sweep_axis, sweep_result, swept_cell, write_sweep
 from dogfast.workflows.comparison.tables import Outcome, build_table
@@ -50,7 +50,8 @@ def compare(config: RunConfig, run: Run, events: Events, request: Comparison | N
     started, request, config = time.monotonic(), request or Comparison(), with_sets(config)
     tables, axes, seeds = request.tables_of(config), request.swept(config), request.seeds_of(config)
     check_compare(config, run, request)
-    rows, failed, points = rows_of(tables), {}, {axis: {} for axis in axes}
+    rows = [row for number in tables for row in rows_of(number, request)]
+    failed, points = {}, {axis: {} for axis in axes}
     for seed in seeds:
         with run_of_seed(config, run, seed) as (seeded, seed_run):
             failed[seed] = _complete_all(cells_of(rows, seeded, seed_run, request), f"seed {seed}", events)
@@ -86,7 +87,7 @@ def plan_compare(config: RunConfig, run: Run, events: Events, request: Compariso
     request, config = request or Comparison(), with_sets(config)
     tables, axes, seeds = request.tables_of(config), request.swept(config), request.seeds_of(config)
     check_compare(config, run, request)
-    rows, named = rows_of(tables), []
+    rows, named = [row for number in tables for row in rows_of(number, request)], []
     for seed in seeds:
         seeded, seed_run = of_seed(config, seed), Run(seed_place(run.root, config, seed))
         named += cells_of(rows, seeded, seed_run, request).items()
@@ -159,7 +160,7 @@ def _write_table(
 ) -> dict[str, str]:
     """Write one table in every format; its files by kind."""
     evaluated = {seed: _evaluations(config, run, seed) for seed in failed}
-    outcomes = {row: _outcome(row, config, request, evaluated, failed) for row in TABLES[number].rows}
+    outcomes = {row: _outcome(row, config, request, evaluated, failed) for row in rows_of(number, request)}
     baseline = _outcome(None, config, request, evaluated, failed)
     table = build_table(number, config.data.classes, outcomes, baseline.seeds)
     places = {kind: folder / f"table-{number}.{kind}" for kind in FORMATS}

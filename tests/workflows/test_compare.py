@@ -102,6 +102,22 @@ def test_table_1_has_every_method_on_its_own_outliers(tmp_path, config, made):
     }  # fmt: skip
 
 
+def test_scores_that_are_left_out_are_no_rows_and_judge_no_training(tmp_path, config, made):
+    result = api.compare(config(), tmp_path / "run", tables=(1,), auxiliary="noise", scores=("energy", "knn"))
+    rows = table(result, 1)
+    assert result["not_run"]["ASH"] == "--scores leaves out ash-s" and rows["MSP"]["status"].startswith("not run")
+    judges = {method: rows[method]["score"] for method in ("Free Energy", "KNN+", "OE", "DOG", "ATOM", "NPOS")}
+    assert judges == {
+        "Free Energy": "energy",
+        "KNN+": "knn",
+        "OE": "energy",
+        "DOG": "energy",
+        "ATOM": "rejection",
+        "NPOS": "knn",
+    }
+    assert {rows[method]["status"] for method in judges} == {"ok"}
+
+
 @pytest.mark.parametrize("verb", ["run_train", "run_evaluate"])
 def test_a_comparison_that_was_killed_goes_on(tmp_path, config, made, monkeypatch, verb):
     plain = getattr(cells, verb)
@@ -146,10 +162,7 @@ def test_other_sets_are_evaluated_anew_and_fewer_scores_are_not(tmp_path, config
     api.compare(config(), tmp_path / "run", **OF_4)
     forget(made)
     result = api.compare(config(), tmp_path / "run", **OF_4, scores=("energy",))
-    assert made["evaluate"] == [] and result["not_run"] == {
-        "OE": "--scores leaves out msp",
-        "OE + DOG": "--scores leaves out msp",
-    }
+    assert made["evaluate"] == [] and {row["score"] for row in table(result).values()} == {"energy"}
     api.compare(config(detection={"ood": ("gaussian",)}), tmp_path / "run", **OF_4)
     assert made["evaluate"] == TABLE_4
 

@@ -21,6 +21,8 @@ REJECTION = "rejection"
 AUXILIARY = "auxiliary"
 """Stands for the outliers of ``--auxiliary``."""
 DOG = "dog"
+POST_HOC = "post-hoc"
+"""The group of rows that are about their score; all others are about a training."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ class Table:
 
 
 def _scored(method: str, score: str) -> Row:
-    return Row("post-hoc", method, START, score)
+    return Row(POST_HOC, method, START, score)
 
 
 def _trained(method: str, objective: str, score: str, outliers: str = "") -> Row:
@@ -59,13 +61,13 @@ def _combined(method: str, objective: str, score: str) -> tuple[Row, Row]:
     return plain, Row("combination", f"{method} + DOG", objective, score, DOG, against=method)
 
 
-POST_HOC = {"MSP": "msp", "Free Energy": "energy", "ASH": "ash-s", "Mahalanobis": "mahalanobis", "KNN": "knn"}
+OF_PAPERS = {"MSP": "msp", "Free Energy": "energy", "ASH": "ash-s", "Mahalanobis": "mahalanobis", "KNN": "knn"}
 """The papers' rows of the plain classifier; every other score gets one too."""
 
 METHODS = (
-    *(_scored(method, score) for method, score in POST_HOC.items()),
-    *(_scored(score_label(score), score) for score in SCORES if score not in POST_HOC.values()),
-    Row("post-hoc", "KNN+", "supcon", "knn"),
+    *(_scored(method, score) for method, score in OF_PAPERS.items()),
+    *(_scored(score_label(score), score) for score in SCORES if score not in OF_PAPERS.values()),
+    Row(POST_HOC, "KNN+", "supcon", "knn"),
     _trained("CSI", "csi", "msp"),
     _trained("ConfGAN", "confgan", "msp"),
     _trained("VOS", "vos", "energy"),

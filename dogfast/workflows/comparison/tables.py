@@ -37,12 +37,12 @@ class Outcome:
 
 def build_table(number: int, classes: str, outcomes: dict[Row, Outcome], baseline: Seeds) -> dict[str, Any]:
     """Table ``number``, in plain JSON types. ``outcomes`` holds its rows; ``baseline`` is `BASELINE`'s evaluations by seed."""
-    table, groups = TABLES[number], datasets_of(list(baseline.values()))
+    groups = datasets_of(list(baseline.values()))
     sets, first = list(groups), scores_in(baseline)[0]
-    rows = [_row(number, row, classes, outcomes, baseline, sets) for row in table.rows]
+    rows = [_row(number, row, classes, outcomes, baseline, sets) for row in outcomes]
     return {
         "table": number,
-        "title": table.title,
+        "title": TABLES[number].title,
         "classes": Path(classes).name or classes,
         "convention": CONVENTION,
         "seeds": list(baseline),

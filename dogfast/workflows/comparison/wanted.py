@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from dogfast.config import RunConfig
 from dogfast.config.detection import SCORES
 from dogfast.data.catalogue import load_id
@@ -10,13 +12,17 @@ from dogfast.training.names import source_name
 from dogfast.workflows.comparison.cells import Cell
 from dogfast.workflows.comparison.passes import at_equal_passes
 from dogfast.workflows.comparison.request import Comparison
-from dogfast.workflows.comparison.rows import AUXILIARY, BASELINE, DOG, REJECTION, TABLES, Row, scores_of
+from dogfast.workflows.comparison.rows import AUXILIARY, BASELINE, DOG, POST_HOC, REJECTION, TABLES, Row, scores_of
 from dogfast.workflows.comparison.settings import AUXILIARY_OF
 
 
-def rows_of(tables: tuple[int, ...]) -> list[Row]:
-    """The rows of ``tables``, each once."""
-    return list(dict.fromkeys(row for table in tables for row in TABLES[table].rows))
+def rows_of(table: int, request: Comparison) -> tuple[Row, ...]:
+    """The rows of a table. Where ``--scores`` leaves out the score that judges a training, the first of those judges it."""
+    known = request.scores or SCORES
+    return tuple(
+        row if row.group == POST_HOC or row.score in (*known, REJECTION) else replace(row, score=known[0])
+        for row in TABLES[table].rows
+    )
 
 
 def auxiliary_of(config: RunConfig, request: Comparison) -> str:
