@@ -88,10 +88,13 @@ def test_evaluate_measures_every_score_on_every_set(session):
     assert sets == {"held-out-shapes", "glyphs", "stripes", "checkers", "noise"}
     assert {row["score"] for row in answer["rows"]} == set(SCORES)
     assert len(answer["rows"]) == len(SCORES) * len(sets)
-    fields = {"score", "dataset", "group", "fpr95", "fpr95_ood", "auroc", "aupr_in", "aupr_out", "n_id", "n_ood"}
+    measures = {"fpr95", "fpr95_ood", "auroc", "aupr_in", "aupr_out"}
     for row in answer["rows"]:
-        assert row.keys() == fields
-        assert all(0 <= row[name] <= 1 for name in ("fpr95", "fpr95_ood", "auroc", "aupr_in", "aupr_out"))
+        assert row.keys() == measures | {"score", "dataset", "group", "n_id", "n_ood", "fpr95_interval", "auroc_interval"}
+        assert all(0 <= row[name] <= 1 for name in measures)
+        for name in ("fpr95", "auroc"):
+            low, high = row[f"{name}_interval"]
+            assert low <= row[name] <= high
         assert row["n_ood"] == words["ood_images"] and row["n_id"] == 2000
     assert json.loads((place / "runs/shapes/evaluation/dog/metrics.json").read_text())["rows"] == answer["rows"]
 
