@@ -7,6 +7,8 @@ from torch.nn import functional as F
 
 DISTANCES_AT_ONCE = 2**26
 BANK_AT_ONCE = 2**17
+LIBRARY_BYTES = 2**26
+"""What BLAS and the allocator keep for themselves, at most: 56 MiB were seen."""
 
 
 def kth_distances(points: torch.Tensor, others: torch.Tensor, k: int) -> torch.Tensor:
@@ -68,12 +70,13 @@ def _kth(points: torch.Tensor, bank: torch.Tensor, half: torch.Tensor, k: int) -
 def planned_bytes(points: int, bank: int, width: int, k: int) -> int:
     """The most that `kth_unit_distances` holds beyond its inputs: products, candidates, neighbours found, norms and result.
 
-    On a CPU every thread sorts a row of its own, 16 bytes an entry.
+    On a CPU every thread sorts a row of its own, 16 bytes an entry; and libraries keep `LIBRARY_BYTES`.
     """
     rows, others = _at_once(points, bank)
     candidates = rows * min(k, bank) * (6 * 8 + 5 * 4)  # of a tile, of those before, both together, and the best of these
     products, neighbours, norms = 4 * rows * others, 3 * 4 * rows * width, 3 * 4 * bank
-    return products + candidates + neighbours + norms + 4 * points + 16 * others * torch.get_num_threads()
+    sorting = 16 * others * torch.get_num_threads()
+    return products + candidates + neighbours + norms + 4 * points + sorting + LIBRARY_BYTES
 
 
 def _at_once(points: int, bank: int) -> tuple[int, int]:
