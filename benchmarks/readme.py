@@ -10,6 +10,8 @@ from pathlib import Path
 from statistics import median
 
 from dogfast.detection.summary import format_evaluations, format_table
+from dogfast.workflows.comparison.layout import by_every_score, by_own_score, notes
+from dogfast.workflows.comparison.markdown import pipe_table
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -171,6 +173,23 @@ def training_block(result: dict) -> str:
     )
 
 
+def streaming_block(result: dict) -> str:
+    """What benchmarks/streaming.py measured: reading shards for training, against webdataset."""
+    table = _table(
+        ["shards of", *next(iter(result["sets"].values()))["contenders"], "over the faster of webdataset's"],
+        [
+            [
+                f"{found['images']:,} {name.partition('-')[0].upper()}, {found['side_px']} px",
+                *[f"{each['img_per_s']:.0f} ({each['slowest']:.0f}–{each['fastest']:.0f})" for each in found["contenders"].values()],
+                f"{found['over_the_faster_peer']:.2f}×",
+            ]
+            for name, found in result["sets"].items()
+        ],
+    )
+    rounds = max(found["rounds"] for found in result["sets"].values())
+    return f"{table}\n\nImages a second, medians of {rounds} rounds, on {result['hardware']}."
+
+
 def objectives_block(result: dict) -> str:
     """What benchmarks/objectives.py found: every training method at equal images."""
     rows, scores = _ordered(result), result["scores"]
@@ -190,6 +209,23 @@ def objectives_block(result: dict) -> str:
     return (
         f"{table}\n\nMeans over held-out shapes and glyphs; seeds {', '.join(map(str, result['seeds']))}, about {result['images']} images "
         f"through the network each (of a tuned method, its start's among them), on {result['hardware']}. Triples are under {', '.join(scores)}."
+    )
+
+
+def compare_block(result: dict) -> str:
+    """What benchmarks/compare.py found: the papers' tables of one seed, and how long they took."""
+    tables, seconds = result["tables"], result["seconds"]
+    own = [f"Table {number}. {table['title']}:\n\n{pipe_table(by_own_score(table))}" for number, table in tables.items()]
+    every = pipe_table(by_every_score({"rows": [row for table in tables.values() for row in table["rows"]]}))
+    spent = ", ".join(f"{name} {seconds[name]:.0f}" for name in ("painting", "training", "evaluating"))
+    return "\n\n".join(
+        [
+            *own,
+            "Averages under every score:",
+            every,
+            f"{' '.join(notes(next(iter(tables.values())))[:2])} {result['total_s'] / 60:.0f} minutes for {seconds['classifiers']} "
+            f"classifiers on {result['hardware']} (seconds: {spent}).",
+        ]
     )
 
 
@@ -296,6 +332,19 @@ def concepts_block(result: dict) -> str:
         f"{result['largest_difference_to_brute_force']:.0e}."
     )
     return f"{towers} {matrix} Random weights, on {result['hardware']}."
+
+
+def knn_block(result: dict) -> str:
+    """What benchmarks/knn.py measured: memory of the whole, time of a part."""
+    return (
+        f"{result['queries']:,} queries against {result['bank']:,} features of {result['width']} ({result['bank_gib']:.2f} GiB), "
+        f"k = {result['k']}: planned are {result['planned_gib']:.2f} GiB beyond bank and queries. {result['measured_queries']:,} "
+        f"queries against the whole bank took {result['measured_gib']:.2f} GiB and {1000 * result['seconds_a_query']:.0f} ms a "
+        f"query ({1000 * result['fastest']:.0f}–{1000 * result['slowest']:.0f}); extrapolated to all of them that is "
+        f"{result['extrapolated_h']:.1f} hours of {result['tflop']:,.0f} TFLOP. Distances equal those of float64 brute force on "
+        f"{result['checked']} queries within {result['largest_difference_to_brute_force']:.0e}. Random features, on "
+        f"{result['hardware']}."
+    )
 
 
 def scaling_block(result: dict) -> str:
@@ -442,9 +491,12 @@ BLOCKS = {
     "misnamed-classes": ("misnamed-classes", misnamed_block),
     "engines": ("engines", engines_block),
     "concepts": ("concepts", concepts_block),
+    "knn": ("knn", knn_block),
     "recipes": ("recipes", recipes_block),
     "training": ("training", training_block),
+    "streaming": ("streaming", streaming_block),
     "objectives": ("objectives", objectives_block),
+    "compare": ("compare", compare_block),
     "scaling": ("scaling", scaling_block),
     "throughput": ("throughput", throughput_block),
     "gpu": ("gpu", gpu_block),
