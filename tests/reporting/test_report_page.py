@@ -224,6 +224,12 @@ def test_class_without_outliers_still_shows_its_images(run, said):
     assert "none sampled for this class" in page_of(run, said)
 
 
+def test_features_of_one_classifier_alone_are_announced(full_run, said):
+    add_features(full_run, "ce", {"id": 12, "near": 8})
+    page = page_of(full_run, said)
+    assert page.count("t-SNE map of") == 1 and "no features are kept: run" in page
+
+
 # --- the map and the vetoes -------------------------------------------------------------------------------------
 def test_every_point_of_the_map_can_be_read(full_run, said):
     page = page_of(full_run, said)
