@@ -137,25 +137,23 @@ def test_a_comparison_that_was_killed_goes_on(tmp_path, config, made, monkeypatc
     assert made["evaluate"] == TABLE_4[1:], "what was not committed is evaluated again"
 
 
-@pytest.mark.parametrize(
-    "damage",
-    [
-        lambda run: write_evaluation(run, "oe", 2.0),
-        lambda run: publish(run.classifier("oe") / "train.json", "{}"),
-        lambda run: publish(run.evaluation("oe") / "settings.json", "[1]"),
-        lambda run: publish(run.evaluation("oe") / "settings.json", '{"scores": 3}'),
-        lambda run: publish(run.evaluation("oe") / "settings.json", "{"),
-        lambda run: (run.evaluation("oe") / "metrics.json").unlink(),
-    ],
-    ids=["evaluated by others", "trained by others", "a list", "no scores", "no JSON", "no metrics"],
-)
-def test_what_changed_since_is_evaluated_again(tmp_path, config, made, damage):
+def test_what_changed_since_is_evaluated_again(tmp_path, config, made):
     run = Run(tmp_path / "run")
+    settings, record = run.evaluation("oe") / "settings.json", run.classifier("oe") / "train.json"
+    damages = {
+        "evaluated by others": lambda: write_evaluation(run, "oe", 2.0),
+        "trained by others": lambda: publish(record, "{}"),
+        "a list": lambda: publish(settings, "[1]"),
+        "no scores": lambda: publish(settings, '{"scores": 3}'),
+        "no JSON": lambda: publish(settings, "{"),
+        "no metrics": (run.evaluation("oe") / "metrics.json").unlink,
+    }
     api.compare(config(), run.root, **OF_4)
-    forget(made)
-    damage(run)
-    assert api.compare(config(), run.root, **OF_4)["failed"] == []
-    assert made["evaluate"] == ["oe"]
+    for what, damage in damages.items():
+        forget(made)
+        damage()
+        assert api.compare(config(), run.root, **OF_4)["failed"] == [], what
+        assert made["evaluate"] == ["oe"], what
 
 
 def test_other_sets_are_evaluated_anew_and_fewer_scores_are_not(tmp_path, config, made):
