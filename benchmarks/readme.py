@@ -180,7 +180,10 @@ def streaming_block(result: dict) -> str:
         [
             [
                 f"{found['images']:,} {name.partition('-')[0].upper()}, {found['side_px']} px",
-                *[f"{each['img_per_s']:.0f} ({each['slowest']:.0f}–{each['fastest']:.0f})" for each in found["contenders"].values()],
+                *[
+                    f"{each['img_per_s']:.0f} ({each['slowest']:.0f}–{each['fastest']:.0f})"
+                    for each in found["contenders"].values()
+                ],
                 f"{found['over_the_faster_peer']:.2f}×",
             ]
             for name, found in result["sets"].items()

@@ -98,7 +98,9 @@ def test_torchvisions_stem_is_not_that_of_small_images(path):
 
 
 # --- pickles ----------------------------------------------------------------------------------------------------
-@pytest.mark.parametrize("wrap", [lambda s: s, lambda s: {"state_dict": s, "epoch": 3}, lambda s: {"model": s}], ids=("bare", "state_dict", "model"))
+@pytest.mark.parametrize(
+    "wrap", [lambda s: s, lambda s: {"state_dict": s, "epoch": 3}, lambda s: {"model": s}], ids=("bare", "state_dict", "model")
+)
 @pytest.mark.parametrize("suffix", [".pt", ".pth"])
 def test_pickles_are_read_with_the_flag_alone(tmp_path, suffix, wrap):
     path, tensors = tmp_path / f"w{suffix}", foreign(small())

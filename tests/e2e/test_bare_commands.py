@@ -27,7 +27,9 @@ def typed(command, cwd):
     """Run ``command`` and give its answer; the last line of stdout when it asked for JSON."""
     words = command.split()
     assert words[0] == "dogfast"
-    done = subprocess.run([sys.executable, "-m", *words], cwd=cwd, env=ENVIRONMENT, capture_output=True, text=True, timeout=1800)
+    done = subprocess.run(
+        [sys.executable, "-m", *words], cwd=cwd, env=ENVIRONMENT, capture_output=True, text=True, timeout=1800
+    )
     assert done.returncode == 0, done.stderr
     return (json.loads(done.stdout.splitlines()[-1]) if "--json" in words else done.stdout), done.stderr
 

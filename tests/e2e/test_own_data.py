@@ -18,7 +18,9 @@ QUICK_TRAINING = "--backbone wrn-10-1 --pretrain-epochs 3 --epochs 1 --batch 16 
 
 def typed(command, cwd, code=0):
     words = command.split()
-    done = subprocess.run([sys.executable, "-m", *words], cwd=cwd, env=ENVIRONMENT, capture_output=True, text=True, timeout=1800)
+    done = subprocess.run(
+        [sys.executable, "-m", *words], cwd=cwd, env=ENVIRONMENT, capture_output=True, text=True, timeout=1800
+    )
     assert done.returncode == code, done.stderr
     return json.loads(done.stdout.splitlines()[-1]) if code == 0 else done.stderr
 
