@@ -25,8 +25,11 @@ def kth_unit_distances(points: torch.Tensor, bank: torch.Tensor, k: int) -> torc
     """|a - b| of each of ``points`` a (n, P) to its k-th nearest b of ``bank`` (m, P), k from 1 to m: (n,).
 
     Rows of both are fp32 of length 1 or 0. Neighbours are ranked by products, which round |a - b|² / 2 in its seventh digit;
-    the distance to the one found is the norm of the difference. Beyond the inputs, memory holds `planned_bytes`.
+    the distance to the one found is the norm of the difference. Beyond the inputs, memory holds `planned_bytes`. Raises
+    ValueError for another k.
     """
+    if not 1 <= k <= len(bank):
+        raise ValueError(f"there is no neighbour number {k} among {len(bank)}")
     half = _half_squares(bank)
     found = points.new_empty(len(points))
     rows, others = _at_once(len(points), len(bank))

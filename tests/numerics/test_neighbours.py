@@ -36,3 +36,9 @@ def test_distances_below_what_products_can_tell_are_still_right():
 def test_the_plan_is_bounded_however_many_points_there_are():
     few, many = (planned_bytes(points, 1_281_167, 512, 1000) for points in (10_000, 1_000_000))
     assert many - few == 4 * 990_000 and many < 2**29
+
+
+@pytest.mark.parametrize("k", [0, 4])
+def test_neighbours_that_are_not_there_are_refused(k):
+    with pytest.raises(ValueError, match=f"number {k} among 3"):
+        kth_unit_distances(torch.eye(3), torch.eye(3), k)
