@@ -75,10 +75,8 @@ def load_sets(config: RunConfig, run: Run, data: IdData, entries: dict[str, str]
         require(name not in OURS, f"--ood: an OOD set cannot be called {name!r}, which names a set of ours; call it otherwise")
     loaded = {name: load_ood(entry, config.data, config.detection.ood_images, data.codec) for name, entry in entries.items()}
     unknown, facts = ({name: getattr(found, part) for name, found in loaded.items()} for part in ("images", "facts"))
-    names = config.detection.scores
-    outliers = validation_outliers(config, run, data) if to_choose(names, config.detection) else None
-    validation = None if outliers is None else (data.validation.images, outliers)
-    painted, training = _painted_known(config, run, data), data.train if fitted(names) else None
+    training, validation = teachers(config, run, data, config.detection.scores)
+    painted = _painted_known(config, run, data)
     count = config.detection.corrupted_images
     corruptible = (to_corrupt(data.test, count), data.codec) if count else None
     return Sets(data.test, unknown, facts, painted, validation, training, corruptible)
@@ -142,6 +140,15 @@ def learn(
     tried = tuple(filter(None, CANDIDATES["odin"][1])) if "odin" in config.scores else ()
     judged = None if validation is None else (look(validation[0], *tried), look(validation[1], *tried))
     return fit_scores(config.scores, known, judged, config, device)
+
+
+def teachers(
+    config: RunConfig, run: Run, data: IdData, names: tuple[str, ...]
+) -> tuple[ImageSet | None, tuple[torch.Tensor, torch.Tensor] | None]:
+    """What `learn` is to look at for the scores ``names``: ID training images, and ID and OOD validation images, where needed."""
+    outliers = validation_outliers(config, run, data) if to_choose(names, config.detection) else None
+    validation = None if outliers is None else (data.validation.images, outliers)
+    return data.train if fitted(names) else None, validation
 
 
 def validation_outliers(config: RunConfig, run: Run, data: IdData) -> torch.Tensor | None:

@@ -17,10 +17,10 @@ from dogfast.config.option import identity, one_of, require
 from dogfast.config.resolve import read_toml
 from dogfast.data.catalogue import load_id, resize_of
 from dogfast.detection.detector import Detector
-from dogfast.detection.fitting import described, fitted, to_choose
+from dogfast.detection.fitting import described
 from dogfast.detection.folder import DETECTOR_FILE, read_detector, save_detector
 from dogfast.detection.inputs import Preparation
-from dogfast.detection.measure import learn, validation_outliers
+from dogfast.detection.measure import learn, teachers
 from dogfast.detection.scores import REJECTION, SCORES, bound_scores, moves
 from dogfast.detection.stage import check_fit
 from dogfast.environment import choose_device
@@ -106,17 +106,16 @@ def make_detector(config: RunConfig, run: Run, name: str, score: str, device: st
     check_fit(facts, config, data, name)
     model.to(device)
     names = () if score == REJECTION else (score,)
-    training = data.train if fitted(names) else None
-    outliers = validation_outliers(config, run, data) if to_choose(names, config.detection) else None
-    validation = None if outliers is None else (data.validation.images, outliers)
+    training, validation = teachers(config, run, data, names)
     total = len(training or ()) + sum(map(len, validation or ())) + len(data.validation)
     with events.progress(f"detector {name} {score}", total) as advance:
 
         def look(images: torch.Tensor, *magnitudes: float) -> Evidence:
             return collect_evidence(model, images, images_together(facts["image_px"]), device, "fp32", advance, magnitudes)
 
-        settings = replace(config.detection, scores=names or config.detection.scores)
-        states, choices = learn(look, training, validation, settings, device) if names else ({}, {})
+        states, choices = {}, {}
+        if names:
+            states, choices = learn(look, training, validation, replace(config.detection, scores=names), device)
         known = look(data.validation.images, *moves(states))
     for chosen in described(choices).values():
         events.say(f"{chosen['name']} of {score} is {chosen['value']}: {chosen['reason']}")
