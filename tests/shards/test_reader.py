@@ -157,41 +157,74 @@ def test_a_folder_in_the_place_of_a_record_or_tar_is_named(tmp_path):
         list(read_shard(tmp_path / "gone.tar"))
 
 
-# --- JPEG -------------------------------------------------------------------------------------------------------
-def jpeg_sample(mode="RGB", side=48, **options):
+# --- images -----------------------------------------------------------------------------------------------------
+def image_sample(suffix, mode="RGB", side=48, **options):
     noise = np.random.default_rng(0).integers(0, 256, (side // 8, side // 8, 3), np.uint8)
     image = Image.fromarray(noise).resize((side, side)).convert(mode)
     held = io.BytesIO()
-    image.save(held, "JPEG", **options)
-    return Sample(helpers.facts(side=side).to_dict(), held.getvalue(), "jpg")
+    image.save(held, {"jpg": "JPEG", "png": "PNG"}[suffix], **options)
+    return Sample(helpers.facts(side=side).to_dict(), held.getvalue(), suffix)
 
 
 @pytest.mark.parametrize(
-    "options",
+    "suffix, options",
     [
-        {"quality": 95, "subsampling": 0},
-        {"quality": 75, "subsampling": 2},
-        {"progressive": True},
-        {"mode": "L"},
-        {"mode": "CMYK"},
+        ("jpg", {"quality": 95, "subsampling": 0}),
+        ("jpg", {"quality": 75, "subsampling": 2}),
+        ("jpg", {"progressive": True}),
+        ("jpg", {"mode": "L"}),
+        ("jpg", {"mode": "CMYK"}),
+        ("png", {}),
+        ("png", {"mode": "L"}),
+        ("png", {"mode": "1"}),
+        ("png", {"mode": "RGBA"}),
+        ("png", {"mode": "P"}),
+        ("png", {"mode": "P", "transparency": 3}),
+        ("png", {"transparency": (255, 0, 0)}),
+        ("png", {"gamma": 0.5, "dpi": (72, 72)}),
     ],
-    ids=["as we write", "4:2:0", "progressive", "grey", "cmyk"],
+    ids=lambda given: given if isinstance(given, str) else " ".join(f"{key}={value}" for key, value in given.items()),
 )
-def test_jpeg_is_decoded_as_pillow_decodes_it(tmp_path, options):
-    sample = jpeg_sample(**options)
+def test_images_are_decoded_as_pillow_decodes_them(tmp_path, suffix, options):
+    sample = image_sample(suffix, **options)
     expected = np.asarray(Image.open(io.BytesIO(sample.content)).convert("RGB"))
-    assert np.array_equal(decode_image(tmp_path, sample), expected)
+    found = decode_image(tmp_path, sample)
+    assert found.dtype == np.uint8
+    assert np.array_equal(found, expected)
 
 
-@pytest.mark.parametrize("kept", [4, 300, 0.5], ids=["start", "header", "half"])
-def test_jpeg_that_is_cut_short_is_named(tmp_path, kept):
-    sample = jpeg_sample(quality=95)
+@pytest.mark.parametrize("suffix, options", [("jpg", {"quality": 95}), ("png", {})])
+@pytest.mark.parametrize("kept", [4, 60, 300, 0.5], ids=["start", "within the header", "after it", "half"])
+def test_an_image_that_is_cut_short_is_named(tmp_path, suffix, options, kept):
+    sample = image_sample(suffix, **options)
     length = kept if isinstance(kept, int) else int(kept * len(sample.content))
     with pytest.raises(DataError, match="'000000000' is not readable"):
-        decode_image(tmp_path, Sample(sample.facts, sample.content[:length], "jpg"))
+        decode_image(tmp_path, Sample(sample.facts, sample.content[:length], suffix))
+
+
+def test_a_damaged_png_is_named(tmp_path):
+    sample = image_sample("png")
+    content = bytearray(sample.content)
+    content[len(content) // 2] ^= 0xFF
+    with pytest.raises(DataError, match="'000000000' is not readable"):
+        decode_image(tmp_path, Sample(sample.facts, bytes(content), "png"))
+
+
+@pytest.mark.parametrize("width, height", [(4001, 4001), (-1, -1), (2**40, 1)])
+def test_no_room_is_made_for_an_impossible_size(tmp_path, monkeypatch, width, height):
+    monkeypatch.setattr(reader, "png_decode", lambda *given, **named: pytest.fail("decoded"))
+    facts = helpers.facts(side=48).to_dict() | {"width": width, "height": height}
+    with pytest.raises(DataError, match="48 x 48 pixels"):
+        decode_image(tmp_path, Sample(facts, image_sample("png").content, "png"))
+
+
+@pytest.mark.parametrize("stated", [40, 0])
+def test_png_of_another_size_is_refused(tmp_path, stated):
+    with pytest.raises(DataError, match="48 x 48 pixels"):
+        decode_image(tmp_path, Sample(helpers.facts(side=stated).to_dict(), image_sample("png").content, "png"))
 
 
 def test_jpeg_of_another_size_is_refused_before_it_is_decoded(tmp_path, monkeypatch):
     monkeypatch.setattr(reader.simplejpeg, "decode_jpeg", lambda *given: pytest.fail("decoded"))
     with pytest.raises(DataError, match="48 x 48 pixels"):
-        decode_image(tmp_path, Sample(helpers.facts(side=40).to_dict(), jpeg_sample().content, "jpg"))
+        decode_image(tmp_path, Sample(helpers.facts(side=40).to_dict(), image_sample("jpg").content, "jpg"))
