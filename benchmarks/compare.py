@@ -1,14 +1,16 @@
 """The papers' tables on the embedded world, from nothing: `python benchmarks/compare.py`.
 
-What `dogfast compare --classes shapes` does in a new run with one seed, timed, into benchmarks/results/compare.json.
+What `dogfast compare --classes shapes` does in a new run with one seed, timed, into benchmarks/results/compare.json. The run
+stays under build/compare.
 """
 
+import shutil
 import sys
 import time
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
+from dogfast.config import RunConfig
 from dogfast.environment import choose_training_precision, hardware
 from dogfast.events import Events, plain_lines
 from dogfast.run import Run, launch, publish, read_json, to_json, versions
@@ -17,23 +19,29 @@ from dogfast.workflows.compare import compare
 from dogfast.workflows.comparison.settings import comparison_preset
 
 RESULT = Path(__file__).parent / "results" / "compare.json"
+WORK = Path(__file__).parents[1] / "build" / "compare"
 
 
 def main() -> None:
     config = comparison_preset("shapes")
-    with TemporaryDirectory() as place, launch(Path(place) / "shapes", config.to_toml()) as run:
+    shutil.rmtree(WORK, ignore_errors=True)
+    with launch(WORK, config.to_toml()) as run:
         started = time.monotonic()
         result = compare(config, run, Events(plain_lines(sys.stderr)))
-        found = {
-            "total_s": round(time.monotonic() - started, 1),
-            "seconds": seconds_of(run),
-            "failed": result["failed"],
-            "outliers": config.synthesis.m,
-            "training": {name: getattr(config.training, name) for name in ("backbone", "pretrain_epochs", "epochs")},
-            "tables": {number: read_json(Path(files["json"])) for number, files in result["tables"].items()},
-        }
-    found |= {"hardware": hardware(choose_training_precision("auto", "cpu").value), "versions": versions()}
-    publish(RESULT, to_json(found))
+        found = {"total_s": round(time.monotonic() - started, 1), "seconds": seconds_of(run)}
+    publish(RESULT, to_json(found | facts(config, result)))
+
+
+def facts(config: RunConfig, result: dict[str, Any]) -> dict[str, Any]:
+    """The tables that `compare` wrote, and what they were made with."""
+    return {
+        "failed": result["failed"],
+        "outliers": config.synthesis.m,
+        "training": {name: getattr(config.training, name) for name in ("backbone", "pretrain_epochs", "epochs")},
+        "tables": {number: read_json(Path(files["json"])) for number, files in result["tables"].items()},
+        "hardware": hardware(choose_training_precision("auto", "cpu").value),
+        "versions": versions(),
+    }
 
 
 def seconds_of(run: Run) -> dict[str, Any]:

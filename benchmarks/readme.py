@@ -190,46 +190,33 @@ def streaming_block(result: dict) -> str:
         ],
     )
     rounds = max(found["rounds"] for found in result["sets"].values())
-    return f"{table}\n\nImages a second, medians of {rounds} rounds, on {result['hardware']}."
+    return f"{table}\n\nImages a second, medians of {rounds} rounds that read the set {result['cycles']} times, on {result['hardware']}."
 
 
 def objectives_block(result: dict) -> str:
-    """What benchmarks/objectives.py found: every training method at equal images."""
-    rows, scores = _ordered(result), result["scores"]
-    table = _table(
-        ["method", *[f"{s}: FPR95 (by seed)" for s in scores], "verdicts against `ce`", "artefact control", "ID acc.", "epochs"],
-        [
-            [
-                f"`{name}`",
-                *[_by_seed(row["judged"][s]) for s in scores],
-                _verdicts(name, row, scores),
-                *_control_and_accuracy(row, scores),
-                str(result["epochs"][name]),
-            ]
-            for name, row in rows.items()
-        ],
-    )  # fmt: skip
+    """What benchmarks/objectives.py found: Table 1 over seeds, at equal images."""
     return (
-        f"{table}\n\nMeans over held-out shapes and glyphs; seeds {', '.join(map(str, result['seeds']))}, about {result['images']} images "
-        f"through the network each (of a tuned method, its start's among them), on {result['hardware']}. Triples are under {', '.join(scores)}."
+        f"{_tables(result)} About {result['images']:,} images through the network each (of a tuned method, its start's among them), "
+        f"on {result['hardware']}."
     )
 
 
 def compare_block(result: dict) -> str:
     """What benchmarks/compare.py found: the papers' tables of one seed, and how long they took."""
-    tables, seconds = result["tables"], result["seconds"]
+    seconds = result["seconds"]
+    spent = ", ".join(f"{name} {seconds[name]:.0f}" for name in ("painting", "training", "evaluating"))
+    return (
+        f"{_tables(result)} {result['total_s'] / 60:.0f} minutes for {seconds['classifiers']} classifiers on {result['hardware']} "
+        f"(seconds: {spent})."
+    )
+
+
+def _tables(result: dict) -> str:
+    """The papers' tables that a benchmark holds, every classifier under every score, and how to read them."""
+    tables = result["tables"]
     own = [f"Table {number}. {table['title']}:\n\n{pipe_table(by_own_score(table))}" for number, table in tables.items()]
     every = pipe_table(by_every_score({"rows": [row for table in tables.values() for row in table["rows"]]}))
-    spent = ", ".join(f"{name} {seconds[name]:.0f}" for name in ("painting", "training", "evaluating"))
-    return "\n\n".join(
-        [
-            *own,
-            "Averages under every score:",
-            every,
-            f"{' '.join(notes(next(iter(tables.values())))[:2])} {result['total_s'] / 60:.0f} minutes for {seconds['classifiers']} "
-            f"classifiers on {result['hardware']} (seconds: {spent}).",
-        ]
-    )
+    return "\n\n".join([*own, "Averages under every score:", every, " ".join(notes(next(iter(tables.values())))[:2])])
 
 
 def oal_few_block(result: dict) -> str:
