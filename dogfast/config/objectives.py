@@ -9,7 +9,7 @@ POSITIVE = (
 )  # fmt: skip
 LEAST = {
     "wor_warmup": 0, "oal_kd": 0, "oal_contrast": 0, "atom_attack_steps": 1, "virtual_queue": 2, "virtual_draws": 1,
-    "npos_neighbour": 1, "npos_boundary": 1, "npos_draws": 2, "confgan_noise": 1,
+    "npos_neighbour": 1, "npos_boundary": 1, "npos_draws": 2, "confgan_noise": 1, "confgan_channels": 1,
 }  # fmt: skip
 
 
@@ -50,6 +50,9 @@ class ObjectivesConfig:
     contrast_temperature: float = option(0.1, "supcon, npos: temperature of the contrastive loss (csi: 0.07, its paper's)")
     confgan_lr: float = option(2e-4, "confgan: learning rate of Adam for classifier, generator and discriminator")
     confgan_noise: int = option(100, "confgan: numbers an image is generated from")
+    confgan_channels: int = option(
+        128, "confgan: channels of generator and discriminator at half of the side, doubled at each half"
+    )
 
     def __post_init__(self) -> None:
         one_of(self.wor_step, ("joint", "alternate"), "--wor-step")

@@ -40,6 +40,7 @@ TRAINING = {
     "--atom-attack-steps", "--poem-prior", "--poem-noise", "--virtual-start", "--virtual-queue", "--virtual-draws",
     "--npos-neighbour", "--npos-boundary", "--npos-draws", "--npos-sigma", "--contrast-temperature", "--confgan-lr",
     "--confgan-noise",
+    "--confgan-channels",
 }  # fmt: skip
 DETECTION = {"--scores", "--ood", "--ood-images", "--ash-percentile", "--knn-share", "--protocol", "--protocol-seed"}
 DETECTION |= {"--corrupted-images", "--keep-features"}

@@ -31,7 +31,7 @@ REFUSED = [
     ("start", "here"), ("accumulate", 0), ("ema", 1.0), ("window_mb", 0), ("compile", "maybe"), ("checkpoint_minutes", -1.0), ("track", ("paper",)),
     ("oal_kd", -1.0), ("oal_contrast", -1.0), ("oal_temperature", 0.0), ("oal_mi", "none"), ("atom_quantile", 1.0), ("atom_pool", 0.0), ("atom_epsilon", 1.0),
     ("atom_attack_steps", 0), ("poem_prior", 0.0), ("poem_noise", 0.0), ("virtual_start", 1.1), ("virtual_queue", 1), ("virtual_draws", 0),
-    ("npos_neighbour", 0), ("npos_boundary", 0), ("npos_draws", 1), ("npos_sigma", 0.0), ("contrast_temperature", 0.0), ("confgan_lr", 0.0), ("confgan_noise", 0),
+    ("npos_neighbour", 0), ("npos_boundary", 0), ("npos_draws", 1), ("npos_sigma", 0.0), ("contrast_temperature", 0.0), ("confgan_lr", 0.0), ("confgan_noise", 0), ("confgan_channels", 0),
     ("protocol", "openOOD"), ("protocol_seed", -1), ("corrupted_images", -1), ("keep_features", "bf16"),
     ("scores", ("magic",)), ("scores", ()), ("ood_images", -1), ("ash_percentile", 100), ("ash_percentile", -1), ("knn_share", 0.0), ("knn_share", 1.5),
 ]  # fmt: skip

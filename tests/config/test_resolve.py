@@ -42,7 +42,7 @@ OTHER = RunConfig().with_values(
             "oal_kd": 1, "oal_contrast": 2, "oal_temperature": 0.5, "oal_mi": "club", "atom_quantile": 0.2, "atom_pool": 1,
             "atom_epsilon": 0, "atom_attack_steps": 2, "poem_prior": 2, "poem_noise": 3, "virtual_start": 0.5,
             "virtual_queue": 10, "virtual_draws": 20, "npos_neighbour": 3, "npos_boundary": 4, "npos_draws": 5,
-            "npos_sigma": 0.2, "contrast_temperature": 0.5, "confgan_lr": 0.1, "confgan_noise": 7,
+            "npos_sigma": 0.2, "contrast_temperature": 0.5, "confgan_lr": 0.1, "confgan_noise": 7, "confgan_channels": 9,
         },
         "detection": {
             "scores": ["energy"], "ood": ["a", "b=c"], "ood_images": 1, "ash_percentile": 90, "knn_share": 0.5,

@@ -23,8 +23,6 @@ from dogfast.training.objectives.oe import oe_loss
 from dogfast.training.optimizers import primed, set_lr, step_unless_refused
 
 SIDES = (8, 16, 32, 64)
-CHANNELS = 128
-"""Beside the image; twice as many at half of the side."""
 BETAS = (0.5, 0.999)
 
 
@@ -33,9 +31,12 @@ def uniform_divergence(logits: Tensor) -> Tensor:
     return oe_loss(logits) - math.log(logits.shape[1])
 
 
-def build_generator(image_px: int, noise: int) -> nn.Sequential:
-    """DCGAN's (Radford et al. 2016, arXiv 1511.06434): noise (n, ``noise``, 1, 1) to images (n, 3, H, W) in [0, 1]."""
-    widths = _widths(image_px)
+def build_generator(image_px: int, noise: int, channels: int) -> nn.Sequential:
+    """DCGAN's (Radford et al. 2016, arXiv 1511.06434): noise (n, ``noise``, 1, 1) to images (n, 3, H, W) in [0, 1].
+
+    ``channels`` at half of the side, twice as many at each half of that.
+    """
+    widths = _widths(image_px, channels)
     layers: list[nn.Module] = [nn.ConvTranspose2d(noise, widths[0], 4, bias=False), _norm(widths[0]), nn.ReLU()]
     for wide, narrow in pairwise(widths):
         layers += [nn.ConvTranspose2d(wide, narrow, 4, 2, 1, bias=False), _norm(narrow), nn.ReLU()]
@@ -43,9 +44,9 @@ def build_generator(image_px: int, noise: int) -> nn.Sequential:
     return nn.Sequential(*layers).apply(_initialise)
 
 
-def build_discriminator(image_px: int) -> nn.Sequential:
+def build_discriminator(image_px: int, channels: int) -> nn.Sequential:
     """DCGAN's: images (n, 3, H, W) in [0, 1] to logits (n, 1, 1, 1) of being real."""
-    widths = _widths(image_px)[::-1]
+    widths = _widths(image_px, channels)[::-1]
     layers: list[nn.Module] = [nn.Conv2d(3, widths[0], 4, 2, 1, bias=False), nn.LeakyReLU(0.2)]
     for narrow, wide in pairwise(widths):
         layers += [nn.Conv2d(narrow, wide, 4, 2, 1, bias=False), _norm(wide), nn.LeakyReLU(0.2)]
@@ -71,8 +72,9 @@ class ConfGan(Objective):
             task.image_px in SIDES,
             f"--objective confgan generates images of {', '.join(map(str, SIDES))} px, not {task.image_px}; choose another --image-px",
         )
-        self.generator = build_generator(task.image_px, self.methods.confgan_noise)
-        self.discriminator = build_discriminator(task.image_px)
+        channels = self.methods.confgan_channels
+        self.generator = build_generator(task.image_px, self.methods.confgan_noise, channels)
+        self.discriminator = build_discriminator(task.image_px, channels)
         self.to(next(task.model.parameters())).to(memory_format=torch.channels_last)
         self._own = {name: _adam(network, self.methods.confgan_lr) for name, network in self.named_children()}
 
@@ -125,9 +127,9 @@ class ConfGan(Objective):
         learner.finite = learner.finite * finite.float()
 
 
-def _widths(image_px: int) -> list[int]:
+def _widths(image_px: int, channels: int) -> list[int]:
     """Channels from 4 px on to half of ``image_px``."""
-    return [CHANNELS * 2**k for k in reversed(range(image_px.bit_length() - 3))]
+    return [channels * 2**k for k in reversed(range(image_px.bit_length() - 3))]
 
 
 def _norm(channels: int) -> nn.BatchNorm2d:

@@ -12,7 +12,6 @@ from dogfast.config import ObjectivesConfig, TrainingConfig
 from dogfast.errors import UsageError
 from dogfast.training.batches import Batch
 from dogfast.training.objective import Task
-from dogfast.training.objectives import confgan as confgan_module
 from dogfast.training.objectives.confgan import ConfGan, build_discriminator, build_generator, uniform_divergence
 from dogfast.training.regimes import regime_of
 from tests.training.steps import learner_of, objective_of, plain_model, small_model, some_batch
@@ -56,11 +55,10 @@ def test_divergence_against_a_scalar_loop():
 
 
 @pytest.mark.parametrize("side", [8, 16, 32, 64])
-def test_generated_images_are_as_large_as_wished_and_in_range(side, monkeypatch):
-    monkeypatch.setattr(confgan_module, "CHANNELS", 2)
-    images = build_generator(side, 5)(torch.randn(2, 5, 1, 1))
+def test_generated_images_are_as_large_as_wished_and_in_range(side):
+    images = build_generator(side, 5, 2)(torch.randn(2, 5, 1, 1))
     assert images.shape == (2, 3, side, side) and 0 <= images.min() < images.max() <= 1
-    assert build_discriminator(side)(images).shape == (2, 1, 1, 1)
+    assert build_discriminator(side, 2)(images).shape == (2, 1, 1, 1)
 
 
 def test_another_side_is_refused():
