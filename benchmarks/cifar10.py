@@ -22,7 +22,7 @@ from dogfast.workflows.chain import run_evaluate
 RESULT = Path(__file__).parent / "results" / "cifar10.json"
 WORK = Path(__file__).parents[1] / "build" / "cifar10"
 OBJECTIVES = ("ce", "oe", "energy-oe", "doe")
-BUDGET = {"backbone": "wrn-16-2", "dropout": 0.0, "pretrain_epochs": 20, "epochs": 5, "ood_batch": 128}
+BUDGET = {"backbone": "wrn-16-2", "dropout": 0.0, "pretrain_epochs": 12, "epochs": 2, "ood_batch": 128}
 ID_IMAGES = 10_000
 PUBLISHED = {
     "ce, msp": "50 / 91",

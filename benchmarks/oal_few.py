@@ -1,6 +1,6 @@
 """Do a few latents teach as much as a few images? `python benchmarks/oal_few.py [SEED …]` (default 0 1 2).
 
-Every seed is a run under build/oal-few with the preset of `shapes`: one starting classifier, tuned by `oal` on the first 100,
+Every seed is a run under build/oal-few with the settings of `compare`: one starting classifier, tuned by `oal` on the first 100,
 300 and 1,000 latents that may train, and by `dog` on as many images of the same plan, in as many steps. Beside FPR95 stands what
 h is worth: the share of the features' variance it explains of ID images it was not fitted on, and of the painted outliers, whose
 images are known here. Writes benchmarks/results/oal-few.json. What stands is not done again.
@@ -16,7 +16,6 @@ from comparison import compare
 from dogfast.classifiers.evidence import Evidence, collect_evidence, images_together
 from dogfast.classifiers.loading import load_classifier
 from dogfast.config import RunConfig
-from dogfast.config.presets import preset
 from dogfast.config.synthesis import fields_of
 from dogfast.config.training import START
 from dogfast.data.catalogue import IdData, load_id
@@ -34,19 +33,22 @@ from dogfast.training.names import start_name
 from dogfast.training.regimes import regime_of
 from dogfast.training.sources import source_of, training_outliers
 from dogfast.workflows.chain import run_generate, run_id_control, run_train
+from dogfast.workflows.comparison.settings import comparison_preset
 
 RESULT = Path(__file__).parent / "results" / "oal-few.json"
 WORK = Path(__file__).parents[1] / "build" / "oal-few"
 COUNTS = (100, 300, 1000)
+PAINTED = 160
+"""A class, so that the largest count may train beside what validates."""
 JUDGED = ("held-out-shapes", "glyphs")
 """The sets whose mean decides."""
 IMAGES, LATENTS = "dog", "oal"
 
 
 def settings(seed: int, objective: str = START) -> RunConfig:
-    values = {"concepts": {"concepts_seed": seed}, "synthesis": {"seed": seed}, "detection": {"ood": JUDGED}}
+    values = {"concepts": {"concepts_seed": seed}, "synthesis": {"seed": seed, "m": PAINTED}, "detection": {"ood": JUDGED}}
     values |= {"training": {"train_seed": seed, "objective": objective}}
-    return preset("shapes").with_values(values, "benchmark")
+    return comparison_preset("shapes").with_values(values, "benchmark")
 
 
 def row(objective: str, count: int) -> str:

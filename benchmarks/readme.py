@@ -148,7 +148,7 @@ def recipes_block(result: dict) -> str:
             for name, row in rows.items()
         ],
     )  # fmt: skip
-    return f"{table}\n\nSeeds {', '.join(map(str, result['seeds']))}, on {result['hardware']}. Triples are under {', '.join(scores)}."
+    return f"{table}\n\nSeeds {', '.join(map(str, result['seeds']))}, {result['outliers']} outliers a class, the settings of `compare`, on {result['hardware']}. Triples are under {', '.join(scores)}."
 
 
 def training_block(result: dict) -> str:
@@ -232,7 +232,7 @@ def oal_few_block(result: dict) -> str:
     worth = {name: _mean(result["h_explains"], name) for name in ("id", "outliers")}
     return (
         f"{_table([*head, '`oal` against `dog`'], lines)}\n\nMeans over held-out shapes and glyphs; seeds "
-        f"{', '.join(map(str, result['seeds']))}, the preset of `shapes`, as many steps, on {result['hardware']}. What latents tell "
+        f"{', '.join(map(str, result['seeds']))}, the settings of `compare`, as many steps, on {result['hardware']}. What latents tell "
         f"of features (R² of h): {worth['id']:.2f} of ID images it was not fitted on, {worth['outliers']:.2f} of the outliers. "
         f"Verdicts are under {', '.join(scores)}."
     )

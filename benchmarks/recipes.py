@@ -1,7 +1,7 @@
 """Does a faster recipe teach as well? `python benchmarks/recipes.py [SEED …]` (default 0 1 2).
 
-On the embedded world: outliers of the same conditions by every recipe, as many of each, `dog` tuned on them, FPR95 beside
-the seconds that painting took. Every seed is a run under build/recipes/RECIPE; what stands is not done again. Writes
+On the embedded world with the settings of `compare`: outliers of the same conditions by every recipe, as many of each, `dog`
+tuned on them, FPR95 beside the seconds that painting took. Every seed is a run under build/recipes/RECIPE; what stands is not done again. Writes
 benchmarks/results/recipes.json.
 """
 
@@ -13,13 +13,13 @@ from typing import Any
 from comparison import compare
 
 from dogfast.config import RunConfig
-from dogfast.config.presets import preset
 from dogfast.environment import choose_training_precision, hardware
 from dogfast.events import Events, plain_lines
 from dogfast.run import Run, launch, publish, to_json, versions
 from dogfast.shards.reader import read_records
 from dogfast.training.names import classifier_name
 from dogfast.workflows.chain import run_evaluate, run_id_control
+from dogfast.workflows.comparison.settings import comparison_preset
 
 RESULT = Path(__file__).parent / "results" / "recipes.json"
 WORK = Path(__file__).parents[1] / "build" / "recipes"
@@ -32,13 +32,13 @@ RECIPES: dict[str, dict[str, Any]] = {
     "quality": {"recipe": "quality"},
 }
 OWN = {"solver": None, "steps": None, "guidance_scale": None, "guidance_start": None, "guidance_stop": None, "decoder": None}
-"""What the preset of `shapes` says of recipes is left out: each is taken as it is named."""
+"""What these settings say of recipes is left out: each is taken as it is named."""
 
 
 def settings(seed: int, recipe: str, objective: str = "dog") -> RunConfig:
     values = {"concepts": {"concepts_seed": seed}, "synthesis": {"seed": seed} | OWN | RECIPES[recipe]}
     values |= {"training": {"train_seed": seed, "objective": objective}, "detection": {"ood": JUDGED}}
-    return preset("shapes").with_values(values, "benchmark")
+    return comparison_preset("shapes").with_values(values, "benchmark")
 
 
 def place(seed: int, recipe: str) -> Path:
@@ -73,6 +73,7 @@ def main(seeds: list[int]) -> None:
     folders = {recipe: evaluations(seeds, recipe, "dog") for recipe in RECIPES}
     result = {
         "seeds": seeds,
+        "outliers": settings(0, PUBLISHED).synthesis.m,
         "scores": list(settings(0, PUBLISHED).detection.scores),
         "published": PUBLISHED,
         "rows": compare({"ce": evaluations(seeds, PUBLISHED, "ce")} | folders, (PUBLISHED,), JUDGED),
