@@ -14,7 +14,7 @@ from dogfast.training.regimes import Regime
 FINAL_LR = 1e-6
 DROPS = (0.5, 0.75, 0.9)
 WARMUP = 1 / 70
-"""Of all steps: 10 of CSI's 700 epochs."""
+"""Of all steps: 10 of CSI's 700 epochs. SupCon's release warms up as long where a batch is as large as here, of 500."""
 TRUST = 1e-3
 
 

@@ -54,7 +54,7 @@ REGIMES: dict[str, Regime] = {
     "npos": dataclasses.replace(_FRESH, epochs=500, lr=0.5, batch=256, oe_weight=0.1, weight_decay=1e-4),
     "csi": dataclasses.replace(_FRESH, epochs=700, schedule="warm-cosine", optimizer="lars", weight_decay=1e-6),
     "confgan": dataclasses.replace(_FRESH, lr=2e-4, oe_weight=1.0, optimizer="adam", weight_decay=0.0),
-    "supcon": dataclasses.replace(_FRESH, epochs=500, lr=0.5, batch=512, weight_decay=1e-4),
+    "supcon": dataclasses.replace(_FRESH, epochs=500, lr=0.5, batch=512, schedule="warm-cosine", weight_decay=1e-4),
 }
 """`methods.md`'s regimes of each method's own paper or release; `supcon` is the backbone of KNN+."""
 
