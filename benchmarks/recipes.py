@@ -75,6 +75,7 @@ def main(seeds: list[int]) -> None:
         "seeds": seeds,
         "outliers": settings(0, PUBLISHED).synthesis.m,
         "scores": list(settings(0, PUBLISHED).detection.scores),
+        "order": ["ce", *RECIPES],
         "published": PUBLISHED,
         "rows": compare({"ce": evaluations(seeds, PUBLISHED, "ce")} | folders, (PUBLISHED,), JUDGED),
         "seconds_an_image": {recipe: seconds_an_image(seeds, recipe) for recipe in RECIPES},
