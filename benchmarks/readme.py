@@ -148,7 +148,10 @@ def recipes_block(result: dict) -> str:
             for name, row in rows.items()
         ],
     )  # fmt: skip
-    return f"{table}\n\nSeeds {', '.join(map(str, result['seeds']))}, {result['outliers']} outliers a class, the settings of `compare`, on {result['hardware']}. Triples are under {', '.join(scores)}."
+    return (
+        f"{table}\n\nSeeds {', '.join(map(str, result['seeds']))}, {result['outliers']} outliers a class, the settings of `compare`, "
+        f"on {result['hardware']}. Triples are under {', '.join(scores)}."
+    )
 
 
 def training_block(result: dict) -> str:

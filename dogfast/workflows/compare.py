@@ -34,7 +34,7 @@ from dogfast.workflows.comparison.rows import BASELINE, SWEPT, Row
 from dogfast.workflows.comparison.settings import of_seed, seed_place, with_sets
 from dogfast.workflows.comparison.sweep import sweep_axis, sweep_result, swept_cell, write_sweep
 from dogfast.workflows.comparison.tables import Outcome, build_table
-from dogfast.workflows.comparison.wanted import auxiliary_of, cells_of, outliers_of, rows_of, trained_as, why_not
+from dogfast.workflows.comparison.wanted import auxiliary_of, cells_of, outliers_of, rows_in, rows_of, trained_as, why_not
 
 FORMATS = {"md": markdown, "csv": flat, "json": to_json, "tex": latex}
 Failures = dict[int, dict[str, str]]
@@ -50,7 +50,7 @@ def compare(config: RunConfig, run: Run, events: Events, request: Comparison | N
     started, request, config = time.monotonic(), request or Comparison(), with_sets(config)
     tables, axes, seeds = request.tables_of(config), request.swept(config), request.seeds_of(config)
     check_compare(config, run, request)
-    rows = [row for number in tables for row in rows_of(number, request)]
+    rows = rows_in(tables, request)
     failed, points = {}, {axis: {} for axis in axes}
     for seed in seeds:
         with run_of_seed(config, run, seed) as (seeded, seed_run):
@@ -87,7 +87,7 @@ def plan_compare(config: RunConfig, run: Run, events: Events, request: Compariso
     request, config = request or Comparison(), with_sets(config)
     tables, axes, seeds = request.tables_of(config), request.swept(config), request.seeds_of(config)
     check_compare(config, run, request)
-    rows, named = [row for number in tables for row in rows_of(number, request)], []
+    rows, named = rows_in(tables, request), []
     for seed in seeds:
         seeded, seed_run = of_seed(config, seed), Run(seed_place(run.root, config, seed))
         named += cells_of(rows, seeded, seed_run, request).items()

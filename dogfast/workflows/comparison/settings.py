@@ -11,7 +11,7 @@ from dogfast.training.sources import RENDERS
 from dogfast.workflows.comparison.published import printed_sets
 
 SETTINGS: dict[str, dict[str, dict[str, Any]]] = {
-    # For three quarters of an hour of slow cores, in which nine sources are painted and 22 classifiers trained: the preset with
+    # Meant for three quarters of an hour of two cores, in which nine sources are painted and 22 classifiers trained: the preset with
     # fewer updates of pseudo-words, whose names are right, fewer outliers in fewer steps, and fewer epochs (methods from scratch
     # see as many images, `passes`). Queues and draws of the virtual outliers go by the 170 images a class has, a sixth of what
     # the papers' have; ConfGAN's networks are as narrow as the classifier.

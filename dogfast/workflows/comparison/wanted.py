@@ -25,6 +25,11 @@ def rows_of(table: int, request: Comparison) -> tuple[Row, ...]:
     )
 
 
+def rows_in(tables: tuple[int, ...], request: Comparison) -> list[Row]:
+    """The rows of several tables, one table after the other."""
+    return [row for table in tables for row in rows_of(table, request)]
+
+
 def auxiliary_of(config: RunConfig, request: Comparison) -> str:
     """The auxiliary images: those of ``--auxiliary``, else the classes' own, else none."""
     return request.auxiliary or AUXILIARY_OF.get(config.data.classes, "")
