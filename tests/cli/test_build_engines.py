@@ -46,6 +46,7 @@ def plans():
     )
 
 
+@pytest.mark.slow
 def test_every_network_is_built_and_judged(tiny):
     assert {engine["network"] for engine in tiny["engines"]} == {
         "text_encoder", "image_encoder", "unet", "vae_encoder", "vae_decoder",
@@ -56,16 +57,19 @@ def test_every_network_is_built_and_judged(tiny):
         assert os.path.getsize(engine["path"]) == engine["bytes"] > 100_000
 
 
+@pytest.mark.slow
 def test_the_unet_is_built_for_guided_and_plain_rows(tiny):
     rows = [engine["rows"] for engine in tiny["engines"] if engine["network"] == "unet"]
     assert len(rows) == 2 and rows[1] == 2 * rows[0]
 
 
+@pytest.mark.slow
 def test_a_second_typing_builds_nothing(tiny):
     done = typed("--backend", "openvino", "--json")
     assert answer(done) == tiny and "making" not in done.stderr
 
 
+@pytest.mark.slow
 def test_a_dry_run_says_what_stands(tiny, tmp_path):
     planned = answer(typed("--backend", "openvino", "--dry-run", "--json"))
     assert planned["dry_run"] and all(engine["stands"] for engine in planned["engines"])

@@ -52,6 +52,7 @@ def outputs(networks, inputs):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_every_backend_answers_as_torch_does(pipeline, inputs, backend):
     expected = outputs(opened(pipeline, "torch"), inputs)
@@ -71,6 +72,7 @@ def whole(pipeline, inputs):
     return given, *networks.denoise_deep(*given)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_with_the_same_inputs_feature_the_outermost_layers_say_what_the_whole_says(pipeline, whole, backend):
     given, noise, feature = whole
