@@ -1,7 +1,7 @@
 """The papers' tables on the embedded world, from nothing: `python benchmarks/compare.py`.
 
-What `dogfast compare --classes shapes` does in a new run with one seed, timed, into benchmarks/results/compare.json. The run
-stays under build/compare.
+What `dogfast compare --classes shapes --jobs CORES` does in a new run with one seed, timed, into benchmarks/results/compare.json.
+The run stays under build/compare.
 """
 
 import shutil
@@ -11,14 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from dogfast.config import RunConfig
-from dogfast.environment import choose_training_precision, hardware
+from dogfast.environment import choose_training_precision, hardware, machine_cores
 from dogfast.events import Events, plain_lines
 from dogfast.run import Run, launch, publish, read_json, to_json, versions
 from dogfast.shards.reader import read_records, sources_at
 from dogfast.workflows.compare import compare
+from dogfast.workflows.comparison.request import Comparison
 from dogfast.workflows.comparison.settings import comparison_preset
 
 RESULT = Path(__file__).parent / "results" / "compare.json"
+JOBS = machine_cores()
 WORK = Path(__file__).parents[1] / "build" / "compare"
 
 
@@ -27,7 +29,7 @@ def main() -> None:
     shutil.rmtree(WORK, ignore_errors=True)
     with launch(WORK, config.to_toml()) as run:
         started = time.monotonic()
-        result = compare(config, run, Events(plain_lines(sys.stderr)))
+        result = compare(config, run, Events(plain_lines(sys.stderr)), Comparison(jobs=JOBS))
         found = {"total_s": round(time.monotonic() - started, 1), "seconds": seconds_of(run)}
     publish(RESULT, to_json(found | facts(config, result)))
 
@@ -36,6 +38,7 @@ def facts(config: RunConfig, result: dict[str, Any]) -> dict[str, Any]:
     """The tables that `compare` wrote, and what they were made with."""
     return {
         "failed": result["failed"],
+        "jobs": JOBS,
         "outliers": config.synthesis.m,
         "training": {name: getattr(config.training, name) for name in ("backbone", "pretrain_epochs", "epochs")},
         "tables": {number: read_json(Path(files["json"])) for number, files in result["tables"].items()},

@@ -7,7 +7,7 @@ benchmarks/compare.py leaves: what stands there is not done again. Writes benchm
 import sys
 from pathlib import Path
 
-from compare import WORK, facts
+from compare import JOBS, WORK, facts
 
 from dogfast.data.catalogue import load_id
 from dogfast.events import Events, plain_lines
@@ -23,7 +23,7 @@ RESULT = Path(__file__).parent / "results" / "objectives.json"
 def main(seeds: tuple[int, ...]) -> None:
     config = comparison_preset("shapes")
     with launch(WORK, config.to_toml()) as run:
-        result = compare(config, run, Events(plain_lines(sys.stderr)), Comparison(seeds=seeds, tables=(1,)))
+        result = compare(config, run, Events(plain_lines(sys.stderr)), Comparison(seeds=seeds, tables=(1,), jobs=JOBS))
     images = {"images": round(passes_given(config, len(load_id(config.data).train)))}
     publish(RESULT, to_json(facts(config, result) | images))
 

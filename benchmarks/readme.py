@@ -209,8 +209,8 @@ def compare_block(result: dict) -> str:
     seconds = result["seconds"]
     spent = ", ".join(f"{name} {seconds[name]:.0f}" for name in ("painting", "training", "evaluating"))
     return (
-        f"{_tables(result)} {result['total_s'] / 60:.0f} minutes for {seconds['classifiers']} classifiers on {result['hardware']} "
-        f"(seconds: {spent})."
+        f"{_tables(result)} {result['total_s'] / 60:.0f} minutes for {seconds['classifiers']} classifiers, {result['jobs']} at a "
+        f"time, on {result['hardware']} (seconds of all processes: {spent})."
     )
 
 

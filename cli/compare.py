@@ -41,6 +41,10 @@ EXTRA = {
         list[str],
         typer.Option([], "--sweep", help="as m=50,100: the papers' figures, along m, k, eta, lambda (a distance) or quantile (lambda as one); may be repeated"),
     ),
+    "jobs": (
+        int,
+        typer.Option(1, "--jobs", help="classifiers trained at a time, each in a process of its own on its share of the cores, or on the GPU that they share"),
+    ),
     "scores": (list[str], typer.Option([], "--scores", help="judge by these scores alone; default: all that rows need; may be repeated")),
 }  # fmt: skip
 
@@ -63,6 +67,7 @@ def compare(invocation: Invocation) -> None:
         auxiliary=extra["auxiliary"],
         sweep=tuple(extra["sweep"]),
         scores=tuple(extra["scores"]),
+        jobs=extra["jobs"],
     )
     place, config = _place(invocation)
     result = run_stage(invocation, place, config, partial(work, request=request), partial(plan_compare, request=request), _text)

@@ -6,20 +6,16 @@ optional event sinks. `Detector` loads what they made, to be used.
 
 from __future__ import annotations
 
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
-
-try:
-    __version__ = version("dogfast")
-except PackageNotFoundError:  # imported from a source tree that is not installed
-    __version__ = "0"
 
 _VERBS = ("build_engines", "anchors", "generate", "train", "evaluate", "compare", "export", "report", "demo")
 __all__ = ["Detector", "RunConfig", *_VERBS]
 
 
 def __getattr__(name: str) -> Any:
-    """Load what is asked for only then, so that `import dogfast` imports no torch."""
+    """Load what is asked for only then, so that `import dogfast` imports no torch and `--help` answers at once."""
+    if name == "__version__":
+        return _version()
     if name == "RunConfig":
         from dogfast.config import RunConfig
 
@@ -33,3 +29,12 @@ def __getattr__(name: str) -> Any:
 
         return getattr(api, name)
     raise AttributeError(f"module 'dogfast' has no attribute {name!r}")
+
+
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("dogfast")
+    except PackageNotFoundError:  # imported from a source tree that is not installed
+        return "0"

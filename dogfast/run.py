@@ -203,8 +203,9 @@ class Run:
         """The detector of classifier ``name`` by ``score``."""
         return self.evaluation(name) / "detectors" / score
 
-    def events(self, rank: int = 0) -> Path:
-        return self.root / "events" / f"{rank}.jsonl"
+    def events(self, process: int | str = 0) -> Path:
+        """The diary of a process: its number among those of a launch, or the classifier that it trains."""
+        return self.root / "events" / f"{process}.jsonl"
 
     @property
     def state(self) -> dict[str, Any]:

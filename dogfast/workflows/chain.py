@@ -94,6 +94,13 @@ def run_generate(
 
 def run_train(config: RunConfig, run: Run, events: Events, ranks: Ranks = ALONE) -> dict[str, Any]:
     """`train`, with the outliers and the starting classifier it needs made first; what it follows, another process paints."""
+    prepare_training(config, run, events)
+    with exclusive(run.root, TRAINING):
+        return train_prepared(config, run, events, ranks)
+
+
+def prepare_training(config: RunConfig, run: Run, events: Events) -> None:
+    """Refuse what cannot be trained, and paint what the training is to learn from."""
     check_train(config, run)
     settings = config.training
     source = painted_source(settings)
@@ -105,11 +112,10 @@ def run_train(config: RunConfig, run: Run, events: Events, ranks: Ranks = ALONE)
             "--follow paints nothing, and id-control is not painted: `dogfast generate --strategy id-control` first, or give --id-synthetic 0",
         )
         run_id_control(config, run, events)
-    with exclusive(run.root, TRAINING):
-        return _train_after_start(config, run, events, ranks)
 
 
-def _train_after_start(config: RunConfig, run: Run, events: Events, ranks: Ranks) -> dict[str, Any]:
+def train_prepared(config: RunConfig, run: Run, events: Events, ranks: Ranks = ALONE) -> dict[str, Any]:
+    """Train, the starting classifier first where there is none, for who holds the run's training."""
     settings = config.training
     needs_start = regime_of(settings, config.objectives, config.data.classes).start == START
     if needs_start and not is_trained(run.classifier(start_name(settings))):

@@ -23,9 +23,10 @@ from dogfast.text import first_line
 from dogfast.training.names import classifier_name
 from dogfast.training.sources import painted_source
 from dogfast.workflows.chain import check_evaluate, check_generate, check_train, run_id_control
-from dogfast.workflows.comparison.cells import Cell, complete, stands
+from dogfast.workflows.comparison.cells import Cell, stands
 from dogfast.workflows.comparison.flat import flat
 from dogfast.workflows.comparison.inside import run_of_seed
+from dogfast.workflows.comparison.jobs import completed
 from dogfast.workflows.comparison.latex import latex
 from dogfast.workflows.comparison.markdown import markdown
 from dogfast.workflows.comparison.planned import plan_cells
@@ -54,7 +55,7 @@ def compare(config: RunConfig, run: Run, events: Events, request: Comparison | N
     failed, points = {}, {axis: {} for axis in axes}
     for seed in seeds:
         with run_of_seed(config, run, seed) as (seeded, seed_run):
-            failed[seed] = _complete_all(cells_of(rows, seeded, seed_run, request), f"seed {seed}", events)
+            failed[seed] = _complete_all(cells_of(rows, seeded, seed_run, request), f"seed {seed}", request.jobs, events)
             for axis, values in axes.items():
                 points[axis][seed] = sweep_axis(trained_as(SWEPT, seeded, request), seed_run, axis, values, events)
     folder = run.root / "comparison"
@@ -119,20 +120,17 @@ def check_compare(config: RunConfig, run: Run, request: Comparison) -> None:
             raise type(error)(str(error).replace("--outliers", "--auxiliary")) from error
 
 
-def _complete_all(cells: dict[str, Cell], what: str, events: Events) -> dict[str, str]:
+def _complete_all(cells: dict[str, Cell], what: str, jobs: int, events: Events) -> dict[str, str]:
     """Complete the cells of one seed, the baseline first; why it failed, by the names of those that did."""
     failed: dict[str, str] = {}
     left = [cell for cell in cells.values() if not _stands(cell)]
     events.say(f"{what}: {len(cells) - len(left)} of {len(cells)} classifiers stand")
     if left:
         _prepare(left, events)
-    for number, cell in enumerate(left, 1):
-        events.say(f"{what}, {number} of {len(left)}: {cell.name}")
-        try:
-            complete(cell, events)
-        except DogfastError as error:
-            if cell.config.training.objective == BASELINE:
-                raise
+    for cell, error in completed(left, what, jobs, events):
+        if error and cell.config.training.objective == BASELINE:
+            raise error
+        if error:
             failed[cell.name] = first_line(error)
             events.say(f"{cell.name} failed: {failed[cell.name]}")
     return failed

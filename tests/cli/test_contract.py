@@ -48,7 +48,7 @@ DECIDED = {
     "--objective", "--outliers", "--strategy", "--output-kind", "--concepts-seed", "--seed", "--train-seed", "--follow", "--no-follow",
     "--tune", "--budget",
 }  # fmt: skip
-COMPARISON = {"--seeds", "--tables", "--auxiliary", "--sweep"}
+COMPARISON = {"--seeds", "--tables", "--auxiliary", "--sweep", "--jobs"}
 USING = {"--data", "--hub", "--no-hub", "--device", "--offline", "--no-offline", "--objective", "--outliers", "--train-seed"}
 COMMANDS = {
     "doctor": {"--json", "--help"},
@@ -220,14 +220,16 @@ def test_variable_names_the_run(tmp_path):
 
 
 @pytest.mark.slow
-def test_help_answers_in_under_three_tenths_of_a_second(tmp_path):
-    """Best of five: a shared machine can only be slower than itself."""
-    seconds = []
+def test_help_answers_at_once(tmp_path):
+    """0.3 s on a processor of today that does nothing else; measured against typer itself, as this one may do much else."""
+    seconds = {"--help": [], "typer": []}
     for _ in range(5):
-        started = time.perf_counter()
-        assert spawned("--help", cwd=tmp_path).returncode == 0
-        seconds.append(time.perf_counter() - started)
-    assert min(seconds) < 0.3
+        for what, words in {"--help": ["-m", "dogfast", "--help"], "typer": ["-c", "import typer"]}.items():
+            started = time.perf_counter()
+            done = subprocess.run([sys.executable, *words], cwd=tmp_path, env=ENVIRONMENT, capture_output=True)
+            assert done.returncode == 0
+            seconds[what].append(time.perf_counter() - started)
+    assert min(seconds["--help"]) < 4 * min(seconds["typer"])
 
 
 def test_a_word_is_explained_without_a_run(tmp_path):

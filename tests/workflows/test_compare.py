@@ -4,15 +4,26 @@ Trainings and evaluations are made up, but for the slow tests at the end.
 """
 
 import json
+import multiprocessing
+import os
 import runpy
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
+from threading import Thread
 
 import pytest
+import torch
 
+import dogfast.data.catalogue as catalogue
 import dogfast.workflows.chain as chain
 import dogfast.workflows.compare as module
 import dogfast.workflows.comparison.cells as cells
-from dogfast.errors import DataError, UsageError
+from dogfast.data.catalogue import SHAPES_TEST_IMAGES
+from dogfast.environment import machine_cores
+from dogfast.errors import DataError, EnvironmentFault, UsageError
 from dogfast.events import Events
 from dogfast.run import Run, publish, read_json, to_json
 from dogfast.shards.reader import read_records
@@ -20,6 +31,7 @@ from dogfast.training.names import classifier_name
 from dogfast.workflows import api
 from dogfast.workflows.compare import plan_compare
 from dogfast.workflows.comparison.request import Comparison
+from tests.environment import ENVIRONMENT
 
 write_evaluation = runpy.run_path(str(Path(__file__).parent / "comparison" / "made_up.py"))["write_evaluation"]
 TABLE_4 = ["ce", "oe+noise", "oe", "energy-oe+noise", "energy-oe", "poem+noise", "poem"]
@@ -278,11 +290,18 @@ def test_a_plan_foresees_what_fails(tmp_path, config, made, monkeypatch):
 
 
 # --- in earnest -------------------------------------------------------------------------------------------------
+@pytest.fixture
+def all_test_images(world, monkeypatch):
+    """Other processes know nothing of what `world` replaces."""
+    monkeypatch.setattr(catalogue, "SHAPES_TEST_IMAGES", SHAPES_TEST_IMAGES)
+
+
 @pytest.mark.slow
-def test_real_classifiers_fail_alone_and_others_stand(tmp_path, config):
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_real_classifiers_fail_alone_and_others_stand(tmp_path, config, all_test_images, jobs):
     """The fake conditions are of `dog` alone, and one classifier was trained otherwise before."""
     api.train(config(training={"objective": "oe", "epochs": 2}), tmp_path / "run")
-    result = api.compare(config(), tmp_path / "run", tables=(2, 4), auxiliary="noise")
+    result = api.compare(config(), tmp_path / "run", tables=(2, 4), auxiliary="noise", jobs=jobs)
     reasons = {each["name"]: each["reason"] for each in result["failed"]}
     assert "epochs: was 2, now 1" in reasons.pop("oe")
     assert len(reasons) == 6 and all(name.startswith("dog+") for name in reasons)
@@ -308,3 +327,58 @@ def test_a_sweep_takes_over_what_it_can(tmp_path, config, world):
     before = world.count("train")
     api.compare(chosen, run.root, sweep=("m=2,4",))
     assert world.count("train") == before
+
+
+@pytest.mark.slow
+def test_several_at_a_time_are_the_same_classifiers(tmp_path, config, all_test_images):
+    threads = torch.get_num_threads()
+    jobs = 2
+    torch.set_num_threads(max(1, machine_cores() // jobs))
+    try:
+        found = {jobs: api.compare(config(), tmp_path / str(jobs), **OF_4, jobs=jobs) for jobs in (1, jobs)}
+    finally:
+        torch.set_num_threads(threads)
+    assert found[1]["failed"] == found[2]["failed"] == []
+    one, other = (Run(tmp_path / str(jobs)) for jobs in found)
+    for name in TABLE_4:
+        weights = [(run.classifier(name) / "model.safetensors").read_bytes() for run in (one, other)]
+        assert weights[0] == weights[1], name
+    assert table(found[1]) == table(found[2])
+    assert {path.stem for path in other.root.glob("events/*.jsonl")} >= set(TABLE_4[1:]), "each has a diary of its own"
+
+
+@pytest.mark.slow
+def test_a_process_that_is_killed_ends_the_comparison_and_the_next_goes_on(tmp_path, config, all_test_images):
+    """As where memory is short; the other is ended too, and nothing is held any more."""
+    run, killed = Run(tmp_path / "run"), []
+
+    def kill_one():
+        while not killed:
+            time.sleep(0.05)
+            begun = [path for path in run.root.glob("events/*.jsonl") if path.stem != "0"]
+            killed.extend(child.pid for child in multiprocessing.active_children()[:1] if begun)
+        os.kill(killed[0], signal.SIGKILL)
+
+    Thread(target=kill_one).start()
+    with pytest.raises(EnvironmentFault, match="--jobs 2: a process that trained was killed"):
+        api.compare(config(), run.root, **OF_4, jobs=2)
+    assert killed and not multiprocessing.active_children()
+    assert api.compare(config(), run.root, **OF_4)["failed"] == []
+
+
+def test_processes_end_with_the_one_that_started_them():
+    script = """
+import os, signal, time
+from dogfast.workflows.comparison.jobs import _workers
+with _workers(1) as pool:
+    print(pool.submit(os.getpid).result(), flush=True)
+    pool.submit(time.sleep, 600)
+    time.sleep(0.5)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    done = subprocess.run([sys.executable, "-c", script], env=ENVIRONMENT, stdout=subprocess.PIPE, text=True, timeout=120)
+    worker, patience = int(done.stdout), time.monotonic() + 30
+    assert done.returncode == -signal.SIGKILL
+    while Path(f"/proc/{worker}").exists() and time.monotonic() < patience:
+        time.sleep(0.1)
+    assert not Path(f"/proc/{worker}").exists()

@@ -17,7 +17,7 @@ from dogfast.run import Run, file_digest, publish, read_json, to_json
 from dogfast.training.names import classifier_name
 from dogfast.training.objectives import OBJECTIVES
 from dogfast.training.sources import painted_source, source_digest, source_of
-from dogfast.workflows.chain import run_evaluate, run_generate, run_train
+from dogfast.workflows.chain import run_evaluate, run_generate, run_train, train_prepared
 
 SETTINGS_FILE = "settings.json"
 METRICS_FILE = "metrics.json"
@@ -67,10 +67,25 @@ def complete(cell: Cell, events: Events) -> None:
     """
     if stands(cell):
         return
+    bring_source(cell, events)
+    run_train(cell.config, cell.run, events)
+    _evaluate(cell, events)
+
+
+def complete_prepared(cell: Cell, events: Events) -> None:
+    """`complete` for who has brought its source, prepared its training, and holds the run's."""
+    train_prepared(cell.config, cell.run, events)
+    _evaluate(cell, events)
+
+
+def bring_source(cell: Cell, events: Events) -> None:
+    """Paint what the classifier learns from, up to the m of all."""
     source = painted_source(cell.config.training)
     if source:
         run_generate(cell.config.with_values({"synthesis": fields_of(source)}, "--outliers"), cell.run, events)
-    run_train(cell.config, cell.run, events)
+
+
+def _evaluate(cell: Cell, events: Events) -> None:
     run_evaluate(cell.config, cell.run, events)
     publish(cell.evaluation / SETTINGS_FILE, to_json(_settings(cell) | {"scores": cell.config.detection.scores}))
 

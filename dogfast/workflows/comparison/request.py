@@ -29,13 +29,14 @@ Sweep = dict[str, tuple[Value, ...]]
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
     """Nothing means: the run's own seed; the tables of the classes, or none where something is swept; the auxiliary images that
-    belong to the classes; every score that a row needs."""
+    belong to the classes; every score that a row needs. ``jobs`` classifiers are trained and evaluated at a time."""
 
     seeds: tuple[int, ...] = ()
     tables: tuple[int, ...] = ()
     auxiliary: str = ""
     sweep: tuple[str, ...] = ()
     scores: tuple[str, ...] = ()
+    jobs: int = 1
 
     def __post_init__(self) -> None:
         require(all(0 <= seed < 2**53 for seed in self.seeds), "--seeds must lie between 0 and 2^53")
@@ -49,6 +50,7 @@ class Comparison:
         )
         for score in self.scores:
             one_of(score, SCORES, "--scores")
+        require(self.jobs >= 1, f"--jobs {self.jobs} must be at least 1")
         self._typed()
 
     def swept(self, config: RunConfig) -> Sweep:

@@ -49,6 +49,7 @@ def test_a_swept_value_reaches_its_field():
         ({"seeds": (2**60,)}, "--seeds must"),
         ({"auxiliary": "dog"}, "--auxiliary dog"),
         ({"scores": ("nonesuch",)}, "--scores 'nonesuch'"),
+        ({"jobs": 0}, "--jobs 0 must be at least 1"),
     ],
 )
 def test_what_cannot_be_compared_is_refused(fields, named):
