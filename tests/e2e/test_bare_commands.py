@@ -12,23 +12,8 @@ from dogfast.data import shapes
 from tests.environment import ENVIRONMENT
 
 SCORES = ("msp", "energy", "ash-s")
-BARE = {
-    "m": 50,
-    "generate": "",
-    "train": "",
-    "evaluate": "",
-    "ood_images": preset("shapes").detection.ood_images,
-    "accuracy": 0.5,
-}
-BRIEF = {
-    "m": 4,
-    "generate": " --backend torch --inversion-steps 10",
-    "train": " --pretrain-epochs 6 --epochs 1 --id-synthetic 0",
-    "evaluate": " --ood-images 100",
-    "ood_images": 100,
-    "accuracy": 0.2,
-}
-"""The same with little to do: a minute instead of three, and an accuracy that says only that something was learned."""
+M, OOD_IMAGES = 4, 100
+GENERATE = f"dogfast generate --classes shapes --m {M}"
 
 
 def typed(command, cwd):
@@ -42,23 +27,23 @@ def typed(command, cwd):
     return (json.loads(done.stdout.splitlines()[-1]) if "--json" in words else done.stdout), done.stderr
 
 
-@pytest.fixture(scope="module", params=[pytest.param(BARE, marks=pytest.mark.slow, id="bare"), pytest.param(BRIEF, id="brief")])
-def session(request, tmp_path_factory):
-    """An empty folder in which the four commands were typed, their answers, and what was typed."""
-    place, words = tmp_path_factory.mktemp("empty"), request.param
+@pytest.fixture(scope="module")
+def session(tmp_path_factory):
+    """An empty folder in which the four commands were typed, with little to do, and their answers."""
+    place = tmp_path_factory.mktemp("empty")
     answers = {
-        "generate": typed(f"dogfast generate --classes shapes --m {words['m']}{words['generate']} --json", place),
-        "train": typed(f"dogfast train{words['train']} --json", place),
-        "evaluate": typed(f"dogfast evaluate{words['evaluate']} --json", place),
+        "generate": typed(f"{GENERATE} --backend torch --inversion-steps 10 --json", place),
+        "train": typed("dogfast train --pretrain-epochs 6 --epochs 1 --id-synthetic 0 --json", place),
+        "evaluate": typed(f"dogfast evaluate --ood-images {OOD_IMAGES} --json", place),
         "report": typed("dogfast report", place),
     }
-    return place, answers, words
+    return place, answers
 
 
 def test_generate_paints_m_outliers_of_every_class(session):
-    place, answers, words = session
+    place, answers = session
     answer, said = answers["generate"]
-    assert answer["outliers"] == words["m"] * len(shapes.ID_WORDS) and answer["failed"] == 0
+    assert answer["outliers"] == M * len(shapes.ID_WORDS) and answer["failed"] == 0
     assert answer["run"] == "runs/shapes" and answer["source"] == "dog" and answer["img_per_s"] > 0
     assert "no anchors yet: finding them first" in said
     records = sorted((place / "runs/shapes/outliers/dog/records").iterdir())
@@ -66,7 +51,7 @@ def test_generate_paints_m_outliers_of_every_class(session):
 
 
 def test_anchors_are_known_words_that_are_no_class(session):
-    place, _, _ = session
+    place, _ = session
     anchors = [json.loads(line) for line in (place / "runs/shapes/concepts/anchors.jsonl").read_text().splitlines()]
     assert {anchor["word"] for anchor in anchors} <= set(shapes.VOCABULARY)
     assert {anchor["owner"] for anchor in anchors} == set(range(len(shapes.ID_WORDS)))
@@ -82,17 +67,17 @@ def test_four_anchors_in_five_look_more_like_the_class_than_the_median_word(sess
 
 
 def test_train_takes_the_newest_run_and_trains_the_start_first(session):
-    place, answers, words = session
+    place, answers = session
     answer, said = answers["train"]
     assert answer["name"] == "dog" and "runs/shapes (the newest under runs/)" in said
     assert "no starting classifier yet: training ce first" in said
-    assert answer["id_accuracy"] > words["accuracy"], "eight classes: chance is 0.125"
+    assert answer["id_accuracy"] > 0.2, "it has begun to learn: chance is 0.125"
     assert (place / "runs/shapes/classifiers/ce/train.json").exists()
     assert (place / answer["model"]).exists()
 
 
 def test_evaluate_measures_every_score_on_every_set(session):
-    place, answers, words = session
+    place, answers = session
     answer, _ = answers["evaluate"]
     sets = {row["dataset"] for row in answer["rows"]}
     assert sets == {"held-out-shapes", "glyphs", "stripes", "checkers", "noise"}
@@ -105,43 +90,30 @@ def test_evaluate_measures_every_score_on_every_set(session):
         for name in ("fpr95", "auroc"):
             low, high = row[f"{name}_interval"]
             assert low <= row[name] <= high
-        assert row["n_ood"] == words["ood_images"] and row["n_id"] == 2000
+        assert row["n_ood"] == OOD_IMAGES and row["n_id"] == 2000
     assert json.loads((place / "runs/shapes/evaluation/dog/metrics.json").read_text())["rows"] == answer["rows"]
 
 
 def test_report_is_one_page(session):
-    place, answers, _ = session
+    place, answers = session
     path, _ = answers["report"]
     page = (place / path.strip()).read_text()
     assert "FPR95" in page and "circle" in page and 'data-word="' in page
 
 
 def test_a_second_typing_changes_nothing(session):
-    place, _, words = session
+    place, _ = session
     shards = place / "runs/shapes/outliers/dog"
     before = {path.name: path.read_bytes() for path in shards.glob("*.tar")}
-    answer, _ = typed(f"dogfast generate --classes shapes --m {words['m']} --json", place)
+    answer, _ = typed(f"{GENERATE} --json", place)
     assert answer["resumed_shards"] == answer["shards"] and answer["seconds"] < 5
     assert {path.name: path.read_bytes() for path in shards.glob("*.tar")} == before
     assert typed("dogfast train --json", place)[0]["resumed"] is True
 
 
 def test_another_configuration_is_refused_with_its_fields(session):
-    place, _, words = session
-    command = [
-        sys.executable,
-        "-m",
-        "dogfast",
-        "generate",
-        "--classes",
-        "shapes",
-        "--m",
-        str(words["m"]),
-        "--seed",
-        "7",
-        "--steps",
-        "9",
-    ]
+    place, _ = session
+    command = [sys.executable, "-m", *GENERATE.split(), "--seed", "7", "--steps", "9"]
     done = subprocess.run(command, cwd=place, env=ENVIRONMENT, capture_output=True, text=True)
     assert done.returncode == 6
     assert "seed: was 0, now 7" in done.stderr and f"steps: was {preset('shapes').synthesis.steps}, now 9" in done.stderr
