@@ -12,6 +12,8 @@ from dogfast.data import shapes
 from tests.environment import ENVIRONMENT
 
 SCORES = ("msp", "energy", "ash-s")
+pytestmark = pytest.mark.slow
+
 M, OOD_IMAGES = 4, 100
 GENERATE = f"dogfast generate --classes shapes --m {M}"
 
