@@ -14,7 +14,7 @@ from tests.environment import ENVIRONMENT
 SCORES = ("msp", "energy", "ash-s")
 pytestmark = pytest.mark.slow
 
-M, OOD_IMAGES = 4, 100
+M, OOD_IMAGES = 12, 100
 GENERATE = f"dogfast generate --classes shapes --m {M}"
 
 
@@ -34,8 +34,8 @@ def session(tmp_path_factory):
     """An empty folder in which the four commands were typed, with little to do, and their answers."""
     place = tmp_path_factory.mktemp("empty")
     answers = {
-        "generate": typed(f"{GENERATE} --backend torch --inversion-steps 10 --json", place),
-        "train": typed("dogfast train --pretrain-epochs 6 --epochs 1 --id-synthetic 0 --json", place),
+        "generate": typed(f"{GENERATE} --inversion-steps 10 --json", place),
+        "train": typed("dogfast train --pretrain-epochs 12 --epochs 1 --id-synthetic 0.05 --json", place),
         "evaluate": typed(f"dogfast evaluate --ood-images {OOD_IMAGES} --json", place),
         "report": typed("dogfast report", place),
     }
@@ -73,7 +73,7 @@ def test_train_takes_the_newest_run_and_trains_the_start_first(session):
     answer, said = answers["train"]
     assert answer["name"] == "dog" and "runs/shapes (the newest under runs/)" in said
     assert "no starting classifier yet: training ce first" in said
-    assert answer["id_accuracy"] > 0.2, "it has begun to learn: chance is 0.125"
+    assert answer["id_accuracy"] > 0.5, "eight classes: chance is 0.125"
     assert (place / "runs/shapes/classifiers/ce/train.json").exists()
     assert (place / answer["model"]).exists()
 

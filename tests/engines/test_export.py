@@ -80,9 +80,11 @@ def test_half_is_half_inside_and_outside(exported, name):
     assert large and {tensor.data_type for tensor in large} == {TensorProto.FLOAT16}
 
 
-def test_the_pipelines_weights_stay_as_loaded(exported, pipeline):
-    exported("vae_decoder", "fp16")
-    assert {weight.dtype for weight in pipeline.vae.parameters()} == {torch.float32}
+@pytest.mark.parametrize("name", ["vae_decoder", pytest.param("unet", marks=pytest.mark.slow)])
+def test_the_pipelines_weights_stay_as_loaded(exported, pipeline, name):
+    exported(name, "fp16")
+    weights = [*pipeline.unet.parameters(), *pipeline.vae.parameters()]
+    assert {weight.dtype for weight in weights} == {torch.float32}
 
 
 # --- what is refused --------------------------------------------------------------------------------------------

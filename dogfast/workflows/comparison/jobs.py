@@ -21,11 +21,11 @@ from dogfast.workflows.chain import prepare_training
 from dogfast.workflows.comparison.cells import Cell, bring_source, complete, complete_prepared
 from dogfast.workflows.comparison.rows import BASELINE
 
-Outcome = tuple[Cell, DogfastError | None]
+Attempt = tuple[Cell, DogfastError | None]
 """A cell and why it failed, if it did."""
 
 
-def completed(cells: list[Cell], what: str, jobs: int, events: Events) -> Iterator[Outcome]:
+def completed(cells: list[Cell], what: str, jobs: int, events: Events) -> Iterator[Attempt]:
     """Complete the ``cells`` of one run, ``jobs`` at a time, and give each as it is done; the baseline before all that need it."""
     alone = [cell for cell in cells if jobs == 1 or cell.config.training.objective == BASELINE]
     apart = [cell for cell in cells if cell not in alone]
@@ -36,7 +36,7 @@ def completed(cells: list[Cell], what: str, jobs: int, events: Events) -> Iterat
         yield from _completed_together(apart, jobs, events)
 
 
-def _completed_together(cells: list[Cell], jobs: int, events: Events) -> Iterator[Outcome]:
+def _completed_together(cells: list[Cell], jobs: int, events: Events) -> Iterator[Attempt]:
     """What they learn from is painted first, by this process, with all that the machine has."""
     prepared = []
     for cell in cells:
