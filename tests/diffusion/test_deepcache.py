@@ -100,6 +100,7 @@ def test_the_outermost_layers_share_their_weights_and_no_others_are_kept():
     assert {id(weight) for weight in outermost(unet).parameters()} == {id(w) for part in wanted for w in part.parameters()}
 
 
+@pytest.mark.slow
 def test_at_the_size_of_stable_diffusion_most_of_the_work_is_left_out():
     with torch.device("meta"):
         unet = UNet2DConditionModel(**SD15).eval()

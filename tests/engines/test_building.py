@@ -140,6 +140,7 @@ def test_another_version_is_another_engine(workshop, shapes, monkeypatch, what):
     assert what == "machine" or is_current(before) is (what == "weights")
 
 
+@pytest.mark.slow
 def test_a_touched_graph_is_said_and_made_again(workshop, shapes, said):
     folder = workshop.files_of(NETWORK, shapes, workshop.engine(NETWORK, shapes))[0]
     (folder / "model.onnx").write_bytes(b"hostile")
@@ -281,6 +282,7 @@ def test_a_plan_that_fails_its_judgement_is_not_opened(elsewhere, shapes, monkey
     assert here.engine(NETWORK, shapes).facts["parity"]["verdict"] == "not run"
 
 
+@pytest.mark.slow
 def test_an_fp32_graph_is_refused_as_a_plan(elsewhere, pipeline, shapes, tmp_path):
     from dogfast.engines.backends.tensorrt import build_plan
     from dogfast.engines.export import export_graph

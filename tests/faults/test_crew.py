@@ -59,7 +59,8 @@ def calm(tmp_path_factory):
     return run
 
 
-@pytest.mark.parametrize("processes", [pytest.param(2, marks=pytest.mark.slow), 3])
+@pytest.mark.slow
+@pytest.mark.parametrize("processes", [2, 3])
 def test_more_processes_paint_the_same_bytes_a_part_each(calm, tmp_path, processes):
     done, answers = paint(tmp_path / "run", accelerated(processes))
     assert done.returncode == 0, done.stderr
@@ -183,6 +184,7 @@ def test_what_fails_in_every_painter_is_told_once(tmp_path):
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_no_cluster_there_is_told_with_what_to_do(tmp_path):
     pytest.importorskip("ray", reason="Ray is not installed")
     done, answers = paint(tmp_path / "run", more=["--ray", "auto"])
@@ -190,6 +192,7 @@ def test_no_cluster_there_is_told_with_what_to_do(tmp_path):
     assert "ray start --head" in done.stderr
 
 
+@pytest.mark.slow
 def test_workers_without_a_cluster_are_refused(tmp_path):
     done, _ = paint(tmp_path / "run", more=["--workers", "2"])
     assert done.returncode == 2 and "--ray" in done.stderr and "accelerate launch" in done.stderr

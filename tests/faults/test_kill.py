@@ -60,6 +60,7 @@ def test_death_at_every_fsync_and_rename(killed):
         assert_like_a_calm_run(runs / str(moment), runs / "whole")
 
 
+@pytest.mark.slow
 def test_deaths_at_any_time_one_after_the_other(killed, tmp_path):
     runs, _ = killed
     told = script("moments", tmp_path / "run", 0.01, 0.05, 0.09, 0.12, 0.16, 0.2, 0.07, 0.11)
@@ -90,13 +91,8 @@ def wait_for(ready, process):
 STOPS = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129, signal.SIGKILL: -9}
 
 
-@pytest.mark.parametrize(
-    "kind, code",
-    [
-        pytest.param(*stop, marks=[] if stop[0] == signal.SIGKILL else pytest.mark.slow, id=stop[0].name)
-        for stop in STOPS.items()
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("kind, code", [pytest.param(*stop, id=stop[0].name) for stop in STOPS.items()])
 def test_the_command_goes_on_where_it_was_stopped(killed, tmp_path, kind, code):
     runs, _ = killed
     run = tmp_path / "run"

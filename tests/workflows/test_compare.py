@@ -365,6 +365,7 @@ def test_a_process_that_is_killed_ends_the_comparison_and_the_next_goes_on(tmp_p
     assert api.compare(config(), run.root, **OF_4)["failed"] == []
 
 
+@pytest.mark.slow
 def test_processes_end_with_the_one_that_started_them():
     script = """
 import os, signal, time
