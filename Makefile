@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-slow test-gpu lint
+.PHONY: demo test test-slow test-sd15 test-gpu lint
 
 demo: $(READY)
 	$(BIN)/dogfast demo
@@ -13,6 +13,9 @@ test: $(READY)
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile -m slow
+
+test-sd15: $(READY)
+	$(BIN)/python -m pytest -m sd15
 
 test-gpu: $(READY)
 	$(BIN)/python -m pytest -m gpu

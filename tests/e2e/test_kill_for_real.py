@@ -9,7 +9,7 @@ import pytest
 
 from tests.environment import ENVIRONMENT
 
-COMMAND = "generate --classes shapes --m 12 --id-images 400 --inversion-steps 4 --samples-per-shard 16 --rows 16".split()
+COMMAND = "generate --classes shapes --m 12 --id-images 64 --anchor-source clip-mean --samples-per-shard 16 --rows 16".split()
 
 
 def start(place):

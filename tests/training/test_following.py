@@ -132,7 +132,7 @@ def test_what_follows_paints_nothing_and_evaluates_nothing(tmp_path):
 @pytest.mark.slow
 def test_one_process_paints_and_another_follows_it(tmp_path):
     """Both commands as they are typed, with the embedded model."""
-    painting = "generate --classes shapes --m 24 --id-images 400 --inversion-steps 4 --samples-per-shard 16 --rows 16"
+    painting = "generate --classes shapes --m 24 --id-images 400 --anchor-source clip-mean --samples-per-shard 16 --rows 16"
     training = "train run --follow --objective oe --id-synthetic 0 --pretrain-epochs 1 --epochs 12 --json"
 
     def start(command):
@@ -148,10 +148,8 @@ def test_one_process_paints_and_another_follows_it(tmp_path):
     for name, process in (("painter", painter), ("follower", follower)):
         heard[name] = threading.Thread(target=lambda n=name, p=process: heard.update({n: p.communicate()}))
         heard[name].start()
-    during = None
     for process in (follower, painter):
         process.wait(600)
-        during = painter.poll() is None if during is None else during
     time.sleep(0.2)
     assert painter.returncode == follower.returncode == 0, heard
     out, err = heard["follower"]
