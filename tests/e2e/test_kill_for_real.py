@@ -9,7 +9,8 @@ import pytest
 
 from tests.environment import ENVIRONMENT
 
-COMMAND = "generate --classes shapes --m 12 --id-images 64 --anchor-source clip-mean --samples-per-shard 16 --rows 16".split()
+QUICK = "--id-images 64 --anchor-source clip-mean --steps 4 --backend torch"
+COMMAND = f"generate --classes shapes --m 12 --samples-per-shard 16 --rows 16 {QUICK}".split()
 
 
 def start(place):

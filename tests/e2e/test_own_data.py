@@ -41,10 +41,8 @@ def place(tmp_path_factory):
 
 @pytest.mark.slow
 def test_generate_train_evaluate_on_a_folder(place):
-    painted = typed(
-        f"dogfast generate --classes {place}/mine --model tiny --vocabulary words.txt --m 6 --inversion-steps 4 --rows 18 --json",
-        place,
-    )
+    quick = "--inversion-steps 4 --steps 4 --backend torch"
+    painted = typed(f"dogfast generate --classes {place}/mine --model tiny --vocabulary words.txt --m 6 {quick} --json", place)
     assert painted["run"] == "runs/mine" and painted["outliers"] == 18
     trained = typed(f"dogfast train runs/mine --objective oe {QUICK_TRAINING} --json", place)
     assert trained["name"] == "oe"

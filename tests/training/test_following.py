@@ -132,7 +132,8 @@ def test_what_follows_paints_nothing_and_evaluates_nothing(tmp_path):
 @pytest.mark.slow
 def test_one_process_paints_and_another_follows_it(tmp_path):
     """Both commands as they are typed, with the embedded model."""
-    painting = "generate --classes shapes --m 24 --id-images 400 --anchor-source clip-mean --samples-per-shard 16 --rows 16"
+    quick = "--id-images 400 --anchor-source clip-mean --steps 4 --backend torch"
+    painting = f"generate --classes shapes --m 24 --samples-per-shard 16 --rows 16 {quick}"
     training = "train run --follow --objective oe --id-synthetic 0 --pretrain-epochs 1 --epochs 12 --json"
 
     def start(command):
