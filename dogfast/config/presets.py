@@ -20,7 +20,6 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "pretrain_epochs": 30,
             "pretrain_lr": 0.05,
             "epochs": 6,
-            "lr": 0.05,
             "batch": 32,
             "ood_batch": 32,
         },

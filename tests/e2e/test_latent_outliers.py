@@ -11,8 +11,7 @@ from tests.environment import ENVIRONMENT
 
 M = 12
 PAINTING = f"--set synthesis.m={M} --set concepts.inversion_steps=10 --id-synthetic 0.05"
-# The rate of the method's own release: from a start of few epochs the many times higher one of `shapes` unlearns it.
-FLAGS = f"--classes shapes --objective oal {PAINTING} --pretrain-epochs 6 --epochs 2 --lr 0.005"
+FLAGS = f"--classes shapes --objective oal {PAINTING} --pretrain-epochs 6 --epochs 2"
 
 
 def typed(command, cwd):

@@ -111,7 +111,7 @@ def test_tuning_depends_on_its_own_fields_its_start_and_its_outliers(run):
         assert found["identity"]["start"] == start["sha256"][:16] and found["sha256"] != start["sha256"]
         assert (found["mean"], found["std"]) == (start["mean"], start["std"])
         assert call(run, objective=name)["resumed"]
-        with pytest.raises(RunMismatch, match=r"lr: was 0.001, now 0.5"):
+        with pytest.raises(RunMismatch, match=r"lr: was 0.05, now 0.5"):
             call(run, objective=name, lr=0.5)
     assert call(run, objective="oe", wor_step="alternate")["resumed"]
     with pytest.raises(RunMismatch, match="wor_step: was 'joint', now 'alternate'"):
