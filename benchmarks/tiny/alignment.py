@@ -8,53 +8,42 @@ trained on what it says.
 
 import torch
 from bank import vary
-from clip import tokens_of
-from loop import optimise
-from settings import SEED, TEMPLATES, TRAINING, WORDS
+from recipe.bank import Bank
+from recipe.loop import Loop
+from recipe.prompts import Prompts
+from settings import TRAINING, WORDS
+from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers import CLIPTextModel, CLIPTokenizer, CLIPVisionModelWithProjection
+from transformers import CLIPVisionModelWithProjection
 
 from dogfast.data import shapes
 
 
-@torch.no_grad()
-def pooled_prompts(text: CLIPTextModel, tokenizer: CLIPTokenizer) -> torch.Tensor:
-    """What the text tower says of every word in every template, before the projection: float (templates, words, width)."""
-    return torch.stack([text(tokens_of(tokenizer, [t.format(w) for w in WORDS])).pooler_output for t in TEMPLATES])
-
-
 def align(
-    images: torch.Tensor,
-    labels: torch.Tensor,
-    pooled: torch.Tensor,
-    projection: torch.nn.Linear,
-    vision: CLIPVisionModelWithProjection,
+    loop: Loop, bank: Bank, prompts: Prompts, pooled: Tensor, projection: nn.Linear, vision: CLIPVisionModelWithProjection
 ) -> None:
-    """Train ``projection`` and ``vision`` in place on uint8 (n, 3, H, W) and word indices (n,)."""
+    """Train ``projection`` and ``vision`` in place; ``pooled``: what the text tower says of every prompt (p, width)."""
     setting = TRAINING["alignment"]
-    generator = torch.Generator().manual_seed(SEED)
     every_word = torch.arange(len(WORDS))
     distances = torch.tensor([[shapes.distance(a, b) for b in WORDS] for a in WORDS])
-    of_image, of_prompt = (torch.nn.Parameter(torch.tensor(0.9)) for _ in range(2))
+    constants = nn.ParameterList(nn.Parameter(torch.tensor(0.9)) for _ in ("of images", "of prompts"))
 
-    def prompts() -> torch.Tensor:
-        template = torch.randint(len(TEMPLATES), (len(WORDS),), generator=generator)
-        return F.normalize(projection(pooled[template, every_word]), dim=1)
-
-    def loss_against(prompt: torch.Tensor, shown: torch.Tensor, words: torch.Tensor, constant: torch.Tensor) -> torch.Tensor:
+    def loss_against(prompt: Tensor, shown: Tensor, words: Tensor, constant: Tensor) -> Tensor:
         cosines = shown @ prompt.T
         others = every_word != words[:, None]
         error = (cosines - (constant - distances[words])) * others
         return F.cross_entropy(setting["logit_scale"] * cosines, words) + setting["weight"] * error.square().mean()
 
-    def loss_of_step(step: int) -> torch.Tensor:
-        rows = torch.randint(len(images), (setting["batch"],), generator=generator)
-        with torch.autocast("cpu", torch.bfloat16):
-            projected = vision(vary(images[rows], generator)).image_embeds.float()
-        prompt = prompts()
-        loss = loss_against(prompt, F.normalize(projected, dim=1), labels[rows], of_image)
-        return loss + loss_against(prompt, prompts(), every_word, of_prompt)
+    def loss_of_step(step: int, generator: torch.Generator) -> Tensor:
+        def prompt() -> Tensor:
+            return F.normalize(projection(pooled[prompts.draw(every_word, generator)]), dim=1)
 
-    parameters = [*projection.parameters(), *vision.train().parameters(), of_image, of_prompt]
-    optimise("alignment", parameters, loss_of_step, setting["steps"], setting["lr"])
-    vision.eval()
+        rows = bank.draw(setting["batch"], generator)
+        with loop.autocast():
+            projected = vision(vary(bank.images[rows], generator)).image_embeds.float()
+        known = prompt()
+        loss = loss_against(known, F.normalize(projected, dim=1), bank.labels[rows], constants[0])
+        return loss + loss_against(known, prompt(), every_word, constants[1])
+
+    modules = {"projection": projection, "vision": vision, "constants": constants}
+    loop.optimise("alignment", modules, loss_of_step, setting["steps"], setting["lr"])

@@ -1,17 +1,20 @@
 """The renders everything is trained on, painted once and kept in memory as uint8."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
+from recipe.bank import Bank, to_signed
 from settings import RENDERS_PER_WORD, SEED, WORDS
 
 from dogfast.data import shapes
 
 
-def paint_bank(split: str, per_word: int = RENDERS_PER_WORD, words=WORDS) -> tuple[torch.Tensor, torch.Tensor]:
-    """Images uint8 (n, 3, H, W) and word indices int64 (n,)."""
+def paint_bank(split: str, per_word: int = RENDERS_PER_WORD, words: Sequence[str] = WORDS) -> Bank:
+    """Renders of every word, each as likely as any other."""
     images = np.stack([shapes.render(word, split, SEED, i) for word in words for i in range(per_word)])
     labels = torch.arange(len(words)).repeat_interleave(per_word)
-    return torch.from_numpy(images).permute(0, 3, 1, 2).contiguous(), labels
+    return Bank(torch.from_numpy(images).permute(0, 3, 1, 2).contiguous(), labels, torch.ones(len(labels)))
 
 
 def vary(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
@@ -20,4 +23,4 @@ def vary(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     channels = torch.rand(len(images), 3, generator=generator).argsort(1)
     images = torch.where(mirrored[:, None, None, None], images.flip(3), images)
     images = torch.gather(images, 1, channels[:, :, None, None].expand_as(images))
-    return images.float() / 127.5 - 1
+    return to_signed(images)

@@ -29,7 +29,6 @@ TEXT = dict(
     projection_dim=PROJECTION,
     num_hidden_layers=3,
     num_attention_heads=4,
-    max_position_embeddings=MAX_TOKENS,
     hidden_act="quick_gelu",
 )
 VISION = dict(
@@ -54,19 +53,9 @@ UNET = dict(
     attention_head_dim=4,
     norm_num_groups=16,
 )
-SCHEDULER = dict(
-    num_train_timesteps=1000,
-    beta_start=0.00085,
-    beta_end=0.012,
-    beta_schedule="scaled_linear",
-    steps_offset=1,
-    set_alpha_to_one=False,
-    skip_prk_steps=True,
-)
-
 TRAINING = dict(
     autoencoder=dict(steps=11000, batch=16, lr=4e-4, kl_weight=5e-4, first_logvar=-4.0),
-    clip=dict(steps=2500, batch=192, lr=7e-4, max_logit_scale=20.0),
+    clip=dict(steps=2500, batch=192, lr=7e-4, max_logit_scale=20.0, guided=0.5, sparse=0.0),
     alignment=dict(steps=1500, batch=192, lr=1e-3, logit_scale=20.0, weight=100.0),
     unet=dict(batch=128, ema=0.999, drop_text=0.1),
 )

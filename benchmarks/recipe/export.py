@@ -6,10 +6,8 @@ from pathlib import Path
 from shutil import copytree
 
 import torch
+from recipe.denoiser import SCHEDULER
 from safetensors.torch import load_file, save_file
-from settings import SCHEDULER
-
-from dogfast.data.shapes import SIZE_PX
 
 PROJECTION_FILE = "text_projection.safetensors"
 COMPONENTS = {
@@ -39,13 +37,13 @@ def load_projection(folder: Path) -> torch.nn.Linear:
     return projection
 
 
-def write_preprocessor(folder: Path) -> None:
-    """What the image tower expects: 32 px, RGB in [-1, 1]."""
+def write_preprocessor(folder: Path, side_px: int) -> None:
+    """What the image tower expects: squares of so many pixels, RGB in [-1, 1]."""
     folder.mkdir(exist_ok=True)
     half = [0.5, 0.5, 0.5]
     config = dict(
         image_processor_type="CLIPImageProcessor",
-        crop_size=dict(height=SIZE_PX, width=SIZE_PX),
+        crop_size=dict(height=side_px, width=side_px),
         image_mean=half,
         image_std=half,
     )
@@ -62,7 +60,7 @@ def write_pipeline(folder: Path, unet, vae, text, projection: torch.nn.Linear, v
     (folder / "scheduler").mkdir(exist_ok=True)
     scheduler = {"_class_name": "PNDMScheduler", **SCHEDULER}
     (folder / "scheduler" / "scheduler_config.json").write_text(json.dumps(scheduler, indent=2) + "\n")
-    write_preprocessor(folder / "feature_extractor")
+    write_preprocessor(folder / "feature_extractor", vision.config.image_size)
     index = {"_class_name": "StableDiffusionPipeline", "requires_safety_checker": False}
     index |= {name: list(classes) for name, classes in COMPONENTS.items()}
     (folder / "model_index.json").write_text(json.dumps(index, indent=2) + "\n")

@@ -1,0 +1,152 @@
+"""Judge `mini`: `python benchmarks/mini/judge.py DATA [--setting gpu|cpu]` writes benchmarks/results/mini.json and a sheet of samples.
+
+DATA holds the tars of `train.py` and those it is tested on, cifar10-test.tar and tiny-imagenet32-val.tar. A classifier that is
+none of `mini`'s networks, trained on the same photographs, names samples of every concept and photographs nobody trained on;
+in its features samples and photographs are compared: how far they spread within a concept, and the Fréchet distance. CLIP
+ranks CIFAR-10's names for its test images. What decoding loses is told by photographs that went through the autoencoder.
+"""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+from scipy.linalg import sqrtm
+from torch import Tensor
+from torch.nn import functional as F
+
+sys.path.append(str(Path(__file__).parents[1]))
+from command import HERE, WORK, read_command
+from images import decode, load_bank, shifted
+from recipe.bank import Bank
+from recipe.judging import paint_samples, ranked_first, share_right, sheet, spread
+from recipe.loop import Loop
+from settings import SEED, SETTINGS, SIDE_PX
+from vocabulary import concepts
+
+from dogfast.classifiers.backbones import build
+from dogfast.classifiers.evidence import Evidence, collect_evidence
+from dogfast.config import RunConfig
+from dogfast.config.model import ModelConfig
+from dogfast.diffusion.load import Pipeline
+from dogfast.engines.networks import Networks
+from dogfast.engines.opening import open_networks
+from dogfast.environment import hardware
+from dogfast.events import Events, plain_lines
+from dogfast.run import publish, read_json, to_json, versions
+
+RESULTS = HERE.parent / "results"
+SETS = ("cifar10-test.tar", "tiny-imagenet32-val.tar")
+PER_CONCEPT = 48
+"""Samples, and at most as many photographs where the two are compared; the test set of Tiny ImageNet has 50."""
+
+
+def photographs(data: Path) -> tuple[Tensor, Tensor]:
+    """Those nobody trained on: images (n, 3, H, W) and concepts (n,)."""
+    (cifar, of_cifar), (tiny, of_tiny) = (
+        decode(data / file, [each.folder for each in group]) for file, group in zip(SETS, concepts())
+    )
+    return torch.cat([cifar, tiny]), torch.cat([of_cifar, of_tiny + len(concepts()[0])])
+
+
+def train_judge(loop: Loop, bank: Bank, words: list[str], setting: dict) -> torch.nn.Module:
+    torch.manual_seed(SEED + 1)
+    model = build(setting["backbone"], words, [0.5] * 3, [0.25] * 3).to(loop.device, memory_format=torch.channels_last)
+
+    def loss_of_step(step: int, generator: torch.Generator) -> Tensor:
+        rows = bank.draw(setting["batch"], generator)
+        seen = (shifted(bank.images[rows], generator) / 2 + 0.5).to(memory_format=torch.channels_last)
+        with loop.autocast():
+            logits = model(seen)
+        return F.cross_entropy(logits.float(), bank.labels[rows])
+
+    return loop.optimise("judge", {"model": model}, loss_of_step, setting["steps"], setting["lr"])["model"]
+
+
+def some_of_each(labels: Tensor, concepts_: int, count: int) -> Tensor:
+    """Rows of the first ``count`` images of every concept."""
+    return torch.cat([(labels == concept).nonzero()[:count, 0] for concept in range(concepts_)])
+
+
+def frechet(one: Tensor, other: Tensor) -> float:
+    """|μ - ν|² + tr(A + B - 2 (A B)^½) of two sets of features (n, d) (Heusel et al. 2017, Eq. 6)."""
+    means = [features.double().mean(0) for features in (one, other)]
+    a, b = (features.double().T.cov().numpy() for features in (one, other))
+    return float((means[0] - means[1]).square().sum()) + float(np.trace(a + b - 2 * sqrtm(a @ b).real))
+
+
+@torch.no_grad()
+def decoded(networks: Networks, images: Tensor) -> Tensor:
+    """uint8 images (n, 3, H, W) after the autoencoder."""
+    parts = [networks.decode(networks.encode(chunk.float() / 127.5 - 1)) for chunk in images.split(128)]
+    return ((torch.cat(parts).clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+
+
+def main() -> None:
+    command = read_command()
+    loop, device = command.loop, command.loop.device
+    cifar, tiny = concepts()
+    words = [each.names[0] for each in (*cifar, *tiny)]
+    bank = load_bank(command.data, WORK / "bank.safetensors").to(device)
+    judge = train_judge(loop, bank, words, SETTINGS[command.setting]["training"]["judge"])
+
+    def look(images: Tensor) -> Evidence:
+        return collect_evidence(judge, images, 500, device, "fp32")
+
+    pipeline, config = Pipeline(ModelConfig(), str(command.folder)), RunConfig().synthesis
+    networks = open_networks(pipeline, ModelConfig(backend="torch", device=device), Events(plain_lines(sys.stderr)))
+    painted, seconds = paint_samples(pipeline, networks, words, PER_CONCEPT, config, SIDE_PX)
+    images, labels = photographs(command.data)
+    count, of_samples = len(words), torch.arange(len(words)).repeat_interleave(PER_CONCEPT)
+    beside = some_of_each(labels, count, PER_CONCEPT)
+    seen = {"samples": look(painted), "photographs": look(images), "decoded": look(decoded(networks, images[beside]))}
+    right = {
+        "samples": share_right(seen["samples"].logits.argmax(1), of_samples, count),
+        "photographs": share_right(seen["photographs"].logits.argmax(1), labels, count),
+        "decoded": share_right(seen["decoded"].logits.argmax(1), labels[beside], count),
+    }
+    ten, of_cifar = len(cifar), labels < len(cifar)
+    among_ten = seen["samples"].logits[: ten * PER_CONCEPT, :ten].argmax(1)
+    zero_shot = ranked_first(pipeline, networks, words[:ten], images[of_cifar])
+    features = {"samples": seen["samples"].features, "photographs": seen["photographs"].features[beside]}
+    spreads = {name: spread(each, count) for name, each in features.items()}
+    ratio = spreads["samples"] / spreads["photographs"]
+    known = look(bank.images[some_of_each(bank.labels, count, PER_CONCEPT)]).features
+    result = {
+        "recognised": {
+            name: {"cifar10": float(each[:ten].mean()), "tiny_imagenet": float(each[ten:].mean())}
+            for name, each in right.items()
+        },
+        "recognised_among_ten": {
+            "samples": float((among_ten == of_samples[: ten * PER_CONCEPT]).float().mean()),
+            "photographs": float((seen["photographs"].logits[of_cifar, :ten].argmax(1) == labels[of_cifar]).float().mean()),
+        },
+        "zero_shot_cifar10": float((zero_shot == labels[of_cifar]).float().mean()),
+        "diversity": {"cifar10": float(ratio[:ten].mean()), "tiny_imagenet": float(ratio[ten:].mean())},
+        "frechet": {
+            "samples": frechet(features["samples"], features["photographs"]),
+            "decoded": frechet(seen["decoded"].features, features["photographs"]),
+            "photographs": frechet(known, features["photographs"]),
+        },
+        "per_concept": {
+            word: {name: float(each[index]) for name, each in right.items()} | {"diversity": float(ratio[index])}
+            for index, word in enumerate(words)
+        },
+        "samples_per_concept": PER_CONCEPT,
+        "recipe": config.recipe,
+        "painting_img_per_s": len(painted) / seconds,
+        "model_revision": pipeline.revision,
+        "training": read_json(loop.folder / "spent.json"),
+        "judge": SETTINGS[command.setting]["training"]["judge"],
+        "hardware": hardware(command.precision),
+        "versions": versions(),
+    }
+    publish(RESULTS / "mini.json", to_json(result))
+    chosen = list(range(ten)) + list(range(ten, count, 4))
+    rows = torch.cat([torch.arange(index * PER_CONCEPT, (index + 1) * PER_CONCEPT) for index in chosen])
+    sheet(painted[rows], [words[index] for index in chosen]).save(RESULTS / "mini-samples.png")
+    print({name: each for name, each in result.items() if name != "per_concept"})
+
+
+if __name__ == "__main__":
+    main()

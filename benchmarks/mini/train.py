@@ -1,0 +1,87 @@
+"""Train `mini`: `python benchmarks/mini/train.py DATA [--setting gpu|cpu] [--minutes M] [--folder benchmarks/mini/weights]`.
+
+DATA holds cifar10-train.tar and tiny-imagenet32-train.tar (class/number.jpg). What stands in build/mini is not repeated: a
+training that was stopped, by its own `--minutes` or by force, goes on at its last checkpoint with the same command.
+"""
+
+import sys
+import time
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from transformers import CLIPTextModel, CLIPTokenizer, CLIPVisionModelWithProjection
+
+sys.path.append(str(Path(__file__).parents[1]))
+from command import WORK, Command, read_command
+from images import load_bank, mirrored, shifted
+from recipe.autoencoder import encode, train_autoencoder
+from recipe.clip import new_towers, train_clip
+from recipe.denoiser import said, train_denoiser
+from recipe.export import load_projection, save_network, save_projection, write_pipeline
+from recipe.loop import Stopped
+from recipe.prompts import prompts_of
+from recipe.tokenizer import write_tokenizer
+from settings import MAX_TOKENS, SEED, SETTINGS, TEMPLATES
+from vocabulary import concepts
+
+from dogfast.environment import hardware
+from dogfast.run import publish, read_json, to_json
+
+
+def train(command: Command) -> None:
+    """Every stage that does not stand yet, then the folder of the pipeline. Raises `Stopped` where the time is over."""
+    loop, work, chosen = command.loop, command.loop.folder, SETTINGS[command.setting]
+    bank = load_bank(command.data, WORK / "bank.safetensors").to(loop.device)
+    names = [each.names for group in concepts() for each in group]
+    if not (work / "tokenizer").exists():  # merges of equal frequency come in another order each time
+        write_tokenizer(work / "tokenizer", [name for those in names for name in those], TEMPLATES, MAX_TOKENS)
+    tokenizer = CLIPTokenizer.from_pretrained(work / "tokenizer")
+    prompts = prompts_of(tokenizer, names, TEMPLATES).to(loop.device)
+
+    if not (work / "vae").exists():
+        save_network(
+            train_autoencoder(loop, bank, mirrored, chosen["autoencoder"], chosen["training"]["autoencoder"]), work / "vae"
+        )
+    vae = AutoencoderKL.from_pretrained(work / "vae").eval().to(loop.device)
+
+    if not (work / "image_encoder").exists():
+        torch.manual_seed(SEED)
+        towers = train_clip(
+            loop, bank, prompts, shifted, new_towers(tokenizer, chosen["text"], chosen["vision"]), chosen["training"]["clip"]
+        )
+        save_projection(towers.projection, work)
+        save_network(towers.text, work / "text_encoder")
+        save_network(towers.vision, work / "image_encoder")
+    text = CLIPTextModel.from_pretrained(work / "text_encoder").eval().to(loop.device)
+
+    if not (work / "unet").exists():
+        versions = [bank.images, bank.images.flip(-1)]
+        latents = torch.stack([encode(loop, vae, each) * vae.config.scaling_factor for each in versions])
+        torch.manual_seed(SEED)
+        start = UNet2DConditionModel(**chosen["unet"])
+        states, _ = said(text, prompts.tokens)
+        save_network(
+            train_denoiser(loop, "unet", start, bank, latents, prompts, states, chosen["training"]["unet"]), work / "unet"
+        )
+    unet = UNet2DConditionModel.from_pretrained(work / "unet")
+    vision = CLIPVisionModelWithProjection.from_pretrained(work / "image_encoder")
+    write_pipeline(command.folder, unet, vae, text, load_projection(work), vision, work / "tokenizer")
+
+
+def main() -> None:
+    command, began = read_command(), time.monotonic()
+    file = command.loop.folder / "spent.json"
+    before = read_json(file)["seconds"] if file.exists() else 0.0
+    try:
+        train(command)
+        print("done")
+    except Stopped as stopped:
+        print(f"{stopped}; the same command goes on")
+    finally:
+        seconds = before + time.monotonic() - began
+        publish(file, to_json({"seconds": seconds, "setting": command.setting, "hardware": hardware(command.precision)}))
+
+
+if __name__ == "__main__":
+    main()
