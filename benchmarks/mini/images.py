@@ -21,17 +21,22 @@ SETS = ("cifar10-train.tar", "tiny-imagenet32-train.tar")
 def load_bank(data: Path, kept: Path) -> Bank:
     """CIFAR-10's training images, then Tiny ImageNet's of the concepts that are not held out. ``kept``: a file of the same."""
     if not kept.exists():
-        parts = [decode(data / file, [each.folder for each in group]) for file, group in zip(SETS, concepts())]
-        counts = [len(group) for group in concepts()]
-        labels = [parts[0][1], parts[1][1] + counts[0]]
-        images = torch.cat([images for images, _ in parts])
+        images, labels = photographs(data, SETS)
         kept.parent.mkdir(parents=True, exist_ok=True)
-        save_file({"images": images, "labels": torch.cat(labels), "first": torch.tensor([len(parts[0][0])])}, kept)
+        save_file({"images": images, "labels": labels}, kept)
     found = load_file(kept)
-    images, labels, first = found["images"], found["labels"], int(found["first"])
+    images, labels = found["images"], found["labels"]
+    first = int((labels < len(concepts()[0])).sum())
     chances = torch.full((len(images),), (1 - CIFAR_SHARE) / (len(images) - first))
     chances[:first] = CIFAR_SHARE / first
     return Bank(images, labels, chances)
+
+
+def photographs(data: Path, files: tuple[str, str]) -> tuple[Tensor, Tensor]:
+    """Of a tar of CIFAR-10's, then of one of Tiny ImageNet's: images (n, 3, H, W) of the concepts and which they show (n,)."""
+    cifar, tiny = concepts()
+    images, labels = zip(*(decode(data / file, [each.folder for each in group]) for file, group in zip(files, (cifar, tiny))))
+    return torch.cat(images), torch.cat([labels[0], labels[1] + len(cifar)])
 
 
 def decode(tar: Path, folders: list[str]) -> tuple[Tensor, Tensor]:

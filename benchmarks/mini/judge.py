@@ -17,8 +17,8 @@ from torch.nn import functional as F
 
 sys.path.append(str(Path(__file__).parents[1]))
 from command import HERE, WORK, read_command
-from images import decode, load_bank, shifted
-from recipe.bank import Bank
+from images import load_bank, photographs, shifted
+from recipe.bank import Bank, to_signed
 from recipe.judging import paint_samples, ranked_first, share_right, sheet, spread
 from recipe.loop import Loop
 from settings import SEED, SETTINGS, SIDE_PX
@@ -39,14 +39,6 @@ RESULTS = HERE.parent / "results"
 SETS = ("cifar10-test.tar", "tiny-imagenet32-val.tar")
 PER_CONCEPT = 48
 """Samples, and at most as many photographs where the two are compared; the test set of Tiny ImageNet has 50."""
-
-
-def photographs(data: Path) -> tuple[Tensor, Tensor]:
-    """Those nobody trained on: images (n, 3, H, W) and concepts (n,)."""
-    (cifar, of_cifar), (tiny, of_tiny) = (
-        decode(data / file, [each.folder for each in group]) for file, group in zip(SETS, concepts())
-    )
-    return torch.cat([cifar, tiny]), torch.cat([of_cifar, of_tiny + len(concepts()[0])])
 
 
 def train_judge(loop: Loop, bank: Bank, words: list[str], setting: dict) -> torch.nn.Module:
@@ -78,7 +70,7 @@ def frechet(one: Tensor, other: Tensor) -> float:
 @torch.no_grad()
 def decoded(networks: Networks, images: Tensor) -> Tensor:
     """uint8 images (n, 3, H, W) after the autoencoder."""
-    parts = [networks.decode(networks.encode(chunk.float() / 127.5 - 1)) for chunk in images.split(128)]
+    parts = [networks.decode(networks.encode(to_signed(chunk))) for chunk in images.split(128)]
     return ((torch.cat(parts).clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
 
 
@@ -96,7 +88,7 @@ def main() -> None:
     pipeline, config = Pipeline(ModelConfig(), str(command.folder)), RunConfig().synthesis
     networks = open_networks(pipeline, ModelConfig(backend="torch", device=device), Events(plain_lines(sys.stderr)))
     painted, seconds = paint_samples(pipeline, networks, words, PER_CONCEPT, config, SIDE_PX)
-    images, labels = photographs(command.data)
+    images, labels = photographs(command.data, SETS)
     count, of_samples = len(words), torch.arange(len(words)).repeat_interleave(PER_CONCEPT)
     beside = some_of_each(labels, count, PER_CONCEPT)
     seen = {"samples": look(painted), "photographs": look(images), "decoded": look(decoded(networks, images[beside]))}

@@ -38,9 +38,7 @@ def train_autoencoder(
         edges = (_edges(decoded) - _edges(batch)).abs().mean()
         return error.abs().mean() + error.square().mean() + edges + setting["kl_weight"] * kl
 
-    vae = loop.optimise("autoencoder", {"vae": vae}, loss_of_step, setting["steps"], setting["lr"], setting.get("ema", 0.0))[
-        "vae"
-    ]
+    vae = loop.optimise("autoencoder", {"vae": vae}, loss_of_step, setting["steps"], setting["lr"])["vae"]
     some = bank.images[:: max(1, len(bank) // 2000)]
     vae.register_to_config(scaling_factor=1 / encode(loop, vae, some).std().item())
     return vae

@@ -79,7 +79,7 @@ def train_clip(loop: Loop, bank: Bank, prompts: Prompts, vary: Vary, towers: Tow
         loss = F.cross_entropy(logits, labels) + image_of_prompt.mean()
         return loss + F.cross_entropy(guide(projected), labels) if step < setting["guided"] * setting["steps"] else loss
 
-    found = loop.optimise("clip", modules, loss_of_step, setting["steps"], setting["lr"], setting.get("ema", 0.0))
+    found = loop.optimise("clip", modules, loss_of_step, setting["steps"], setting["lr"])
     return Towers(found["text"], found["projection"], found["vision"])
 
 

@@ -102,17 +102,18 @@ class _Training:
     def save(self, file: Path, step: int) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
         part = file.with_suffix(".part")
-        weights = {name: {key: module.state_dict() for key, module in getattr(self, name).items()} for name in KEPT}
+        weights = {name: {key: module.state_dict() for key, module in group.items()} for name, group in self._groups.items()}
         torch.save(weights | {"optimizer": self.optimizer.state_dict(), "step": step}, part)
         os.replace(part, file)
 
     def load(self, file: Path, device: str) -> int:
         found = torch.load(file, map_location=device, weights_only=True)
-        for name in KEPT:
-            for key, module in getattr(self, name).items():
+        for name, group in self._groups.items():
+            for key, module in group.items():
                 module.load_state_dict(found[name][key])
         self.optimizer.load_state_dict(found["optimizer"])
         return found["step"]
 
-
-KEPT = ("modules", "averages")
+    @property
+    def _groups(self) -> dict[str, dict[str, nn.Module]]:
+        return {"modules": self.modules, "averages": self.averages}

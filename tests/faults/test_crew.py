@@ -60,8 +60,8 @@ def calm(tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_more_processes_paint_the_same_bytes_a_part_each(calm, tmp_path):
-    processes = 3
+@pytest.mark.parametrize("processes", [2, 3])
+def test_more_processes_paint_the_same_bytes_a_part_each(calm, tmp_path, processes):
     done, answers = paint(tmp_path / "run", accelerated(processes))
     assert done.returncode == 0, done.stderr
     (answer,) = answers
@@ -126,6 +126,7 @@ def test_what_fails_in_every_process_is_told_once(tmp_path, bad):
     done, _ = paint(tmp_path / "run", accelerated(2), BAD_ENGINE=bad)
     assert done.returncode != 0 and done.stderr.count("r: the engine is broken") == 1, done.stderr
     assert done.stderr.count("Traceback") == LAUNCHERS + (bad == "raw"), done.stderr
+    assert paint(tmp_path / "run", accelerated(2))[0].returncode == 0
 
 
 @pytest.mark.slow
@@ -151,9 +152,9 @@ def test_a_crew_paints_latents_and_the_first_encodes_the_id_images(tmp_path):
 
 
 # --- on Ray -----------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("painters", [1, 3])
 @pytest.mark.slow
-def test_painters_on_ray_paint_the_same_bytes(calm, tmp_path):
-    painters = 3
+def test_painters_on_ray_paint_the_same_bytes(calm, tmp_path, painters):
     pytest.importorskip("ray", reason="Ray is not installed")
     done, (answer,) = paint(tmp_path / "run", more=["--ray", "local", "--workers", str(painters)])
     assert done.returncode == 0 and answer["outliers"] == IMAGES, done.stderr
