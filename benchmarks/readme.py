@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 from statistics import median
 
+from mini.card import quality, weaknesses
+
 from dogfast.detection.summary import format_evaluations, format_table
 from dogfast.workflows.comparison.layout import by_every_score, by_own_score, notes
 from dogfast.workflows.comparison.markdown import pipe_table
@@ -45,6 +47,11 @@ def tiny_block(result: dict) -> str:
         f"{result['diversity_against_renders']:.2f} of the true renders'; CLIP ranks the right word first for "
         f"{100 * result['clip_right_word_first']:.0f} % of true renders. Weakest words: {weak}."
     )
+
+
+def mini_block(result: dict) -> str:
+    """What the model card of `mini` says of its quality."""
+    return f"{quality(result)}\n\n{weaknesses(result)}"
 
 
 def seeds_block(result: dict) -> str:
@@ -494,6 +501,7 @@ BLOCKS = {
     "throughput": ("throughput", throughput_block),
     "gpu": ("gpu", gpu_block),
     "tiny": ("tiny", tiny_block),
+    "mini": ("mini", mini_block),
 }
 """Block of the README to (result file, what it says)."""
 

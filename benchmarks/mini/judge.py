@@ -1,4 +1,4 @@
-"""Judge `mini`: `python benchmarks/mini/judge.py DATA [--setting gpu|cpu]` writes benchmarks/results/mini.json and a sheet of samples.
+"""Judge `mini`: `python benchmarks/mini/judge.py DATA [--setting gpu|cpu]` writes benchmarks/results/mini.json, samples and a card.
 
 DATA holds the tars of `train.py` and those it is tested on, cifar10-test.tar and tiny-imagenet32-val.tar. A classifier that is
 none of `mini`'s networks, trained on the same photographs, names samples of every concept and photographs nobody trained on;
@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 sys.path.append(str(Path(__file__).parents[1]))
+from card import card
 from command import HERE, WORK, read_command
 from images import load_bank, photographs, shifted
 from recipe.bank import Bank, to_signed
@@ -134,6 +135,7 @@ def main() -> None:
         "versions": versions(),
     }
     publish(RESULTS / "mini.json", to_json(result))
+    publish(command.folder / "README.md", card(result))
     chosen = list(range(ten)) + list(range(ten, count, 4))
     rows = torch.cat([torch.arange(index * PER_CONCEPT, (index + 1) * PER_CONCEPT) for index in chosen])
     sheet(painted[rows], [words[index] for index in chosen]).save(RESULTS / "mini-samples.png")
