@@ -11,7 +11,6 @@ from recipe.loop import Loop
 from settings import SEED, SETTINGS
 
 from dogfast.environment import choose_training_precision
-from dogfast.training.ranks import join_ranks
 
 HERE = Path(__file__).parent
 WORK = HERE.parents[1] / "build" / "mini"
@@ -39,5 +38,5 @@ def read_command() -> Command:
     given = flags.parse_args()
     precision = choose_training_precision("auto", device).value
     ends_at = time.monotonic() + 60 * given.minutes
-    loop = Loop(WORK / given.setting, device, precision == "bf16", ends_at, SEED, join_ranks())
+    loop = Loop(WORK / given.setting, device, precision == "bf16", ends_at, SEED)
     return Command(given.data, given.setting, given.folder, precision, loop)

@@ -26,7 +26,7 @@ def train_autoencoder(
     torch.nn.init.constant_(vae.quant_conv.bias[network["latent_channels"] :], setting["first_logvar"])
 
     def loss_of_step(step: int, generator: torch.Generator) -> Tensor:
-        rows = bank.draw(loop.share(setting["batch"]), generator)
+        rows = bank.draw(setting["batch"], generator)
         batch = vary(bank.images[rows], generator).to(memory_format=torch.channels_last)
         with loop.autocast():
             posterior = vae.encode(batch).latent_dist

@@ -65,7 +65,7 @@ def train_clip(loop: Loop, bank: Bank, prompts: Prompts, vary: Vary, towers: Tow
     modules = {name: module.to(loop.device) for name, module in modules.items()}
 
     def loss_of_step(step: int, generator: torch.Generator) -> Tensor:
-        rows = bank.draw(loop.share(setting["batch"]), generator)
+        rows = bank.draw(setting["batch"], generator)
         labels = bank.labels[rows]
         sparse = step < setting["sparse"] * setting["steps"]
         with loop.autocast(), half_of_the_patches(towers.vision, generator) if sparse else nullcontext():

@@ -50,7 +50,7 @@ def train_denoiser(
     unet.set_attn_processor(AttnProcessor())  # in bf16 on CPUs a fifth faster than fused attention, backward included
     signal = alphas_cumprod().to(loop.device)
     weight = (setting["min_snr"] / (signal / (1 - signal))).clamp(max=1.0) if setting["min_snr"] else torch.ones_like(signal)
-    batch = loop.share(setting["batch"])
+    batch = setting["batch"]
 
     def loss_of_step(step: int, generator: torch.Generator) -> Tensor:
         def below(limit: int) -> Tensor:

@@ -1,7 +1,4 @@
-"""The loop under every training of a generator: AdamW, warm-up and cosine, clipping, averaged weights, going on where it stopped.
-
-Started by torchrun, each process computes its share of every batch and gradients are averaged.
-"""
+"""The loop under every training of a generator: AdamW, warm-up and cosine, clipping, averaged weights, going on where it stopped."""
 
 import math
 import os
@@ -16,7 +13,6 @@ import torch
 from torch import Tensor, nn
 
 from dogfast.seeds import derive_seed
-from dogfast.training.ranks import ALONE, Ranks
 
 KEPT_EVERY_S = 120
 TOLD_EVERY = 100
@@ -35,24 +31,13 @@ class Loop:
     bf16: bool = False
     ends_at: float = math.inf
     seed: int = 0
-    ranks: Ranks = ALONE
-
-    def share(self, batch: int) -> int:
-        """How many of ``batch`` this process computes."""
-        return batch // self.ranks.count
-
-    def alone(self, make: Callable[[], None]) -> None:
-        """The first process does ``make``, and the others wait until it stands."""
-        if self.ranks.index == 0:
-            make()
-        self.ranks.average(torch.zeros(1, device=self.device))
 
     def autocast(self) -> AbstractContextManager[None]:
         return torch.autocast(self.device, torch.bfloat16) if self.bf16 else nullcontext()
 
     def generator(self, name: str, step: int) -> torch.Generator:
-        """The chance of one step in this process, the same whatever was stopped before it."""
-        return torch.Generator(self.device).manual_seed(derive_seed("recipe", self.seed, name, step, self.ranks.index))
+        """The chance of one step, the same whatever was stopped before it."""
+        return torch.Generator(self.device).manual_seed(derive_seed("recipe", self.seed, name, step))
 
     def optimise(
         self,
@@ -67,24 +52,22 @@ class Loop:
 
         What a former call of the same ``name`` left in `folder` is gone on with. Raises `Stopped` at `ends_at`.
         """
-        training, first = _Training(modules, lr, ema, self.ranks), self.ranks.index == 0
+        training = _Training(modules, lr, ema)
         file = self.folder / f"{name}.pt"
         step = training.load(file, self.device) if file.exists() else 0
         began, kept, total, told = time.monotonic(), time.monotonic(), 0.0, step
         while step < steps:
-            loss = training.step(loss_of_step(step, self.generator(name, step)), _share(step, steps), step)
+            total += training.step(loss_of_step(step, self.generator(name, step)), _share(step, steps), step)
             step += 1
             now = time.monotonic()
-            loss, over = self.ranks.average(torch.tensor([loss, float(now > self.ends_at)], device=self.device)).tolist()
-            total += loss
-            if first and step % TOLD_EVERY == 0:
+            if step % TOLD_EVERY == 0:
                 seconds = now - began
                 print(f"{name} step={step}/{steps} loss={total / (step - told):.5f} seconds={seconds:.0f}", flush=True)
                 total, told = 0.0, step
-            if first and (step == steps or over or now - kept > KEPT_EVERY_S):
+            if step == steps or now > self.ends_at or now - kept > KEPT_EVERY_S:
                 training.save(file, step)
                 kept = now
-            if step < steps and over:
+            if step < steps and now > self.ends_at:
                 raise Stopped(f"{name} stands at step {step} of {steps}")
         return {name: module.eval() for name, module in (training.averages or training.modules).items()}
 
@@ -97,8 +80,7 @@ def _share(step: int, steps: int) -> float:
 class _Training:
     """Modules, what optimises them, and what is averaged of them."""
 
-    def __init__(self, modules: Mapping[str, nn.Module], lr: float, ema: float, ranks: Ranks):
-        self.ranks = ranks
+    def __init__(self, modules: Mapping[str, nn.Module], lr: float, ema: float):
         self.modules, self.lr, self.ema = {name: module.train() for name, module in modules.items()}, lr, ema
         self.parameters = [each for module in modules.values() for each in module.parameters() if each.requires_grad]
         self.optimizer = torch.optim.AdamW(self.parameters, lr=lr, betas=(0.9, 0.99), weight_decay=0.01)
@@ -109,7 +91,6 @@ class _Training:
             group["lr"] = self.lr * share
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        self._average()
         nn.utils.clip_grad_norm_(self.parameters, 1.0)
         self.optimizer.step()
         decay = min(self.ema, (1 + step) / (10 + step))
@@ -117,14 +98,6 @@ class _Training:
             for kept, new in zip(average.parameters(), self.modules[name].parameters()):
                 kept.lerp_(new.detach(), 1 - decay)
         return loss.item()
-
-    def _average(self) -> None:
-        """The gradients of all processes, in place."""
-        if self.ranks.count > 1:
-            gradients = [each.grad for each in self.parameters if each.grad is not None]
-            flat = self.ranks.average(torch.cat([each.flatten() for each in gradients]))
-            for gradient, mean in zip(gradients, flat.split([each.numel() for each in gradients])):
-                gradient.copy_(mean.view_as(gradient))
 
     def save(self, file: Path, step: int) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)

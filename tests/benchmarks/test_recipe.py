@@ -1,51 +1,15 @@
 """What every training of a generator stands on: a loop that goes on where it was stopped, and what is drawn."""
 
-import os
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import pytest
 import torch
 from recipe.bank import Bank
 from recipe.loop import Loop, Stopped
 from recipe.prompts import Prompts
-from safetensors.torch import load_file
 from torch import nn
 
 STEPS = 40
-CREW = """
-import sys
-from pathlib import Path
-import torch
-from recipe.loop import Loop, Stopped
-from safetensors.torch import save_file
-from dogfast.training.ranks import join_ranks
-
-def main(folder, late):
-    ranks = join_ranks()
-    loop = Loop(folder, ranks=ranks)
-    torch.manual_seed(0)
-    model = torch.nn.Linear(4, 1)
-
-    def loss_of_step(step, generator):
-        if step == late and ranks.index == ranks.count - 1:
-            object.__setattr__(loop, "ends_at", 0.0)
-        given = torch.randn(16, 4, generator=torch.Generator().manual_seed(step))[ranks.rows(16)]
-        assert loop.share(16) == len(given)
-        return (model(given) - given.sum(1, keepdim=True)).square().mean()
-
-    try:
-        found = loop.optimise("line", {"model": model}, loss_of_step, 40, 1e-2, ema=0.9)["model"].state_dict()
-        save_file(found, folder / f"weights-{ranks.index}.safetensors")
-        loop.alone(lambda: (folder / "alone").write_text("the first"))
-        assert (folder / "alone").exists()
-    except Stopped as stopped:
-        (folder / f"stopped-{ranks.index}").write_text(str(stopped))
-
-main(Path(sys.argv[1]), int(sys.argv[2]))
-"""
 
 
 def learn(folder, ends_at=float("inf"), stop_at=None):
@@ -100,28 +64,3 @@ def test_a_prompt_is_one_of_its_concepts():
     for concept, those in enumerate(({0}, {1, 2, 3}, {4, 5})):
         assert set(rows[wanted == concept].tolist()) == those
     assert prompts.empty == 6
-
-
-def crew(folder, count, late=-1):
-    """Train `CREW` on ``count`` processes; ``late``: the step in which the last one's time is suddenly over."""
-    folder.mkdir(exist_ok=True)
-    script = folder / "crew.py"
-    script.write_text(CREW)
-    variables = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2] / "benchmarks")}
-    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(count), script, folder, str(late)]
-    done = subprocess.run(launch, env=variables, capture_output=True, text=True, timeout=200)
-    assert done.returncode == 0, done.stderr
-    return [load_file(each) for each in sorted(folder.glob("weights-*"))]
-
-
-@pytest.mark.slow
-def test_processes_learn_what_one_does_and_stop_together(tmp_path):
-    [alone] = crew(tmp_path / "one", 1)
-    pair = crew(tmp_path / "two", 2)
-    assert len(pair) == 2 and all(torch.equal(pair[0][name], pair[1][name]) for name in alone)
-    assert all(torch.allclose(pair[0][name], alone[name], atol=1e-6) for name in alone)
-
-    late = tmp_path / "late"
-    assert crew(late, 2, late=17) == []
-    assert [path.read_text() for path in sorted(late.glob("stopped-*"))] == ["line stands at step 18 of 40"] * 2
-    assert all(torch.equal(each[name], pair[0][name]) for each in crew(late, 2) for name in alone)
