@@ -28,7 +28,7 @@ data set grants a licence for them. Use the weights for research alone.
 
 ## Training
 
-Setting `{setting}` of `benchmarks/mini/settings.py`, {minutes:.0f} minutes in all by {processes} process{es} on {hardware}.
+Setting `{setting}` of `benchmarks/mini/settings.py`, {minutes:.0f} minutes in all on {hardware}.
 
 ## Quality
 
@@ -49,8 +49,6 @@ def card(result: dict[str, Any]) -> str:
         held_out=held_out,
         setting=training["setting"],
         minutes=training["seconds"] / 60,
-        processes=training["processes"],
-        es="" if training["processes"] == 1 else "es",
         hardware=training["hardware"],
         quality=quality(result),
         weak=weaknesses(result),

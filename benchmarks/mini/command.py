@@ -38,5 +38,5 @@ def read_command() -> Command:
     given = flags.parse_args()
     precision = choose_training_precision("auto", device).value
     ends_at = time.monotonic() + 60 * given.minutes
-    loop = Loop(WORK / given.setting, device, precision == "bf16", ends_at, SEED)
+    loop = Loop(WORK / given.setting, device, precision == "bf16", ends_at, SEED, compiles=True)
     return Command(given.data, given.setting, given.folder, precision, loop)

@@ -10,16 +10,19 @@ from pathlib import Path
 
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
+from safetensors.torch import load_file, save_file
+from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer, CLIPVisionModelWithProjection
 
 sys.path.append(str(Path(__file__).parents[1]))
 from command import WORK, Command, read_command
 from images import load_bank, mirrored, shifted
 from recipe.autoencoder import encode, train_autoencoder
+from recipe.bank import Bank
 from recipe.clip import new_towers, train_clip
 from recipe.denoiser import said, train_denoiser
 from recipe.export import load_projection, save_network, save_projection, write_pipeline
-from recipe.loop import Stopped
+from recipe.loop import Loop, Stopped
 from recipe.prompts import prompts_of
 from recipe.tokenizer import write_tokenizer
 from settings import MAX_TOKENS, SEED, SETTINGS, TEMPLATES
@@ -56,8 +59,7 @@ def train(command: Command) -> None:
     text = CLIPTextModel.from_pretrained(work / "text_encoder").eval().to(loop.device)
 
     if not (work / "unet").exists():
-        versions = [bank.images, bank.images.flip(-1)]
-        latents = torch.stack([encode(loop, vae, each) * vae.config.scaling_factor for each in versions])
+        latents = load_latents(loop, vae, bank)
         torch.manual_seed(SEED)
         start = UNet2DConditionModel(**chosen["unet"])
         states, _ = said(text, prompts.tokens)
@@ -67,6 +69,15 @@ def train(command: Command) -> None:
     unet = UNet2DConditionModel.from_pretrained(work / "unet")
     vision = CLIPVisionModelWithProjection.from_pretrained(work / "image_encoder")
     write_pipeline(command.folder, unet, vae, text, load_projection(work), vision, work / "tokenizer")
+
+
+def load_latents(loop: Loop, vae: AutoencoderKL, bank: Bank) -> Tensor:
+    """Scaled latents of every photograph and of its mirror image, float16 (2, n, channels, h, w); encoded once and kept."""
+    file = loop.folder / "latents.safetensors"
+    if not file.exists():
+        both = [encode(loop, vae, images) * vae.config.scaling_factor for images in (bank.images, bank.images.flip(-1))]
+        save_file({"latents": torch.stack(both).half()}, file)
+    return load_file(file, loop.device)["latents"]
 
 
 def main() -> None:

@@ -24,15 +24,19 @@ def train_autoencoder(
     vae = AutoencoderKL(**network).to(loop.device, memory_format=torch.channels_last)
     # A posterior of unit width drowns the untrained means.
     torch.nn.init.constant_(vae.quant_conv.bias[network["latent_channels"] :], setting["first_logvar"])
+    look, paint = (
+        loop.compiled(lambda batch: vae.encode(batch).latent_dist),
+        loop.compiled(lambda latents: vae.decode(latents).sample),
+    )
 
     def loss_of_step(step: int, generator: torch.Generator) -> Tensor:
         rows = bank.draw(setting["batch"], generator)
         batch = vary(bank.images[rows], generator).to(memory_format=torch.channels_last)
         with loop.autocast():
-            posterior = vae.encode(batch).latent_dist
+            posterior = look(batch)
             mean, logvar = posterior.mean.float(), posterior.logvar.float()
             noise = torch.randn(mean.shape, generator=generator, device=mean.device)
-            decoded = vae.decode(mean + (logvar / 2).exp() * noise).sample.float()
+            decoded = paint(mean + (logvar / 2).exp() * noise).float()
         error = decoded - batch
         kl = 0.5 * (mean.square() + logvar.exp() - 1 - logvar).mean()
         edges = (_edges(decoded) - _edges(batch)).abs().mean()
