@@ -30,7 +30,7 @@ from dogfast.synthesis.plan import read_segments
 from dogfast.synthesis.recipes import resolve_recipe
 from dogfast.synthesis.stage import generate, store_for
 from dogfast.synthesis.worker import PaintAll, paint_alone
-from dogfast.training.names import classifier_name, start_name
+from dogfast.training.names import baseline_name, classifier_name, start_name
 from dogfast.training.objectives import OBJECTIVES
 from dogfast.training.ranks import ALONE, Ranks
 from dogfast.training.regimes import regime_of
@@ -64,6 +64,11 @@ def check_train(config: RunConfig, run: Run) -> None:
         require(
             not settings.tune, "--follow: candidates of --tune would not learn from the same shards; tune once all are painted"
         )
+    tuned = regime_of(settings, config.objectives, config.data.classes).start == START != settings.objective
+    require(
+        settings.round == 1 or (tuned and bool(painted_source(settings)) and not settings.follow),
+        f"--round {settings.round}: rounds are of painted outliers and of objectives that tune a classifier, without --follow",
+    )
     if brings:
         check_source(settings, run)
 
@@ -119,6 +124,7 @@ def train_prepared(config: RunConfig, run: Run, events: Events, ranks: Ranks = A
     settings = config.training
     needs_start = regime_of(settings, config.objectives, config.data.classes).start == START
     if needs_start and not is_trained(run.classifier(start_name(settings))):
+        require(settings.round == 1, f"--round {settings.round} starts from {start_name(settings)}, which is not trained yet")
         events.say(f"no starting classifier yet: training {start_name(settings)} first")
         train(config.with_values({"training": {"objective": START}}, "the starting classifier"), run, events, ranks)
     return tune(config, run, events, ranks) if settings.tune else train(config, run, events, ranks)
@@ -156,7 +162,7 @@ def run_evaluate(config: RunConfig, run: Run, events: Events) -> dict[str, Any]:
     if not is_trained(run.classifier(name)):
         events.say(f"no classifier {name!r} yet: training it first")
         run_train(config, run, events)
-    return evaluate(config, run, name, events, start_name(config.training))
+    return evaluate(config, run, name, events, baseline_name(config.training))
 
 
 def run_report(config: RunConfig, run: Run, events: Events) -> dict[str, Any]:
