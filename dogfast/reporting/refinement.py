@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -80,9 +79,9 @@ def _story(run: Run, source: str, path: Path) -> Refined:
     chosen = int(number_of(told, "chosen", path))
     rounds = tuple(_round(row, chosen, path) for row in rows[:ROUNDS_AT_MOST])
     outcomes = [_outcome(run.round(source, row.number) / "outcome.json") for row in rounds]
-    dropped = list(_dropped(outcomes[-1][1], path)) if outcomes else []
-    risen = _risen([conditions for conditions, _ in outcomes], path)
-    return Refined(source, rounds, risen, tuple(dropped[:DROPPED_AT_MOST]), len(dropped), text_of(told, "ended", path))
+    dropped = outcomes[-1].dropped if outcomes else ()
+    risen = _risen([outcome.new for outcome in outcomes])
+    return Refined(source, rounds, risen, dropped[:DROPPED_AT_MOST], len(dropped), text_of(told, "ended", path))
 
 
 def _round(row: dict[str, Any], chosen: int, path: Path) -> RoundRow:
@@ -91,37 +90,43 @@ def _round(row: dict[str, Any], chosen: int, path: Path) -> RoundRow:
     return RoundRow(number, text_of(row, "classifier", path), images, new, dropped, **shares, chosen=number == chosen)
 
 
-def _outcome(path: Path) -> tuple[list[dict], list[dict]]:
-    """Conditions and dropped ones of a round."""
+@dataclass(frozen=True)
+class _Outcome:
+    """How many images of every anchor, by class and word, were new in a round, and what was dropped until then."""
+
+    new: dict[tuple[str, str], int]
+    dropped: tuple[Dropped, ...]
+
+
+def _outcome(path: Path) -> _Outcome:
     found = read_json(path)
     lists = [found.get(name) if isinstance(found, dict) else None for name in ("conditions", "dropped")]
     if not all(isinstance(rows, list) and all(isinstance(row, dict) for row in rows) for rows in lists):
         raise DataError(f"{path} is no outcome of a round; remove its folder and run `dogfast refine` again")
-    return lists[0], lists[1]
+    conditions, dropped = lists
+    new = {_named(row, path): int(number_of(row, "new", path)) for row in conditions}
+    return _Outcome(new, tuple(_dropped(row, path) for row in dropped))
 
 
-def _dropped(rows: list[dict], path: Path) -> Iterator[Dropped]:
-    for row in rows:
-        anchor, class_name, reason = (text_of(row, name, path) for name in ("anchor", "class_name", "reason"))
-        yield Dropped(anchor, class_name, int(number_of(row, "round", path)), reason)
+def _named(row: dict[str, Any], path: Path) -> tuple[str, str]:
+    return text_of(row, "class_name", path), text_of(row, "anchor", path)
 
 
-def _risen(rounds: list[list[dict]], path: Path) -> tuple[Risen, ...]:
+def _dropped(row: dict[str, Any], path: Path) -> Dropped:
+    class_name, anchor = _named(row, path)
+    return Dropped(anchor, class_name, int(number_of(row, "round", path)), text_of(row, "reason", path))
+
+
+def _risen(rounds: list[dict[tuple[str, str], int]]) -> tuple[Risen, ...]:
     """The anchors that the last round painted most beyond their even share."""
-    if len(rounds) < 2:
-        return ()
-    new = [
-        {(text_of(row, "class_name", path), text_of(row, "anchor", path)): int(number_of(row, "new", path)) for row in rows}
-        for rows in rounds
-    ]
-    last = new[-1]
     of_class: dict[str, list[int]] = {}
-    for (class_name, _), count in last.items():
+    for (class_name, _), count in rounds[-1].items() if len(rounds) > 1 else ():
         of_class.setdefault(class_name, []).append(count)
     risen = []
-    for (class_name, anchor), count in last.items():
-        even = sum(of_class[class_name]) / len(of_class[class_name])
-        if count > even:
-            counts = tuple(of_round.get((class_name, anchor), 0) for of_round in new)
-            risen.append(Risen(anchor, class_name, counts, round(count / even, 1)))
+    for class_name, counts in of_class.items():
+        even = sum(counts) / len(counts)
+        for (owner, anchor), count in rounds[-1].items():
+            if owner == class_name and count > even:
+                by_round = tuple(of_round.get((owner, anchor), 0) for of_round in rounds)
+                risen.append(Risen(anchor, owner, by_round, round(count / even, 1)))
     return tuple(sorted(risen, key=lambda each: (-each.factor, each.class_name, each.anchor))[:RISEN_AT_MOST])

@@ -14,7 +14,7 @@ from dogfast.config.option import require
 from dogfast.config.synthesis import fields_of
 from dogfast.config.training import START
 from dogfast.data.catalogue import load_id, named_ood
-from dogfast.data.splits import TEST_SHARE
+from dogfast.data.splits import PAINTING_WORDS, TEST_SHARE
 from dogfast.detection.stage import evaluate
 from dogfast.engines.opening import choose_platform
 from dogfast.environment import choose_device, choose_training_precision
@@ -34,7 +34,7 @@ from dogfast.training.names import baseline_name, classifier_name, start_name
 from dogfast.training.objectives import OBJECTIVES
 from dogfast.training.ranks import ALONE, Ranks
 from dogfast.training.regimes import regime_of
-from dogfast.training.sources import PROCEDURAL, RENDERS, check_source, images_at, painted_source
+from dogfast.training.sources import PROCEDURAL, RENDERS, check_source, images_at, learnable, painted_source
 from dogfast.training.stage import train
 from dogfast.training.start import check_start
 from dogfast.workflows.tune import candidates, tune
@@ -64,13 +64,26 @@ def check_train(config: RunConfig, run: Run) -> None:
         require(
             not settings.tune, "--follow: candidates of --tune would not learn from the same shards; tune once all are painted"
         )
-    tuned = regime_of(settings, config.objectives, config.data.classes).start == START != settings.objective
-    require(
-        settings.round == 1 or (tuned and bool(painted_source(settings)) and not settings.follow),
-        f"--round {settings.round}: rounds are of painted outliers and of objectives that tune a classifier, without --follow",
-    )
+    if settings.round > 1:
+        check_rounds(config)
+        before = start_name(settings)
+        require(is_trained(run.classifier(before)), f"--round {settings.round} starts from {before}, which is not trained yet")
+        learnable(settings, run)
     if brings:
         check_source(settings, run)
+
+
+def check_rounds(config: RunConfig) -> None:
+    """Refuse a training that no round of `refine` can go on with."""
+    settings = config.training
+    tuned = regime_of(settings, config.objectives, config.data.classes).start == START != settings.objective
+    require(tuned, f"--objective {settings.objective}: rounds go on from a classifier, and this one is not tuned from any")
+    require(
+        painted_source(settings) in PAINTING_WORDS and OBJECTIVES[settings.objective].brings == "images",
+        f"--objective {settings.objective} --outliers {settings.outliers}: rounds need images that were painted from words "
+        f"({', '.join(PAINTING_WORDS)}), and an objective that learns from them",
+    )
+    require(not (settings.tune or settings.follow), "rounds give every training the same; leave out --tune and --follow")
 
 
 def check_evaluate(config: RunConfig) -> None:
@@ -124,7 +137,6 @@ def train_prepared(config: RunConfig, run: Run, events: Events, ranks: Ranks = A
     settings = config.training
     needs_start = regime_of(settings, config.objectives, config.data.classes).start == START
     if needs_start and not is_trained(run.classifier(start_name(settings))):
-        require(settings.round == 1, f"--round {settings.round} starts from {start_name(settings)}, which is not trained yet")
         events.say(f"no starting classifier yet: training {start_name(settings)} first")
         train(config.with_values({"training": {"objective": START}}, "the starting classifier"), run, events, ranks)
     return tune(config, run, events, ranks) if settings.tune else train(config, run, events, ranks)

@@ -15,7 +15,6 @@ from dogfast.config import RunConfig
 from dogfast.config.option import require
 from dogfast.config.synthesis import fields_of
 from dogfast.data.catalogue import load_id
-from dogfast.data.splits import PAINTING_WORDS
 from dogfast.detection.opening import run_detector
 from dogfast.events import Events
 from dogfast.run import Run, publish, read_json, to_json
@@ -25,9 +24,8 @@ from dogfast.synthesis.conditions import read_conditions
 from dogfast.synthesis.job import open_job
 from dogfast.synthesis.plan import planned_a_class, read_segments
 from dogfast.training.names import classifier_name, start_name
-from dogfast.training.objectives import OBJECTIVES
 from dogfast.training.sources import learnable, painted_source
-from dogfast.workflows.chain import check_generate, check_train, run_generate, run_train
+from dogfast.workflows.chain import check_generate, check_rounds, check_train, run_generate, run_train
 from dogfast.workflows.refinement.looks import Looker
 from dogfast.workflows.refinement.request import Refinement
 from dogfast.workflows.refinement.rounds import Outcome, plan_round, read_outcome, write_outcome
@@ -76,18 +74,10 @@ def of_round(config: RunConfig, number: int) -> RunConfig:
 
 def check_refine(config: RunConfig, run: Run) -> None:
     """Refuse what would only be noticed after a round."""
-    settings, source = config.training, painted_source(config.training)
-    require(
-        not (settings.tune or settings.follow or config.synthesis.budget),
-        "dogfast refine gives every round the same; leave out --tune, --follow and --budget",
-    )
-    require(
-        source in PAINTING_WORDS and OBJECTIVES[settings.objective].brings == "images",
-        f"--objective {settings.objective} --outliers {settings.outliers}: refine needs images that were painted from words "
-        f"({', '.join(PAINTING_WORDS)}), and an objective that learns from them",
-    )
+    require(not config.synthesis.budget, "rounds are of --m outliers a class each; leave out --budget")
+    check_rounds(config)
     check_generate(config, run)
-    check_train(of_round(config, 2), run)
+    check_train(config, run)
 
 
 def _identity(config: RunConfig, request: Refinement) -> dict[str, Any]:
