@@ -79,7 +79,7 @@ COMMANDS = {
     "shards verify": SHARED | {"--source"},
     "shards repair": SHARED | MODEL | {"--source"},
     "shards export": SHARED | {"--source", "--output"},
-    "demo": SHARED | MODEL | {"--output", "--seed", "--refine", "--no-refine"},
+    "demo": SHARED | MODEL | {"--output", "--seed", "--refine"},
 }
 
 
