@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -119,14 +120,15 @@ def _dropped(row: dict[str, Any], path: Path) -> Dropped:
 
 def _risen(rounds: list[dict[tuple[str, str], int]]) -> tuple[Risen, ...]:
     """The anchors that the last round painted most beyond their even share."""
-    of_class: dict[str, list[int]] = {}
-    for (class_name, _), count in rounds[-1].items() if len(rounds) > 1 else ():
-        of_class.setdefault(class_name, []).append(count)
-    risen = []
-    for class_name, counts in of_class.items():
-        even = sum(counts) / len(counts)
-        for (owner, anchor), count in rounds[-1].items():
-            if owner == class_name and count > even:
-                by_round = tuple(of_round.get((owner, anchor), 0) for of_round in rounds)
-                risen.append(Risen(anchor, owner, by_round, round(count / even, 1)))
+    last, of_class = rounds[-1] if len(rounds) > 1 else {}, defaultdict(list)
+    for (class_name, _), count in last.items():
+        of_class[class_name].append(count)
+    even = {class_name: sum(counts) / len(counts) for class_name, counts in of_class.items()}
+    risen = [
+        Risen(
+            anchor, class_name, tuple(each.get((class_name, anchor), 0) for each in rounds), round(count / even[class_name], 1)
+        )
+        for (class_name, anchor), count in last.items()
+        if count > even[class_name]
+    ]
     return tuple(sorted(risen, key=lambda each: (-each.factor, each.class_name, each.anchor))[:RISEN_AT_MOST])

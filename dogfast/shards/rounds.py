@@ -28,15 +28,10 @@ class Round:
         return shard_of(facts["key"]) < self.shards and facts["condition"] not in self.dropped
 
 
-def read_round(run: Run, source: str, number: int) -> Round | None:
-    """Round ``number`` as it was planned; None where it is the first of a run that was never refined.
-
-    Raises :class:`DataError` where a later one is not planned, or its file is none.
-    """
+def read_round(run: Run, source: str, number: int) -> Round:
+    """Round ``number`` as it was planned. Raises :class:`DataError` where it is not, or its file is none."""
     path = plan_file(run, source, number)
     if not path.exists():
-        if number == 1:
-            return None
         raise DataError(f"round {number} of {source!r} is not planned in {run.root}; `dogfast refine` does it round by round")
     return _parsed(path, read_json(path))
 

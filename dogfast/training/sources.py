@@ -137,8 +137,8 @@ def follows(config: TrainingConfig) -> bool:
 def training_outliers(config: RunConfig, run: Run, data: IdData, events: Events, ranks: Ranks = ALONE) -> Held | Streamed:
     """Outlier images uint8 (3, H, W) in the ID codec, or latents float16 (C, h, w) with those of the ID images beside them.
 
-    Of painted ones, those of validation words are left out, and what is not of the training's round of `refine`. Latents are held, and taken as they are.
-    What takes up more than ``--window-mb``, or is followed, is streamed. ``noise`` is as many images as there are ID ones;
+    Of painted ones, those of validation words are left out, and what is not of the training's round of `refine`. Latents are
+    held, and taken as they are. What takes up more than ``--window-mb``, or is followed, is streamed. ``noise`` is as many images as there are ID ones;
     image files all train, for they validate nothing. Raises DataError for shards of ID-class images, and for images where
     latents are learned from, or the reverse.
     """
@@ -179,8 +179,8 @@ def learnable(config: TrainingConfig, run: Run) -> Belongs:
 
 
 def _round(config: TrainingConfig, run: Run) -> Round | None:
-    source = painted_source(config)
-    return read_round(run, source, config.round) if source else None
+    """The round that ``config`` means; None where all that is painted is learned from."""
+    return read_round(run, painted_source(config), config.round) if config.round else None
 
 
 def _held_files(path: Path, data: IdData, image_px: int) -> torch.Tensor:

@@ -34,7 +34,7 @@ from dogfast.training.names import baseline_name, classifier_name, start_name
 from dogfast.training.objectives import OBJECTIVES
 from dogfast.training.ranks import ALONE, Ranks
 from dogfast.training.regimes import regime_of
-from dogfast.training.sources import PROCEDURAL, RENDERS, check_source, images_at, learnable, painted_source
+from dogfast.training.sources import PROCEDURAL, RENDERS, check_source, images_at, learnable, painted_source, source_of
 from dogfast.training.stage import train
 from dogfast.training.start import check_start
 from dogfast.workflows.tune import candidates, tune
@@ -64,10 +64,11 @@ def check_train(config: RunConfig, run: Run) -> None:
         require(
             not settings.tune, "--follow: candidates of --tune would not learn from the same shards; tune once all are painted"
         )
-    if settings.round > 1:
+    if settings.round:
         check_rounds(config)
         before = start_name(settings)
-        require(is_trained(run.classifier(before)), f"--round {settings.round} starts from {before}, which is not trained yet")
+        stands = settings.round == 1 or is_trained(run.classifier(before))
+        require(stands, f"--round {settings.round} starts from {before}, which is not trained yet")
         learnable(settings, run)
     if brings:
         check_source(settings, run)
@@ -79,7 +80,7 @@ def check_rounds(config: RunConfig) -> None:
     tuned = regime_of(settings, config.objectives, config.data.classes).start == START != settings.objective
     require(tuned, f"--objective {settings.objective}: rounds go on from a classifier, and this one is not tuned from any")
     require(
-        painted_source(settings) in PAINTING_WORDS and OBJECTIVES[settings.objective].brings == "images",
+        source_of(settings) in PAINTING_WORDS and OBJECTIVES[settings.objective].brings == "images",
         f"--objective {settings.objective} --outliers {settings.outliers}: rounds need images that were painted from words "
         f"({', '.join(PAINTING_WORDS)}), and an objective that learns from them",
     )

@@ -40,7 +40,7 @@ def refine(config: RunConfig, run: Run, events: Events, request: Refinement | No
     outliers that are not painted from words and objectives that do not learn from images, RunMismatch where the run was
     refined with other fields.
     """
-    request, config, outcomes = request or Refinement(), of_round(config, 1), []
+    request, outcomes = request or Refinement(), []
     check_refine(config, run)
     source = painted_source(config.training)
     config = config.with_values({"synthesis": fields_of(source)}, "--outliers")

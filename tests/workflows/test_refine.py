@@ -75,9 +75,8 @@ def test_a_round_holds_its_first_shards_without_what_was_dropped():
 
 
 def test_a_run_that_was_never_refined_has_no_rounds(tmp_path):
-    assert read_round(Run(tmp_path), "dog", 1) is None
-    with pytest.raises(DataError, match="round 2 of 'dog' is not planned"):
-        read_round(Run(tmp_path), "dog", 2)
+    with pytest.raises(DataError, match="round 1 of 'dog' is not planned"):
+        read_round(Run(tmp_path), "dog", 1)
 
 
 @pytest.mark.parametrize("body", ["[]", "{", '{"shards": 1}', '{"shards": -1, "dropped": []}', '{"shards": true, "dropped": []}',
@@ -165,7 +164,11 @@ def test_a_run_that_was_trained_before_is_gone_on_with(tmp_path, config, judged,
     del world[:]
     api.refine(config(), tmp_path / "run", rounds=2)
     assert world.count("train") == 2 and trained["name"] == "dog", "the first round's training stands, and says so"
-    assert api.train(config(), tmp_path / "run")["resumed"], "nor do later rounds make another training of it"
+    assert api.train(config(training={"round": 1}), tmp_path / "run")["resumed"], "later rounds make no other training of it"
+    seen = [read_json(Run(tmp_path / "run").classifier(name) / RECORD_FILE)["identity"] for name in ("dog", "dog~2")]
+    api.train(config(training={"objective": "oe"}), tmp_path / "run")
+    everything = read_json(Run(tmp_path / "run").classifier("oe") / RECORD_FILE)["identity"]
+    assert everything["outliers"] == seen[1]["outliers"] != seen[0]["outliers"], "a training of no round sees all"
 
 
 def test_more_can_be_painted_after_a_refinement(tmp_path, config, judged):
@@ -229,6 +232,7 @@ def test_what_failed_in_any_step_is_gone_on_with(tmp_path, config, judged, monke
         ({"objective": "oal"}, "--objective oal"),
         ({"outliers": "noise"}, "--outliers noise"),
         ({"outliers": "boundary"}, "--outliers boundary"),
+        ({"outliers": "renders"}, "--outliers renders"),
         ({"objective": "poem"}, "--objective poem"),
         ({"follow": True}, "--follow"),
         ({"tune": ("lr=1,2",)}, "--tune"),
