@@ -248,6 +248,37 @@ def oal_few_block(result: dict) -> str:
     )
 
 
+def refine_block(result: dict) -> str:
+    """What benchmarks/refine.py found: rounds against one round, and what each round brought."""
+    rows, scores, lines = result["rows"], result["scores"], []
+    for name in result["order"]:
+        row, told = rows[name], result["told"][name]
+        judged = [_by_seed(row["judged"][s]) for s in scores]
+        against = "–" if name == "one round" else _each(scores, lambda s, row=row: row["judged"][s]["verdict"])
+        validation, like_id = (_round_by_round(told, key) for key in ("fpr95", "like_id"))
+        lines.append([name, *judged, against, f"{row['id_accuracy']:.2f}", validation, like_id])
+    head = ["in all", *(f"{s}: FPR95 (by seed)" for s in scores), "against one round", "ID accuracy"]
+    ended = sum(_would_end(each) for name in result["order"][1:] for each in result["told"][name])
+    return (
+        f"{_table([*head, 'validation FPR95 by round', 'look ID by round'], lines)}\n\nMeans over held-out shapes and glyphs, in percent; "
+        f"{result['outliers']} outliers a class and {result['epochs']} epochs in all, seeds {', '.join(map(str, result['seeds']))}, the "
+        f"settings of `compare`, on {result['hardware']}. Verdicts are under {', '.join(scores)}. A patience of 1 would have ended "
+        f"{ended} of {len(result['seeds']) * (len(result['order']) - 1)} refinements before their last round."
+    )
+
+
+def _round_by_round(told: list[dict], key: str) -> str:
+    """Means over seeds of what every round told, in percent."""
+    rounds = zip(*(each["rounds"] for each in told))
+    return " → ".join(f"{100 * sum(row[key] for row in of_round) / len(of_round):.1f}" for of_round in rounds)
+
+
+def _would_end(told: dict) -> bool:
+    """Whether a round before the last did not lower FPR95 on validation."""
+    found = [row["fpr95"] for row in told["rounds"]]
+    return any(found[number] >= min(found[:number]) for number in range(1, len(found) - 1))
+
+
 def inversion_block(result: dict) -> str:
     """What benchmarks/inversion.py measured: all classes in the same passes against one class at a time."""
     peer = sum(result["peer_seconds_a_class"]) / result["peer_classes_measured"]
@@ -487,6 +518,7 @@ BLOCKS = {
     "ingredients": ("demo-seeds", ingredients_block),
     "strategies": ("strategies", strategies_block),
     "oal-few": ("oal-few", oal_few_block),
+    "refine": ("refine", refine_block),
     "inversion": ("inversion", inversion_block),
     "misnamed-classes": ("misnamed-classes", misnamed_block),
     "engines": ("engines", engines_block),

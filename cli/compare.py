@@ -24,6 +24,7 @@ DECIDED = (
     "concepts_seed",
     "seed",
     "train_seed",
+    "round",
     "follow",
     "tune",
     "budget",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import typer
@@ -10,12 +11,15 @@ from dogfast.cli.answer import run_stage
 from dogfast.cli.options import Invocation, add_command
 from dogfast.environment import Choice
 
-DEFAULT_PLACE = Path("runs/demo")
+DEFAULT_PLACE, REFINED_PLACE = Path("runs/demo"), Path("runs/demo-refined")
+EXTRA = {
+    "seed": (int, typer.Option(0, "--seed", help="seed of every stage")),
+    "refine": (bool, typer.Option(False, "--refine", help="paint the outliers in two rounds, the second of what still fools `dog`")),
+}  # fmt: skip
 
 
 def register(app: typer.Typer) -> None:
-    seed = (int, typer.Option(0, "--seed", help="seed of every stage"))
-    add_command(app, "demo", ("model",), demo, run="output", extra={"seed": seed})
+    add_command(app, "demo", ("model",), demo, run="output", extra=EXTRA)
 
 
 def demo(invocation: Invocation) -> None:
@@ -24,6 +28,8 @@ def demo(invocation: Invocation) -> None:
     from dogfast.workflows.demo import demo_config, demo_table
     from dogfast.workflows.plans import plan_demo
 
-    place = Choice(invocation.run or DEFAULT_PLACE, "asked for by --output" if invocation.run else "the default of the demo")
-    config = invocation.resolve(demo_config(invocation.extra["seed"]))
-    run_stage(invocation, place, config, work, plan_demo, demo_table)
+    refined = invocation.extra["refine"]
+    default = REFINED_PLACE if refined else DEFAULT_PLACE
+    place = Choice(invocation.run or default, "asked for by --output" if invocation.run else "the default of the demo")
+    config = invocation.resolve(demo_config(invocation.extra["seed"], refined))
+    run_stage(invocation, place, config, partial(work, refined=refined), partial(plan_demo, refined=refined), demo_table)

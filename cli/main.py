@@ -12,7 +12,21 @@ from types import FrameType
 
 import typer
 
-from dogfast.cli import anchors, build_engines, compare, demo, doctor, evaluate, export, generate, report, score, shards, train
+from dogfast.cli import (
+    anchors,
+    build_engines,
+    compare,
+    demo,
+    doctor,
+    evaluate,
+    export,
+    generate,
+    refine,
+    report,
+    score,
+    shards,
+    train,
+)
 from dogfast.errors import DogfastError
 from dogfast.store import ENDING
 
@@ -23,7 +37,21 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for command in (doctor, build_engines, anchors, generate, shards, train, evaluate, score, export, compare, report, demo):
+for command in (
+    doctor,
+    build_engines,
+    anchors,
+    generate,
+    shards,
+    train,
+    evaluate,
+    score,
+    export,
+    compare,
+    refine,
+    report,
+    demo,
+):
     command.register(app)
 
 

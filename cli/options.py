@@ -94,7 +94,7 @@ def others(**kept: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(name for name, names in items if name not in names)
 
 
-NAMING = ("objective", "outliers", "train_seed")
+NAMING = ("objective", "outliers", "round", "train_seed")
 """What of the training names a classifier."""
 
 _SHARED: dict[str, tuple[Any, Any]] = {

@@ -175,6 +175,14 @@ class Run:
     def plan(self, source: str) -> Path:
         return self.root / "plan" / source
 
+    def round(self, source: str, number: int) -> Path:
+        """What `refine` planned and found in one of its rounds."""
+        return self.root / "rounds" / source / str(number)
+
+    def refined(self, source: str) -> Path:
+        """What `refine` told last."""
+        return self.root / "rounds" / source / "refined.json"
+
     @property
     def store_file(self) -> Path:
         """Names the place of the outliers where that is not beside it; written by the first `generate --store`."""

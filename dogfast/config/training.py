@@ -62,6 +62,11 @@ class TrainingConfig:
         kept=False,
     )
     train_precision: str = option("auto", "auto, fp32, bf16 or fp16; master weights are always fp32")
+    round: int = option(
+        0,
+        "round of `refine` that is meant: on what was painted until then, from the classifier of the round before; 0 = on all",
+        kept=False,
+    )
     train_seed: int = option(0, "seed of the training; not the first is written into the classifier's name")
 
     def __post_init__(self) -> None:
@@ -100,6 +105,7 @@ class TrainingConfig:
         require(0 <= self.ema < 1, "--ema must lie in [0, 1)")
         require(self.window_mb >= 1, "--window-mb must be at least 1")
         require(self.checkpoint_minutes >= 0, "--checkpoint-minutes must not be negative")
+        require(self.round >= 0, "--round must not be negative")
         require(0 <= self.train_seed < 2**53, "--train-seed must lie between 0 and 2^53")
 
 

@@ -37,3 +37,8 @@ def is_validation_word(word: str) -> bool:
 def is_validation_outlier(facts: dict[str, Any]) -> bool:
     """Whether a painted outlier validates and never trains: one of a validation word."""
     return facts["strategy"] in PAINTING_WORDS and is_validation_word(facts["anchor"])
+
+
+def may_train(facts: dict[str, Any]) -> bool:
+    """Whether a training may learn from a painted outlier."""
+    return not is_validation_outlier(facts)

@@ -25,6 +25,7 @@ from dogfast.reporting.histograms import build_charts, histograms_png
 from dogfast.reporting.inputs import Evaluation, read_evaluations, score_label, scores_of
 from dogfast.reporting.overview import build_overview
 from dogfast.reporting.pair import pair_of
+from dogfast.reporting.refinement import build_refined
 from dogfast.reporting.roc import build_rocs, roc_png
 from dogfast.reporting.shifts import build_shifts, shifts_png
 from dogfast.reporting.table import build_table
@@ -96,6 +97,7 @@ def _view(run: Run, evaluations: list[Evaluation], id_examples: dict[str, np.nda
         "n_lines": len(lines),
         "points": points,
         "labels": {"wide": wide_labels(points), "narrow": narrow_labels(points)},
+        "refined": build_refined(run),
         "paintings": paintings,
         "trainings": read_trainings(run),
         "vetoable": _vetoable(run),

@@ -69,6 +69,11 @@ def sample_key(shard: int, index: int) -> str:
     return f"{shard:05d}{index:04d}"
 
 
+def shard_of(key: str) -> int:
+    """The shard in which `sample_key` put an outlier."""
+    return int(key[:5])
+
+
 def tar_name(shard: int) -> str:
     return f"train-{shard:05d}.tar"
 

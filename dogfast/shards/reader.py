@@ -216,6 +216,13 @@ def load_outliers(folder: Place, side_px: int, belongs: Callable[[dict[str, Any]
     records = read_records(folder)
     if not sum(record["samples"] for record in records):
         raise DataError(f"{folder} holds no committed outliers; run `dogfast generate` first")
+    return decode_chosen(folder, records, side_px, belongs)
+
+
+def decode_chosen(
+    folder: Place, records: list[dict[str, Any]], side_px: int, belongs: Callable[[dict[str, Any]], bool]
+) -> Outliers:
+    """The outliers in the shards of ``records`` whose facts ``belongs`` accepts, perhaps none."""
     images, facts = [], []
     for path, sample in chosen_samples(folder, records, belongs):
         images.append(decode_outlier(path, sample, side_px))

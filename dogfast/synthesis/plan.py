@@ -2,12 +2,15 @@
 
 A segment says how many images of each condition are added. Items run index-major: every class's first image, then every
 class's second, so that an interrupted set is balanced. A class takes its conditions in turn. Raising ``m`` appends a
-segment; no segment is ever changed.
+segment, and so does a round of `refine`; no segment is ever changed.
 """
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
+from heapq import heapify, heapreplace
 from pathlib import Path
 from typing import Any
 
@@ -64,19 +67,31 @@ class Segment:
         return -(-self.images // self.samples_per_shard)
 
 
-def spread(class_of: list[int], total: int, already: int) -> dict[int, tuple[int, int]]:
-    """Images ``already`` … ``total`` - 1 of every class, dealt to the class's conditions in turn.
+def spread(class_of: list[int], total: int, planned: Counter[int]) -> dict[int, tuple[int, int]]:
+    """What every class lacks of ``total`` images, dealt in turn to those of its conditions that have the fewest.
 
-    ``class_of[condition]`` is the class of each condition.
+    ``class_of[condition]`` is the class of each condition, ``planned`` how many images it has.
     """
-    counts = {}
+    more = Counter()
     for cls in sorted(set(class_of)):
         conditions = [row for row, owner in enumerate(class_of) if owner == cls]
-        for turn, row in enumerate(conditions):
-            before, after = (len(range(turn, images, len(conditions))) for images in (already, total))
-            if after > before:
-                counts[row] = (before, after - before)
-    return counts
+        lacking = total - sum(planned[row] for row in conditions)
+        fewest = [(planned[row], row) for row in conditions]
+        heapify(fewest)
+        for _ in range(lacking):
+            images, row = fewest[0]
+            heapreplace(fewest, (images + 1, row))
+            more[row] += 1
+    return going_on(more, planned)
+
+
+def going_on(more: Mapping[int, int], planned: Counter[int]) -> dict[int, tuple[int, int]]:
+    """The counts of a segment that gives every condition ``more`` images than are ``planned``."""
+    return {row: (planned[row], count) for row, count in more.items() if count}
+
+
+def planned_a_condition(segments: list[Segment]) -> Counter[int]:
+    return Counter({row: first + count for segment in segments for row, (first, count) in segment.counts.items()})
 
 
 def planned_a_class(segments: list[Segment], class_of: list[int]) -> int:

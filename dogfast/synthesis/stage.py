@@ -24,6 +24,7 @@ from dogfast.synthesis.plan import (
     append_segment,
     fits,
     planned_a_class,
+    planned_a_condition,
     read_segments,
     shards_of,
     spread,
@@ -104,7 +105,8 @@ def plan_segments(job: Job, events: Events) -> list[Segment]:
     planned = planned_a_class(segments, class_of)
     if settings.m > planned:
         first_shard = sum(segment.shards for segment in segments)
-        segments.append(Segment(first_shard, settings.samples_per_shard, spread(class_of, settings.m, planned)))
+        counts = spread(class_of, settings.m, planned_a_condition(segments))
+        segments.append(Segment(first_shard, settings.samples_per_shard, counts))
         require(
             fits(segments),
             f"--m {settings.m} is too much: a source holds {MAX_IMAGES:,} outliers in {MAX_SHARDS:,} shards at most; "

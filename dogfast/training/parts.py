@@ -10,7 +10,7 @@ import numpy as np
 
 from dogfast.data.codec import Codec
 from dogfast.data.files import ImageFile, decode_square, read_image_files
-from dogfast.data.splits import is_validation_outlier
+from dogfast.data.splits import may_train
 from dogfast.errors import DataError
 from dogfast.run import read_json
 from dogfast.shards.format import ID_CONTROL, Sample
@@ -18,6 +18,7 @@ from dogfast.shards.reader import check_record, decode_outlier, read_shard, reco
 from dogfast.store import Place
 from dogfast.training.streamed import Part
 
+Belongs = Callable[[dict[str, Any]], bool]
 Wait = Callable[[str], None]
 """Told what is missing; returns when it is time to look again, or raises."""
 
@@ -32,7 +33,7 @@ def give_up(missing: str) -> None:
 
 
 class Shards:
-    """The committed shards at ``place()``; outliers of validation words are left out. Raises DataError for ID-class images.
+    """The committed shards at ``place()``, of them what ``belongs`` accepts by its facts. Raises DataError for ID-class images.
 
     ``agreed`` lets several processes see the same shards; with a ``wait`` that returns, those are taken in that are committed
     in the meantime.
@@ -45,8 +46,10 @@ class Shards:
         codec: Codec,
         wait: Wait = give_up,
         agreed: Callable[[Callable[[], Any]], Any] = lambda found: found(),
+        belongs: Belongs = may_train,
     ):
-        self.place, self.side_px, self.codec, self.wait, self.agreed = place, side_px, codec, wait, agreed
+        self.place, self.side_px, self.codec, self.belongs = place, side_px, codec, belongs
+        self.wait, self.agreed = wait, agreed
         self.records: dict[str, dict[str, Any]] = {}
         """Those that were seen, by the names of their tars."""
 
@@ -82,7 +85,7 @@ class Shards:
             count += 1
             if sample.facts["strategy"] == ID_CONTROL:
                 raise DataError(f"{path} holds images of the ID classes, no outliers; mix them in with --id-synthetic")
-            if not is_validation_outlier(sample.facts):
+            if self.belongs(sample.facts):
                 facts = {name: sample.facts[name] for name in KEPT_FACTS}
                 chosen.append((path, Sample(facts, sample.content, sample.suffix)))
         if count != record["samples"]:

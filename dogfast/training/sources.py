@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,7 +19,7 @@ from dogfast.data.catalogue import IdData, paint
 from dogfast.data.codec import pass_through
 from dogfast.data.files import list_image_files
 from dogfast.data.pictures import image_files, unlabelled
-from dogfast.data.splits import is_validation_outlier
+from dogfast.data.splits import may_train
 from dogfast.errors import DataError
 from dogfast.events import Events
 from dogfast.processes import told
@@ -27,12 +28,13 @@ from dogfast.shards.format import ID_CONTROL
 from dogfast.shards.id_latents import read_id_latents
 from dogfast.shards.latents import load_latents
 from dogfast.shards.reader import Outliers, not_latents, read_records, require_images, require_latents
+from dogfast.shards.rounds import Round, read_round
 from dogfast.shards.selection import load_selected
 from dogfast.store import Place, open_place
 from dogfast.training.batches import Held
 from dogfast.training.names import source_name
 from dogfast.training.objectives import OBJECTIVES
-from dogfast.training.parts import ImageFiles, Shards, Wait
+from dogfast.training.parts import Belongs, ImageFiles, Shards, Wait
 from dogfast.training.ranks import ALONE, Ranks
 from dogfast.training.streamed import Streamed
 
@@ -76,12 +78,19 @@ def images_at(run: Run, outliers: str) -> Path | None:
     return path if is_tar or is_folder else None
 
 
+def outlier_fields(config: TrainingConfig, run: Run, shards: list[str] | None = None) -> dict[str, str]:
+    """What the outliers are, for the identity of a training; of ``shards`` alone where it followed, else of those of its round."""
+    found = _round(config, run)
+    fields = {"outliers": source_digest(run, source_of(config), found.tars() if found else shards)}
+    return fields | {"dropped": digest(sorted(found.dropped))[:16]} if found and found.dropped else fields
+
+
 def source_digest(run: Run, outliers: str, shards: list[str] | None = None) -> str:
-    """What the outliers are, for the identity of a training: of all shards, or of ``shards`` alone; of files, names and sizes."""
+    """What the outliers are: of all shards, or of ``shards`` alone; of files, names and sizes."""
     if outliers == NOISE:
         return NOISE
     if outliers == RENDERS:
-        return f"{RENDERS} of {source_digest(run, RENDERED_SOURCE)}"
+        return f"{RENDERS} of {source_digest(run, RENDERED_SOURCE, shards)}"
     images = images_at(run, outliers)
     if images is not None:
         return digest([[file.key, file.bytes] for file in list_image_files(images)])[:16]
@@ -128,8 +137,8 @@ def follows(config: TrainingConfig) -> bool:
 def training_outliers(config: RunConfig, run: Run, data: IdData, events: Events, ranks: Ranks = ALONE) -> Held | Streamed:
     """Outlier images uint8 (3, H, W) in the ID codec, or latents float16 (C, h, w) with those of the ID images beside them.
 
-    Of painted ones, those of validation words are left out. Latents are held, and taken as they are.
-    What takes up more than ``--window-mb``, or is followed, is streamed. ``noise`` is as many images as there are ID ones;
+    Of painted ones, those of validation words are left out, and what is not of the training's round of `refine`. Latents are
+    held, and taken as they are. What takes up more than ``--window-mb``, or is followed, is streamed. ``noise`` is as many images as there are ID ones;
     image files all train, for they validate nothing. Raises DataError for shards of ID-class images, and for images where
     latents are learned from, or the reverse.
     """
@@ -141,7 +150,8 @@ def training_outliers(config: RunConfig, run: Run, data: IdData, events: Events,
         painted = paint(NOISE, "train", len(data.train), image_px)
         return Held(pass_through(data.codec, painted.images, painted.keys), *order)
     if settings.follow:
-        shards = Shards(lambda: _followed(run, settings.outliers), image_px, data.codec, _patience(events), _agreed(ranks))
+        place, wait = partial(_followed, run, settings.outliers), _patience(events)
+        shards = Shards(place, image_px, data.codec, wait, _agreed(ranks))
         return Streamed(shards, image_px, window_bytes, *order)
 
     def fits(images: int) -> bool:
@@ -154,11 +164,23 @@ def training_outliers(config: RunConfig, run: Run, data: IdData, events: Events,
             return Held(_held_files(path, data, image_px), *order)
         return Streamed(ImageFiles(path, files, source_name(path), image_px, data.codec), image_px, window_bytes, *order)
     folder = shards_of(run, RENDERED_SOURCE if settings.outliers == RENDERS else settings.outliers)
+    belongs = learnable(settings, run)
     if settings.outliers != RENDERS and not fits(sum(record["samples"] for record in read_records(folder))):
-        return Streamed(Shards(lambda: folder, image_px, data.codec), image_px, window_bytes, *order)
-    found = load_selected(folder, image_px, data.codec, lambda facts: not is_validation_outlier(facts))
+        return Streamed(Shards(lambda: folder, image_px, data.codec, belongs=belongs), image_px, window_bytes, *order)
+    found = load_selected(folder, image_px, data.codec, belongs)
     _refuse_unfit(folder, found.facts)
     return Held(_rendered(found, data, image_px) if settings.outliers == RENDERS else found.images, *order)
+
+
+def learnable(config: TrainingConfig, run: Run) -> Belongs:
+    """Which painted outliers a training learns from, by their facts: of no validation word, and of its round of `refine`."""
+    found = _round(config, run)
+    return (lambda facts: may_train(facts) and found.holds(facts)) if found else may_train
+
+
+def _round(config: TrainingConfig, run: Run) -> Round | None:
+    """The round that ``config`` means; None where all that is painted is learned from."""
+    return read_round(run, painted_source(config), config.round) if config.round else None
 
 
 def _held_files(path: Path, data: IdData, image_px: int) -> torch.Tensor:
@@ -198,7 +220,7 @@ def _wants_latents(config: TrainingConfig) -> bool:
 def _latents(config: TrainingConfig, run: Run, data: IdData) -> Held:
     check_source(config, run)
     folder = shards_of(run, source_of(config))
-    found = load_latents(folder, lambda facts: not is_validation_outlier(facts))
+    found = load_latents(folder, learnable(config, run))
     _refuse_unfit(folder, found.facts)
     beside = read_id_latents(run, data.train, found)
     return Held(found.values, config.train_seed, "outlier order", id_latents=beside)

@@ -29,7 +29,7 @@ from dogfast.training.names import classifier_name, start_name
 from dogfast.training.objectives import OBJECTIVES
 from dogfast.training.ranks import ALONE, Ranks
 from dogfast.training.regimes import regime_of
-from dogfast.training.sources import follows, source_digest, source_of, training_outliers
+from dogfast.training.sources import follows, outlier_fields, source_digest, training_outliers
 from dogfast.training.start import fresh_classifier, start_fields
 
 OF_EVERY = ("backbone", "weights", "dropout", "momentum", "accumulate", "ema", "train_precision", "train_seed")
@@ -90,7 +90,7 @@ def training_identity(config: RunConfig, run: Run, data: IdData, shards: list[st
     """
     fields, settings = _identity_but_outliers(config, run, data), config.training
     if OBJECTIVES[settings.objective].brings:
-        fields["outliers"] = source_digest(run, source_of(settings), shards)
+        fields |= outlier_fields(settings, run, shards)
     return fields
 
 
@@ -180,7 +180,9 @@ def _start(config: RunConfig, run: Run, data: IdData, events: Events) -> tuple[t
 
 
 def _refuse_stale_start(config: RunConfig, run: Run, data: IdData) -> None:
-    """Raise RunMismatch when the classifier to start from was trained with other fields than ``config`` gives `ce`."""
+    """Raise RunMismatch when `ce`, to start from, was trained with other fields than ``config`` gives it."""
+    if config.training.round > 1:
+        return
     folder = run.classifier(start_name(config.training))
     wanted = config.with_values({"training": {"objective": "ce"}}, "the starting classifier")
     refuse_difference(

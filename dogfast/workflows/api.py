@@ -17,6 +17,8 @@ from dogfast.workflows.compare import compare as run_compare
 from dogfast.workflows.comparison.request import Comparison
 from dogfast.workflows.demo import demo as run_demo
 from dogfast.workflows.export import Request, run_export
+from dogfast.workflows.refine import refine as run_refine
+from dogfast.workflows.refinement.request import Refinement
 
 
 def _verb(work: Callable[[RunConfig, Run, Events], dict[str, Any]], what: str) -> Callable[..., dict[str, Any]]:
@@ -48,6 +50,14 @@ def compare(config: RunConfig, output: Path | str | None = None, *sinks: Sink, *
     Returns what the command prints as JSON; raises DogfastError. `comparison_preset` gives what the command starts from.
     """
     return _verb(partial(run_compare, request=Comparison(**wanted)), "Compare")(config, output, *sinks)
+
+
+def refine(config: RunConfig, output: Path | str | None = None, *sinks: Sink, **wanted: Any) -> dict[str, Any]:
+    """Paint and train in rounds in the run at ``output`` (default runs/CLASSES); ``wanted`` are fields of `Refinement`.
+
+    Returns what the command prints as JSON; raises DogfastError.
+    """
+    return _verb(partial(run_refine, request=Refinement(**wanted)), "Refine")(config, output, *sinks)
 
 
 def export(config: RunConfig, output: Path | str | None = None, *sinks: Sink, **wanted: Any) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from dogfast.config.option import require
 from dogfast.config.synthesis import fields_of
 from dogfast.config.training import START
 from dogfast.data.catalogue import load_id, named_ood
-from dogfast.data.splits import TEST_SHARE
+from dogfast.data.splits import PAINTING_WORDS, TEST_SHARE
 from dogfast.detection.stage import evaluate
 from dogfast.engines.opening import choose_platform
 from dogfast.environment import choose_device, choose_training_precision
@@ -30,11 +30,11 @@ from dogfast.synthesis.plan import read_segments
 from dogfast.synthesis.recipes import resolve_recipe
 from dogfast.synthesis.stage import generate, store_for
 from dogfast.synthesis.worker import PaintAll, paint_alone
-from dogfast.training.names import classifier_name, start_name
+from dogfast.training.names import baseline_name, classifier_name, start_name
 from dogfast.training.objectives import OBJECTIVES
 from dogfast.training.ranks import ALONE, Ranks
 from dogfast.training.regimes import regime_of
-from dogfast.training.sources import PROCEDURAL, RENDERS, check_source, images_at, painted_source
+from dogfast.training.sources import PROCEDURAL, RENDERS, check_source, images_at, learnable, painted_source, source_of
 from dogfast.training.stage import train
 from dogfast.training.start import check_start
 from dogfast.workflows.tune import candidates, tune
@@ -64,8 +64,27 @@ def check_train(config: RunConfig, run: Run) -> None:
         require(
             not settings.tune, "--follow: candidates of --tune would not learn from the same shards; tune once all are painted"
         )
+    if settings.round:
+        check_rounds(config)
+        before = start_name(settings)
+        stands = settings.round == 1 or is_trained(run.classifier(before))
+        require(stands, f"--round {settings.round} starts from {before}, which is not trained yet")
+        learnable(settings, run)
     if brings:
         check_source(settings, run)
+
+
+def check_rounds(config: RunConfig) -> None:
+    """Refuse a training that no round of `refine` can go on with."""
+    settings = config.training
+    tuned = regime_of(settings, config.objectives, config.data.classes).start == START != settings.objective
+    require(tuned, f"--objective {settings.objective}: rounds go on from a classifier, and this one is not tuned from any")
+    require(
+        source_of(settings) in PAINTING_WORDS and OBJECTIVES[settings.objective].brings == "images",
+        f"--objective {settings.objective} --outliers {settings.outliers}: rounds need images that were painted from words "
+        f"({', '.join(PAINTING_WORDS)}), and an objective that learns from them",
+    )
+    require(not (settings.tune or settings.follow), "rounds give every training the same; leave out --tune and --follow")
 
 
 def check_evaluate(config: RunConfig) -> None:
@@ -156,7 +175,7 @@ def run_evaluate(config: RunConfig, run: Run, events: Events) -> dict[str, Any]:
     if not is_trained(run.classifier(name)):
         events.say(f"no classifier {name!r} yet: training it first")
         run_train(config, run, events)
-    return evaluate(config, run, name, events, start_name(config.training))
+    return evaluate(config, run, name, events, baseline_name(config.training))
 
 
 def run_report(config: RunConfig, run: Run, events: Events) -> dict[str, Any]:

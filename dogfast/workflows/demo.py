@@ -13,6 +13,8 @@ from dogfast.detection.summary import format_evaluations
 from dogfast.events import Events
 from dogfast.run import Run
 from dogfast.workflows.chain import run_evaluate, run_generate, run_id_control, run_report, run_train
+from dogfast.workflows.refine import of_round, refine
+from dogfast.workflows.refinement.request import Refinement
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "concepts": {"inversion_steps": 60},
@@ -27,13 +29,23 @@ ROWS = (("ce", "dog"), ("oe", "noise"), ("oe", "dog"), ("dog", "dog"))
 """(objective, source) of every classifier of the table."""
 
 
-def demo_config(seed: int) -> RunConfig:
+REFINED_ROUNDS = 2
+"""With ``--refine``: as many outliers in all, in two rounds."""
+EVERY_ROUND = Refinement(rounds=REFINED_ROUNDS, patience=REFINED_ROUNDS)
+
+
+def demo_config(seed: int, refined: bool = False) -> RunConfig:
+    """What `demo` is to do; where it is to be ``refined``, a round's share of the outliers."""
     seeded = {"concepts": {"concepts_seed": seed}, "synthesis": {"seed": seed}, "training": {"train_seed": seed}}
-    return preset("shapes").with_values(SETTINGS, "demo").with_values(seeded, "demo")
+    config = preset("shapes").with_values(SETTINGS, "demo").with_values(seeded, "demo")
+    return config.with_values({"synthesis": {"m": config.synthesis.m // REFINED_ROUNDS}}, "--refine") if refined else config
 
 
-def demo(config: RunConfig, run: Run, events: Events) -> dict[str, Any]:
-    """Anchors, outliers, four classifiers, their table and the report; returns it all with the seconds of each stage."""
+def demo(config: RunConfig, run: Run, events: Events, refined: bool = False) -> dict[str, Any]:
+    """Anchors, outliers, four classifiers, their table and the report; returns it all with the seconds of each stage.
+
+    ``refined``: a further round of outliers and of `dog` as well.
+    """
     seconds: dict[str, float] = {}
     timed = _timer(seconds, events)
     timed("anchors", lambda: find_anchors(config, run, events))
@@ -46,6 +58,11 @@ def demo(config: RunConfig, run: Run, events: Events) -> dict[str, Any]:
         trained = timed(f"train {objective}+{source}", lambda chosen=chosen: run_train(chosen, run, events))
         evaluations[trained["name"]] = timed(
             f"evaluate {trained['name']}", lambda chosen=chosen: run_evaluate(chosen, run, events)
+        )
+    rounds = timed("refine", lambda: refine(config, run, events, EVERY_ROUND)) if refined else {"rounds": []}
+    for row in rounds["rounds"][1:]:
+        evaluations[row["classifier"]] = timed(
+            f"evaluate {row['classifier']}", lambda row=row: run_evaluate(of_round(config, row["round"]), run, events)
         )
     report = timed("report", lambda: run_report(config, run, events))
     return {

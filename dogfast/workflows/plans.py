@@ -6,7 +6,7 @@ from typing import Any
 
 from dogfast.classifiers.loading import is_trained
 from dogfast.config import RunConfig
-from dogfast.config.synthesis import LATENT_SUFFIX, STRATEGIES
+from dogfast.config.synthesis import LATENT_SUFFIX, STRATEGIES, fields_of
 from dogfast.config.training import START
 from dogfast.data.catalogue import load_id, named_ood, parse_ood
 from dogfast.data.corruptions import SEVERITIES
@@ -24,8 +24,12 @@ from dogfast.synthesis.stage import store_for
 from dogfast.training.names import classifier_name, start_name
 from dogfast.training.objectives import OBJECTIVES
 from dogfast.training.regimes import regime_of
-from dogfast.training.sources import PROCEDURAL, images_at, shards_of, source_of
+from dogfast.training.sources import PROCEDURAL, images_at, painted_source, shards_of, source_of
 from dogfast.workflows.chain import check_generate, check_train
+from dogfast.workflows.demo import REFINED_ROUNDS
+from dogfast.workflows.refine import check_refine
+from dogfast.workflows.refinement.request import Refinement
+from dogfast.workflows.refinement.rounds import read_outcome
 
 UNKNOWN_TIME = "not measured yet on this run"
 
@@ -124,8 +128,20 @@ def plan_report(config: RunConfig, run: Run, events: Events) -> dict[str, Any]:
     return {"evaluated": evaluated, "report": str(run.report), "images": 0, "bytes": "a few MB", "seconds": "seconds"}
 
 
-def plan_demo(config: RunConfig, run: Run, events: Events) -> dict[str, Any]:
-    return plan_generate(config, run, events) | {"classifiers": ["ce", "oe+noise", "oe", "dog"]}
+def plan_demo(config: RunConfig, run: Run, events: Events, refined: bool = False) -> dict[str, Any]:
+    further = [f"dog~{number}" for number in range(2, REFINED_ROUNDS + 1)] if refined else []
+    return plan_generate(config, run, events) | {"classifiers": ["ce", "oe+noise", "oe", "dog", *further]}
+
+
+def plan_refine(config: RunConfig, run: Run, events: Events, request: Refinement) -> dict[str, Any]:
+    """The most that ``request`` can come to, in images, and the rounds that stand."""
+    check_refine(config, run)
+    source = painted_source(config.training)
+    stage = plan_generate(config.with_values({"synthesis": fields_of(source)}, "--outliers"), run, events)
+    over = [number for number in range(1, request.rounds + 1) if read_outcome(run, source, number)]
+    done = sum(record["samples"] for record in read_records(run.outliers(source)))
+    images = request.rounds * config.synthesis.m * stage["classes"]
+    return stage | {"rounds": request.rounds, "rounds_done": over, "images": images, "images_left": max(0, images - done)}
 
 
 def _are_painted(config: RunConfig, run: Run) -> bool:

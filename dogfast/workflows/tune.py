@@ -72,7 +72,7 @@ def tune(config: RunConfig, run: Run, events: Events, ranks: Ranks = ALONE) -> d
     places = [folder / "tune" / str(number) for number in range(len(tried))]
     for candidate, place in zip(tried, places):
         train(candidate, run, events, ranks, place)
-    rows = [_judged(candidate, run, place) for candidate, place in zip(tried, places)]
+    rows = [judged_on_validation(candidate, run, place) for candidate, place in zip(tried, places)]
     best = choose(rows)
     for row, candidate in zip(rows, tried):
         row["values"] = _values(candidate, config)
@@ -102,13 +102,13 @@ def choose(rows: list[dict[str, Any]]) -> int:
     )
 
 
-def _judged(config: RunConfig, run: Run, place: Path) -> dict[str, Any]:
-    """Validation accuracy and FPR95 of the classifier at ``place``, in [0, 1]."""
+def judged_on_validation(config: RunConfig, run: Run, place: Path) -> dict[str, Any]:
+    """``accuracy`` and ``fpr95``, meaned over the scores, of the classifier at ``place`` on validation images, in [0, 1]."""
     data = load_id(config.data)
     outliers = validation_outliers(config, run, data)
     if outliers is None:
         raise DataError(
-            "--tune: there are no outliers of validation words to choose on; generate more of them, or set the field"
+            "there are no outliers of validation words to choose on; generate more of them, or leave --tune or refine out"
         )
     model, _ = load_classifier(place)
     device = choose_device(config.model.device).value

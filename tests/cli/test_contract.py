@@ -33,7 +33,7 @@ SYNTHESIS = {
 }  # fmt: skip
 TRAINING = {
     "--objective", "--outliers", "--id-synthetic", "--backbone", "--dropout", "--pretrain-epochs", "--pretrain-lr", "--epochs", "--lr", "--batch",
-    "--ood-batch", "--oe-weight", "--momentum", "--weight-decay", "--train-precision", "--train-seed", "--weights", "--allow-pickle", "--no-allow-pickle", "--start",
+    "--ood-batch", "--oe-weight", "--momentum", "--weight-decay", "--train-precision", "--round", "--train-seed", "--weights", "--allow-pickle", "--no-allow-pickle", "--start",
     "--accumulate", "--ema", "--follow", "--no-follow", "--window-mb", "--compile", "--checkpoint-minutes", "--track", "--tune",
     "--energy-in", "--energy-out", "--wor-step", "--wor-sign", "--wor-strengths", "--wor-smoothing", "--wor-warmup",
     "--oal-kd", "--oal-contrast", "--oal-temperature", "--oal-mi", "--atom-quantile", "--atom-pool", "--atom-epsilon",
@@ -45,11 +45,24 @@ TRAINING = {
 DETECTION = {"--scores", "--ood", "--ood-images", "--ash-percentile", "--knn-share", "--protocol", "--protocol-seed"}
 DETECTION |= {"--corrupted-images", "--keep-features"}
 DECIDED = {
-    "--objective", "--outliers", "--strategy", "--output-kind", "--concepts-seed", "--seed", "--train-seed", "--follow", "--no-follow",
+    "--objective", "--outliers", "--strategy", "--output-kind", "--concepts-seed", "--seed", "--train-seed", "--round", "--follow", "--no-follow",
     "--tune", "--budget",
 }  # fmt: skip
+OF_ROUNDS = {"--round", "--follow", "--no-follow", "--tune", "--budget", "--strategy", "--output-kind"}
+REFINEMENT = {"--rounds", "--patience", "--score"}
 COMPARISON = {"--seeds", "--tables", "--auxiliary", "--sweep", "--jobs"}
-USING = {"--data", "--hub", "--no-hub", "--device", "--offline", "--no-offline", "--objective", "--outliers", "--train-seed"}
+USING = {
+    "--data",
+    "--hub",
+    "--no-hub",
+    "--device",
+    "--offline",
+    "--no-offline",
+    "--objective",
+    "--outliers",
+    "--round",
+    "--train-seed",
+}
 COMMANDS = {
     "doctor": {"--json", "--help"},
     "build-engines": SHARED | MODEL | ENGINES,
@@ -59,13 +72,14 @@ COMMANDS = {
     "evaluate": SHARED | DATA | MODEL | TRAINING | DETECTION,
     "score": SHARED | USING | {"--score", "--why"},
     "export": SHARED | USING | {"--classes", "--ash-percentile", "--knn-share", "--score", "--recall", "--format", "--output"},
+    "refine": (SHARED | DATA | MODEL | CONCEPTS | SYNTHESIS | TRAINING | DETECTION) - OF_ROUNDS | REFINEMENT,
     "compare": (SHARED | DATA | MODEL | CONCEPTS | SYNTHESIS | TRAINING | DETECTION) - DECIDED | COMPARISON,
     "report": SHARED | DATA,
     "shards ls": SHARED | {"--source"},
     "shards verify": SHARED | {"--source"},
     "shards repair": SHARED | MODEL | {"--source"},
     "shards export": SHARED | {"--source", "--output"},
-    "demo": SHARED | MODEL | {"--output", "--seed"},
+    "demo": SHARED | MODEL | {"--output", "--seed", "--refine"},
 }
 
 

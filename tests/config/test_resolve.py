@@ -34,7 +34,7 @@ OTHER = RunConfig().with_values(
             "objective": "oe", "outliers": "noise", "backbone": "wrn-16-2", "dropout": 0, "id_synthetic": 0.25, "pretrain_epochs": 1, "pretrain_lr": 1e16,
             "epochs": 2, "lr": 3, "batch": 4, "ood_batch": 5, "oe_weight": 0.25, "momentum": 0.5, "weight_decay": 0.0,
             "weights": "w", "allow_pickle": True, "start": "scratch", "accumulate": 3, "ema": 0.9, "follow": True, "window_mb": 3, "compile": "off",
-            "checkpoint_minutes": 0, "track": ["wandb"], "tune": ["lr=1,2"], "train_precision": "fp32", "train_seed": 7,
+            "checkpoint_minutes": 0, "track": ["wandb"], "tune": ["lr=1,2"], "train_precision": "fp32", "round": 2, "train_seed": 7,
         },
         "objectives": {
             "energy_in": -23, "energy_out": -5,

@@ -175,3 +175,21 @@ def add_shard(run: Run, source: str, number: int, members, record: bool = True, 
     if record:
         publish(run.outliers(source) / "records" / f"{number:05d}.json", to_json({"samples": len(members) // 2} | facts))
     return path
+
+
+def add_rounds(run: Run, rounds: int = 2) -> None:
+    """A refinement of `dog`: one anchor rises, one is dropped before the second round."""
+    shares = {"fooled": 0.5, "like_id": 0.125, "accepted": 0.25, "fpr95": 0.4, "accuracy": 0.9}
+    rows = [
+        {"round": n, "classifier": "dog" if n == 1 else f"dog~{n}", "images": 40 * n, "new": 40, "dropped": n - 1} | shares
+        for n in range(1, rounds + 1)
+    ]
+    told = {"source": "dog", "rounds": rows, "chosen": rounds, "classifier": rows[-1]["classifier"], "ended": "--rounds 2"}
+    publish(run.refined("dog"), to_json(told))
+    for n in range(1, rounds + 1):
+        conditions = [
+            {"condition": k, "class_name": "ring", "anchor": f"word{k}", "images": 10 * n, "new": 30 if n > 1 and not k else 5}
+            for k in range(3)
+        ]
+        out = [{"condition": 9, "class_name": HOSTILE, "anchor": HOSTILE, "round": 2, "reason": "CLIP takes 9 of its 9 images"}]
+        publish(run.round("dog", n) / "outcome.json", to_json({"conditions": conditions, "dropped": out if n > 1 else []}))

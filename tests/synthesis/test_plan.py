@@ -9,13 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dogfast.errors import DataError
-from dogfast.synthesis.plan import Segment, append_segment, read_segments, shards_of, spread
+from dogfast.synthesis.plan import Segment, append_segment, planned_a_condition, read_segments, shards_of, spread
 
 CLASS_OF = [0, 1, 1, 2, 2, 2]
 
 
 def segment(class_of, total, already=0, samples=4, first_shard=0):
-    return Segment(first_shard, samples, spread(class_of, total, already))
+    before = planned_a_condition([Segment(0, samples, spread(class_of, already, Counter()))])
+    return Segment(first_shard, samples, spread(class_of, total, before))
 
 
 def items(one, class_of):
@@ -78,7 +79,13 @@ def test_shards_are_full_but_the_last_and_places_count_up(m, samples, first_shar
 
 
 def test_nothing_is_added_where_all_is_planned():
-    assert spread(CLASS_OF, 5, 5) == {} and spread(CLASS_OF, 3, 5) == {}
+    planned = planned_a_condition([segment(CLASS_OF, 5)])
+    assert spread(CLASS_OF, 5, planned) == {} and spread(CLASS_OF, 3, planned) == {}
+
+
+def test_what_was_dealt_unevenly_is_made_up_for():
+    planned = Counter({0: 1, 1: 5, 2: 1, 3: 2})
+    assert spread(CLASS_OF, 8, planned) == {0: (1, 7), 2: (1, 2), 3: (2, 1), 4: (0, 3), 5: (0, 2)}
 
 
 def test_a_million_are_planned_without_holding_their_items():

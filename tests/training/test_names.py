@@ -21,6 +21,12 @@ from dogfast.training.names import classifier_name, start_name
         ({"objective": "oal", "outliers": "dog-latent"}, "oal", "ce"),
         ({"objective": "oal", "outliers": "boundary-latent", "train_seed": 1}, "oal+boundary@1", "ce@1"),
         ({"objective": "oe", "outliers": "../other/renders/"}, "oe+renders", "ce"),
+        ({"round": 2}, "dog~2", "dog"),
+        (
+            {"objective": "oe", "outliers": "textual-near-ood", "round": 3, "train_seed": 1},
+            "oe+textual-near-ood~3@1",
+            "oe+textual-near-ood~2@1",
+        ),
     ],
     ids=str,
 )

@@ -52,13 +52,13 @@ def test_the_lowest_fpr_wins_unless_it_costs_accuracy(rows, best):
 
 
 def test_the_best_is_kept_remembered_and_found_again(run, monkeypatch):
-    judged, own = [], module._judged
+    judged, own = [], module.judged_on_validation
 
     def judge(candidate, *given):
         judged.append(candidate.training.lr)
         return own(candidate, *given) | {"accuracy": 1.0, "fpr95": {0.3: 0.2, 0.1: 0.6}[candidate.training.lr]}
 
-    monkeypatch.setattr(module, "_judged", judge)
+    monkeypatch.setattr(module, "judged_on_validation", judge)
     result = run_train(config("lr=0.1,0.3"), run, Events())
     folder = run.classifier("oe+noise")
     assert judged == [0.1, 0.3] and not (folder / "tune").exists()
@@ -77,12 +77,14 @@ def test_a_candidate_that_stands_is_not_trained_again(run, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(module, "_judged", fails)
+        patch.setattr(module, "judged_on_validation", fails)
         run_train(config("lr=0.1,0.3"), run, Events())
     before = (run.classifier("oe+noise") / "tune" / "0" / "train.json").stat().st_mtime_ns
-    seen, own = [], module._judged
+    seen, own = [], module.judged_on_validation
     monkeypatch.setattr(
-        module, "_judged", lambda c, r, place: seen.append((place / "train.json").stat().st_mtime_ns) or own(c, r, place)
+        module,
+        "judged_on_validation",
+        lambda c, r, place: seen.append((place / "train.json").stat().st_mtime_ns) or own(c, r, place),
     )
     run_train(config("lr=0.1,0.3"), run, Events())
     assert seen[0] == before
@@ -91,5 +93,5 @@ def test_a_candidate_that_stands_is_not_trained_again(run, monkeypatch):
 def test_candidates_are_judged_by_scores_that_are_fitted_or_move_images_too(run):
     chosen = config(objective="ce").with_values({"detection": {"scores": ("odin", "knn", "vim")}}, "test")
     run_train(chosen, run, Events())
-    found = module._judged(chosen, run, run.classifier("ce"))
+    found = module.judged_on_validation(chosen, run, run.classifier("ce"))
     assert 0 <= found["accuracy"] <= 1 and 0 < found["fpr95"] <= 1

@@ -11,7 +11,7 @@ from dogfast.classifiers.loading import is_trained
 from dogfast.config import RunConfig
 from dogfast.run import Run, launch
 from dogfast.shards.reader import has_shards
-from dogfast.training.names import start_name
+from dogfast.training.names import baseline_name
 from dogfast.workflows.comparison.settings import of_seed, seed_place
 
 
@@ -40,9 +40,9 @@ def take_over(source: Run, target: Run, config: RunConfig, stages: tuple[str, ..
     Stages are called as `run.json` calls them: `concepts`, or `synthesis/` and a source. What is missing, or lies at a store,
     is left to the stage itself.
     """
-    start = start_name(config.training)
-    if is_trained(source.classifier(start)) and not is_trained(target.classifier(start)):
-        _copy(source.classifier(start), target.classifier(start))
+    baseline = baseline_name(config.training)
+    if is_trained(source.classifier(baseline)) and not is_trained(target.classifier(baseline)):
+        _copy(source.classifier(baseline), target.classifier(baseline))
     known = source.state["stages"]
     for stage in stages:
         places = _places(source, stage)

@@ -1,0 +1,151 @@
+"""The closed loop: paint, train, see which conditions still fool the classifier and which are merely ID, and paint again.
+
+DOG says that outliers can be adjusted to the detector and leaves open how. Here a round is: the next segment of the plan,
+chosen by Thompson sampling from what the last classifier accepted, without conditions that turned out to be ID; its painting;
+a training that goes on from the last classifier, on all that was painted; and a look at the result. A round that did not lower
+FPR95 on validation is the last. No test image is looked at. Each step stands on disk, so the same command goes on where it was.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from dogfast.config import RunConfig
+from dogfast.config.option import require
+from dogfast.config.synthesis import fields_of
+from dogfast.data.catalogue import load_id
+from dogfast.detection.opening import run_detector
+from dogfast.events import Events
+from dogfast.run import Run, publish, read_json, to_json
+from dogfast.shards.reader import read_records
+from dogfast.shards.rounds import plan_file
+from dogfast.synthesis.conditions import read_conditions
+from dogfast.synthesis.job import open_job
+from dogfast.synthesis.plan import planned_a_class, read_segments
+from dogfast.training.names import classifier_name, start_name
+from dogfast.training.sources import learnable, painted_source
+from dogfast.workflows.chain import check_generate, check_rounds, check_train, run_generate, run_train
+from dogfast.workflows.refinement.looks import Looker
+from dogfast.workflows.refinement.request import Refinement
+from dogfast.workflows.refinement.rounds import Outcome, plan_round, read_outcome, write_outcome
+from dogfast.workflows.refinement.tally import tally, to_rows
+from dogfast.workflows.tune import choose, judged_on_validation
+
+
+def refine(config: RunConfig, run: Run, events: Events, request: Refinement | None = None) -> dict[str, Any]:
+    """As many rounds as ``request`` allows and validation rewards; every one adds ``m`` outliers a class.
+
+    Returns a row a round, and which is ``chosen``. The classifier of a later round is `<name>~<round>`. Raises UsageError for
+    outliers that are not painted from words and objectives that do not learn from images, RunMismatch where the run was
+    refined with other fields.
+    """
+    request, outcomes = request or Refinement(), []
+    check_refine(config, run)
+    source = painted_source(config.training)
+    config = config.with_values({"synthesis": fields_of(source)}, "--outliers")
+    run.claim(f"refine/{source}", _identity(config, request), has_results=read_outcome(run, source, 1) is not None)
+    reason = f"--rounds {request.rounds}"
+    for number in range(1, request.rounds + 1):
+        outcome = read_outcome(run, source, number) or _round(of_round(config, number), run, events, request, outcomes)
+        if outcome is None:
+            reason = "every condition was dropped"
+            break
+        outcomes.append(outcome)
+        events.say(_said(_row(outcome)))
+        if number < request.rounds and number - 1 - choose(_validated(outcomes)) >= request.patience:
+            reason = f"FPR95 on validation fell no further in {request.patience} rounds"
+            break
+    best = choose(_validated(outcomes))
+    result = {
+        "source": source,
+        "rounds": [_row(outcome) for outcome in outcomes],
+        "chosen": best + 1,
+        "classifier": outcomes[best]["classifier"],
+        "ended": reason,
+    }
+    publish(run.refined(source), to_json(result))
+    return {"run": str(run.root)} | result
+
+
+def of_round(config: RunConfig, number: int) -> RunConfig:
+    return config.with_values({"training": {"round": number}}, "refine")
+
+
+def check_refine(config: RunConfig, run: Run) -> None:
+    """Refuse what would only be noticed after a round."""
+    require(not config.synthesis.budget, "rounds are of --m outliers a class each; leave out --budget")
+    check_rounds(config)
+    check_generate(config, run)
+    check_train(config, run)
+
+
+def _identity(config: RunConfig, request: Refinement) -> dict[str, Any]:
+    """What all rounds have in common."""
+    return {"classifier": classifier_name(config.training), "m": config.synthesis.m, "score": request.score}
+
+
+# --- one round --------------------------------------------------------------------------------------------------
+def _round(config: RunConfig, run: Run, events: Events, request: Refinement, outcomes: list[Outcome]) -> Outcome | None:
+    """Plan, paint, train and look; None where no condition is left."""
+    began, number, source = time.monotonic(), config.training.round, painted_source(config.training)
+    more, before = config.synthesis.m, outcomes[-1] if outcomes else None
+    if number == 1:
+        run_generate(config, run, events)
+    job = open_job(config, run)
+    if not plan_round(job, number, more, before):
+        return None
+    planned = planned_a_class(read_segments(run.plan(source)), job.class_of)
+    run_generate(config.with_values({"synthesis": {"m": max(1, planned)}}, "refine"), run, events)
+    trained = run_train(config, run, events)
+    plan = read_json(plan_file(run, source, number))
+    seen = _look(config, run, events, request, before["shards"] if before else 0)
+    outcome = {"round": number, "classifier": trained["name"], **plan, **summed_up(seen["conditions"]), **seen}
+    outcome["seconds"] = round(time.monotonic() - began, 1)
+    write_outcome(run, source, number, outcome)
+    return outcome
+
+
+def _look(config: RunConfig, run: Run, events: Events, request: Refinement, first_new: int) -> Outcome:
+    """What the round's classifier accepts of all that trained it, and what it is worth on validation images."""
+    settings, data = config.training, load_id(config.data)
+    source, name = painted_source(settings), classifier_name(settings)
+    before, now = (
+        run_detector(config, run, each, request.score, config.model.device, events) for each in (start_name(settings), name)
+    )
+    plain = config.with_values({"model": {"lora": ""}}, "refine")
+    look = Looker(plain, data, [each["anchor"] for each in read_conditions(run.conditions, source)], events)
+    images = sum(record["samples"] for record in read_records(run.outliers(source)))
+    with events.progress(f"look at {source}", images) as advance:
+        tallies = tally(run.outliers(source), data.codec, learnable(settings, run), first_new, before, now, look, advance)
+    validation = judged_on_validation(config, run, run.classifier(name))
+    return {"score": request.score, "conditions": to_rows(tallies), "bounds": look.bounds, "validation": validation}
+
+
+# --- what is told -----------------------------------------------------------------------------------------------
+ROW = ("round", "classifier", "images", "new", "fooled", "like_id", "accepted", "seconds")
+
+
+def summed_up(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """What of all conditions is told: ``fooled`` and ``like_id`` are shares of the new images, ``accepted`` is one of all."""
+    total = {name: sum(row[name] for row in rows) for name in ("images", "new", "fooled", "new_like_id", "accepted")}
+    new, images = max(1, total["new"]), max(1, total["images"])
+    shares = {"fooled": total["fooled"] / new, "like_id": total["new_like_id"] / new, "accepted": total["accepted"] / images}
+    return {"images": total["images"], "new": total["new"], **{name: round(share, 4) for name, share in shares.items()}}
+
+
+def _row(outcome: Outcome) -> dict[str, Any]:
+    validation = {name: round(outcome["validation"][name], 4) for name in ("fpr95", "accuracy")}
+    return {name: outcome[name] for name in ROW} | validation | {"dropped": len(outcome["dropped"])}
+
+
+def _said(row: dict[str, Any]) -> str:
+    return (
+        f"round {row['round']}: {row['fooled']:.1%} of {row['new']} new outliers fooled the classifier before it, "
+        f"{row['like_id']:.1%} look ID; {row['classifier']} has FPR95 {row['fpr95']:.2%} and accuracy {row['accuracy']:.2%} on "
+        "validation"
+    )
+
+
+def _validated(outcomes: list[Outcome]) -> list[dict[str, Any]]:
+    return [outcome["validation"] for outcome in outcomes]

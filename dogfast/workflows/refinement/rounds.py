@@ -1,0 +1,96 @@
+"""A round on disk: `plan.json`, what it adds and leaves out, and `outcome.json`, what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from dogfast.data.splits import PAINTING_WORDS, is_validation_word
+from dogfast.run import Run, publish, read_json, to_json
+from dogfast.shards.rounds import plan_file
+from dogfast.synthesis.job import Job
+from dogfast.synthesis.plan import (
+    Segment,
+    append_segment,
+    going_on,
+    planned_a_condition,
+    read_segments,
+)
+from dogfast.workflows.refinement.looks import why_contaminant
+from dogfast.workflows.refinement.posterior import Tried, allot
+
+OUTCOME_FILE = "outcome.json"
+Outcome = dict[str, Any]
+
+
+def read_outcome(run: Run, source: str, number: int) -> Outcome | None:
+    """What came of a round; None where it is not over."""
+    path = _outcome_file(run, source, number)
+    return read_json(path) if path.exists() else None
+
+
+def write_outcome(run: Run, source: str, number: int, outcome: Outcome) -> None:
+    publish(_outcome_file(run, source, number), to_json(outcome))
+
+
+def _outcome_file(run: Run, source: str, number: int) -> Path:
+    return run.round(source, number) / OUTCOME_FILE
+
+
+def plan_round(job: Job, number: int, more: int, before: Outcome | None) -> bool:
+    """Write what round ``number`` adds, ``more`` images a class, and leaves out, and append its segment to the plan.
+
+    The first takes what is planned. The others go by the outcome ``before``; False, and nothing written, where that
+    leaves no condition. What stands is not planned again.
+    """
+    run, source = job.run, job.source
+    folder, path = run.plan(source), plan_file(run, source, number)
+    if not path.exists():
+        plan = _first_plan(folder) if before is None else _next_plan(job, number, more, before)
+        if before is not None and not plan["allotted"]:
+            return False
+        publish(path, to_json(plan))
+    plan, segments = read_json(path), read_segments(folder)
+    if _shards(segments) < plan["shards"]:
+        append_segment(folder, _segment(job, segments, dict(plan["allotted"])))
+    return True
+
+
+def _first_plan(folder: Path) -> dict[str, Any]:
+    return {"shards": _shards(read_segments(folder)), "allotted": [], "dropped": []}
+
+
+def _next_plan(job: Job, number: int, more: int, before: Outcome) -> dict[str, Any]:
+    dropped = [*before["dropped"], *_contaminants(before, number)]
+    out = {row["condition"] for row in dropped}
+    tallies = {row["condition"]: row for row in before["conditions"]}
+    tried = [
+        Tried(row, condition["cls"], *(tallies.get(row, {}).get(name, 0) for name in ("images", "accepted")))
+        for row, condition in enumerate(job.conditions)
+        if row not in out and not (condition["strategy"] in PAINTING_WORDS and is_validation_word(condition["anchor"]))
+    ]
+    settings, segments = job.config.synthesis, read_segments(job.run.plan(job.source))
+    allotted = allot(tried, more, settings.seed, job.source, number)
+    shards = _shards(segments) + (_segment(job, segments, allotted).shards if allotted else 0)
+    return {"shards": shards, "allotted": sorted(allotted.items()), "dropped": dropped}
+
+
+def _contaminants(outcome: Outcome, number: int) -> list[dict[str, Any]]:
+    """The conditions that round ``number`` drops, and why."""
+    found = []
+    for row in outcome["conditions"]:
+        bound = outcome["bounds"][row["class_name"]]
+        if reason := why_contaminant(row["images"], row["like_id"], row["distance"], bound):
+            named = {name: row[name] for name in ("condition", "class_name", "anchor")}
+            found.append(named | {"round": number, "reason": reason})
+    return found
+
+
+def _segment(job: Job, segments: Sequence[Segment], allotted: dict[int, int]) -> Segment:
+    counts = going_on(allotted, planned_a_condition(list(segments)))
+    return Segment(_shards(segments), job.config.synthesis.samples_per_shard, counts)
+
+
+def _shards(segments: Sequence[Segment]) -> int:
+    return sum(segment.shards for segment in segments)

@@ -1,0 +1,269 @@
+"""The closed loop: what is painted next, what is dropped, what every round learns from, and that it goes on where it was."""
+
+import json
+from collections import Counter
+
+import pytest
+import torch
+
+import dogfast.workflows.refine as module
+from dogfast.classifiers.loading import RECORD_FILE
+from dogfast.data.splits import is_validation_word
+from dogfast.errors import DataError, RunMismatch, UsageError
+from dogfast.run import Run, publish, read_json
+from dogfast.shards.format import sample_key
+from dogfast.shards.reader import read_records
+from dogfast.shards.rounds import Round, plan_file, read_round
+from dogfast.synthesis.plan import read_segments
+from dogfast.workflows import api
+from dogfast.workflows.refinement.looks import Looks, why_contaminant
+from dogfast.workflows.refinement.posterior import Tried, allot
+from dogfast.workflows.refinement.request import Refinement
+
+CONTAMINANT = "bent ring"
+
+
+# --- who is painted more of -------------------------------------------------------------------------------------
+def test_what_is_accepted_most_is_painted_most_and_every_class_gets_as_many():
+    tried = [Tried(0, 0, 20, 1), Tried(1, 0, 20, 10), Tried(2, 0, 20, 1), Tried(3, 1, 4, 4)]
+    counts = allot(tried, 200, "seed", 2)
+    assert counts[1] > 190 and counts[3] == 200 and sum(counts[row] for row in (0, 1, 2) if row in counts) == 200
+
+
+def test_what_was_seldom_tried_is_tried_again():
+    often, seldom = Tried(0, 0, 400, 120), Tried(1, 0, 2, 0)
+    counts = allot([often, seldom], 300, 0)
+    assert 40 < counts[1] < 260, counts
+
+
+def test_draws_are_a_function_of_seed_round_and_class_alone():
+    first = [Tried(row, row % 2, 9, row) for row in range(8)]
+    assert allot(first, 50, 0, "dog", 2) == allot(first[::-1], 50, 0, "dog", 2)
+    assert allot(first, 50, 0, "dog", 2) != allot(first, 50, 1, "dog", 2)
+    even = [each for each in first if each.cls == 0]
+    whole = allot(first, 50, 0, "dog", 2)
+    assert allot(even, 50, 0, "dog", 2) == {row: count for row, count in whole.items() if row % 2 == 0}
+
+
+def test_as_often_as_the_posterior_says():
+    """Two conditions of Beta(2, 1) and Beta(1, 2): the first draw is the larger one with probability 5/6."""
+    counts = allot([Tried(0, 0, 1, 1), Tried(1, 0, 1, 0)], 20_000, "share")
+    assert counts[0] / 20_000 == pytest.approx(5 / 6, abs=0.01)
+
+
+# --- who is dropped ---------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    "like_id, distance, part",
+    [
+        (5, 0.5, ""),
+        (6, 0.5, "CLIP takes 6 of its 10"),
+        (0, 0.29, "nearer to the class's name"),
+        (0, 0.3, ""),
+        (0, float("nan"), ""),
+    ],
+)
+def test_contaminants(like_id, distance, part):
+    found = why_contaminant(10, like_id, distance, 0.3)
+    assert part in found and bool(part) == bool(found)
+
+
+# --- what a round learns from -----------------------------------------------------------------------------------
+def test_a_round_holds_its_first_shards_without_what_was_dropped():
+    one = Round(2, frozenset({4}))
+    assert one.holds({"key": sample_key(1, 9), "condition": 3})
+    assert not one.holds({"key": sample_key(2, 0), "condition": 3}) and not one.holds({"key": sample_key(0, 0), "condition": 4})
+
+
+def test_a_run_that_was_never_refined_has_no_rounds(tmp_path):
+    with pytest.raises(DataError, match="round 1 of 'dog' is not planned"):
+        read_round(Run(tmp_path), "dog", 1)
+
+
+@pytest.mark.parametrize("body", ["[]", "{", '{"shards": 1}', '{"shards": -1, "dropped": []}', '{"shards": true, "dropped": []}',
+                                  '{"shards": 1, "dropped": [3]}', '{"shards": 1, "dropped": [{"condition": "3"}]}'])  # fmt: skip
+def test_a_plan_that_is_none_is_named(tmp_path, body):
+    run = Run(tmp_path)
+    publish(plan_file(run, "dog", 1), body)
+    with pytest.raises(DataError, match=r"rounds/dog/1"):
+        read_round(run, "dog", 1)
+
+
+# --- the loop, with a fake generator ----------------------------------------------------------------------------
+class FakeLooker:
+    """CLIP's word by the words: one anchor is ID, all others are far."""
+
+    def __init__(self, config, data, words, events):
+        self.bounds = dict.fromkeys(data.class_names, 0.3)
+
+    def __call__(self, images, facts):
+        return Looks(torch.tensor([each["anchor"] == CONTAMINANT for each in facts]), torch.full((len(facts),), 0.5))
+
+
+@pytest.fixture(autouse=True)
+def looker(monkeypatch):
+    monkeypatch.setattr(module, "Looker", FakeLooker)
+
+
+@pytest.fixture
+def judged(monkeypatch):
+    """What validation says of every round; FPR95 falls unless a test says otherwise."""
+    fpr = [0.5, 0.4, 0.3, 0.2]
+    monkeypatch.setattr(
+        module,
+        "judged_on_validation",
+        lambda config, run, place: {"accuracy": 0.9, "fpr95": fpr[config.training.round - 1]},
+    )
+    return fpr
+
+
+def counts_of(run):
+    return [dict(segment.counts) for segment in read_segments(run.plan("dog"))]
+
+
+def test_every_round_paints_trains_and_tells(tmp_path, config, judged, said):
+    result = api.refine(config(), tmp_path / "run", said.sink, rounds=3)
+    run = Run(tmp_path / "run")
+    assert [row["classifier"] for row in result["rounds"]] == ["dog", "dog~2", "dog~3"]
+    assert (result["chosen"], result["classifier"], result["ended"]) == (3, "dog~3", "--rounds 3")
+    assert {path.name for path in run.root.glob("classifiers/*")} == {"ce", "dog", "dog~2", "dog~3"}
+    dog = [row for row in map(json.loads, run.conditions.open()) if row["strategy"] == "dog"]
+    contaminant = next(row for row, condition in enumerate(dog) if condition["anchor"] == CONTAMINANT)
+    first, *later = counts_of(run)
+    validating = [row for row, condition in enumerate(dog) if is_validation_word(condition["anchor"])]
+    kept_out = sum(first[row][1] for row in validating)
+    assert kept_out > 0 and not any(row in counts for counts in later for row in validating)
+    assert [row["new"] for row in result["rounds"]] == [24 - kept_out, 24, 24], "three of each of eight classes"
+    assert contaminant in first and not any(contaminant in counts for counts in later), "what is ID is painted no more"
+    assert [row["dropped"] for row in result["rounds"]] == [0, 1, 1]
+    assert result["rounds"][1]["images"] == 48 - kept_out - first[contaminant][1], "nor does it train"
+    records = [read_json(run.classifier(name) / RECORD_FILE)["identity"] for name in ("ce", "dog", "dog~2", "dog~3")]
+    assert "dropped" not in records[1] and records[2]["dropped"] == records[3]["dropped"]
+    sums = [read_json(run.classifier(name) / RECORD_FILE)["sha256"][:16] for name in ("ce", "dog", "dog~2")]
+    assert [record["start"] for record in records[1:]] == sums, "each starts from the one before"
+    assert said.holds("round 2: ")
+
+
+def test_the_same_command_does_nothing_again(tmp_path, config, judged, world):
+    result = api.refine(config(), tmp_path / "run", rounds=2)
+    files = {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*.json") if path.name != "refined.json"}
+    del world[:]
+    assert api.refine(config(), tmp_path / "run", rounds=2) == result and world == []
+    assert {path: path.stat().st_mtime_ns for path in files} == files
+    assert api.refine(config(), tmp_path / "run", rounds=3)["rounds"][:2] == result["rounds"], "more rounds go on from there"
+
+
+def test_equal_seeds_plan_equal_segments(tmp_path, config, judged):
+    for name in ("one", "other"):
+        api.refine(config(), tmp_path / name, rounds=3)
+    one, other = (sorted((tmp_path / name / "plan" / "dog").glob("*")) for name in ("one", "other"))
+    assert len(one) == 3 and [path.read_bytes() for path in one] == [path.read_bytes() for path in other]
+
+
+def test_a_run_that_was_trained_before_is_gone_on_with(tmp_path, config, judged, world):
+    trained = api.train(config(), tmp_path / "run")
+    del world[:]
+    api.refine(config(), tmp_path / "run", rounds=2)
+    assert world.count("train") == 2 and trained["name"] == "dog", "the first round's training stands, and says so"
+    assert api.train(config(training={"round": 1}), tmp_path / "run")["resumed"], "later rounds make no other training of it"
+    seen = [read_json(Run(tmp_path / "run").classifier(name) / RECORD_FILE)["identity"] for name in ("dog", "dog~2")]
+    api.train(config(training={"objective": "oe"}), tmp_path / "run")
+    everything = read_json(Run(tmp_path / "run").classifier("oe") / RECORD_FILE)["identity"]
+    assert everything["outliers"] == seen[1]["outliers"] != seen[0]["outliers"], "a training of no round sees all"
+
+
+def test_more_can_be_painted_after_a_refinement(tmp_path, config, judged):
+    api.refine(config(), tmp_path / "run", rounds=2)
+    api.generate(config(synthesis={"m": 8}), tmp_path / "run")
+    run, total = Run(tmp_path / "run"), Counter()
+    conditions = [row for row in map(json.loads, run.conditions.open()) if row["strategy"] == "dog"]
+    for counts in counts_of(run):
+        for row, (_, count) in counts.items():
+            total[conditions[row]["cls"]] += count
+    assert set(total.values()) == {8} and sum(r["samples"] for r in read_records(run.outliers("dog"))) == 64
+    assert api.refine(config(), tmp_path / "run", rounds=2)["rounds"][1]["new"] == 24, "what stands, stands"
+
+
+@pytest.mark.parametrize("patience, rounds", [(1, 2), (2, 3)])
+def test_it_ends_where_validation_sees_no_gain(tmp_path, config, judged, patience, rounds):
+    judged[1:3] = [0.5, 0.6]
+    result = api.refine(config(), tmp_path / "run", rounds=4, patience=patience)
+    assert (len(result["rounds"]), result["chosen"]) == (rounds, 1) and "fell no further" in result["ended"]
+
+
+def test_it_ends_where_nothing_is_left(tmp_path, config, judged, monkeypatch):
+    monkeypatch.setattr(
+        FakeLooker, "__call__", lambda self, images, facts: Looks(torch.ones(len(facts), dtype=bool), torch.ones(len(facts)))
+    )
+    result = api.refine(config(), tmp_path / "run", rounds=3)
+    assert (len(result["rounds"]), result["ended"]) == (1, "every condition was dropped")
+
+
+@pytest.mark.parametrize("stage", ["append_segment", "generate", "train", "tally", "write_outcome"])
+def test_what_failed_in_any_step_is_gone_on_with(tmp_path, config, judged, monkeypatch, stage):
+    import dogfast.workflows.chain as chain
+    import dogfast.workflows.refinement.rounds as rounds
+
+    whole = api.refine(config(), tmp_path / "whole", rounds=2)
+    place = {"append_segment": rounds, "generate": chain, "train": chain}.get(stage, module)
+    own, calls = getattr(place, stage), []
+
+    def fails(*given, **named):
+        if Run(tmp_path / "run").round("dog", 2).exists():
+            calls.append(stage)
+            raise KeyboardInterrupt
+        return own(*given, **named)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(place, stage, fails)
+        api.refine(config(), tmp_path / "run", rounds=2)
+    assert calls == [stage]
+    found = api.refine(config(), tmp_path / "run", rounds=2)
+    strip = [{key: value for key, value in row.items() if key != "seconds"} for row in found["rounds"]]
+    assert strip == [{key: value for key, value in row.items() if key != "seconds"} for row in whole["rounds"]]
+    weights = [(tmp_path / name / "classifiers" / "dog~2" / "model.safetensors").read_bytes() for name in ("run", "whole")]
+    assert weights[0] == weights[1]
+
+
+# --- what cannot be refined -------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    "training, part",
+    [
+        ({"objective": "ce"}, "--objective ce"),
+        ({"objective": "oal"}, "--objective oal"),
+        ({"outliers": "noise"}, "--outliers noise"),
+        ({"outliers": "boundary"}, "--outliers boundary"),
+        ({"outliers": "renders"}, "--outliers renders"),
+        ({"objective": "poem"}, "--objective poem"),
+        ({"follow": True}, "--follow"),
+        ({"tune": ("lr=1,2",)}, "--tune"),
+    ],
+)
+def test_what_has_no_rounds_is_refused(tmp_path, config, training, part):
+    with pytest.raises(UsageError, match=part):
+        api.refine(config(training=training), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    "fields, flag", [({"rounds": 0}, "--rounds"), ({"patience": 0}, "--patience"), ({"score": "x"}, "--score")]
+)
+def test_ranges(fields, flag):
+    with pytest.raises(UsageError, match=flag):
+        Refinement(**fields)
+
+
+def test_other_fields_are_refused_once_a_round_is_over(tmp_path, config, judged):
+    api.refine(config(), tmp_path / "run", rounds=1)
+    with pytest.raises(RunMismatch, match="m: was 3, now 4"):
+        api.refine(config(synthesis={"m": 4}), tmp_path / "run", rounds=2)
+    with pytest.raises(RunMismatch, match="'dog', now 'oe'"):
+        api.refine(config(training={"objective": "oe"}), tmp_path / "run", rounds=2)
+
+
+def test_a_later_round_needs_the_one_before(tmp_path, config, world):
+    with pytest.raises(UsageError, match="starts from dog, which is not trained yet"):
+        api.train(config(training={"round": 2}), tmp_path / "run")
+    assert world == []
+    api.train(config(), tmp_path / "run")
+    with pytest.raises(DataError, match="round 2 of 'dog' is not planned"):
+        api.train(config(training={"round": 2}), tmp_path / "run")
