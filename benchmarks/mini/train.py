@@ -19,7 +19,7 @@ from command import WORK, Command, read_command
 from images import load_bank, mirrored, shifted
 from recipe.autoencoder import encode, train_autoencoder
 from recipe.bank import Bank
-from recipe.clip import new_towers, train_clip
+from recipe.clip import new_towers, seen_by, train_clip
 from recipe.denoiser import said, train_denoiser
 from recipe.export import load_projection, save_network, save_projection, write_pipeline
 from recipe.loop import Loop, Stopped
@@ -63,9 +63,9 @@ def train(command: Command) -> None:
         torch.manual_seed(SEED)
         start = UNet2DConditionModel(**chosen["unet"])
         states, _ = said(text, prompts.tokens)
-        save_network(
-            train_denoiser(loop, "unet", start, bank, latents, prompts, states, chosen["training"]["unet"]), work / "unet"
-        )
+        sight = load_sight(loop, bank, chosen["unet"]["sample_size"] // 2)
+        unet = train_denoiser(loop, "unet", start, bank, latents, prompts, states, chosen["training"]["unet"], sight)
+        save_network(unet, work / "unet")
     unet = UNet2DConditionModel.from_pretrained(work / "unet")
     vision = CLIPVisionModelWithProjection.from_pretrained(work / "image_encoder")
     write_pipeline(command.folder, unet, vae, text, load_projection(work), vision, work / "tokenizer")
@@ -78,6 +78,17 @@ def load_latents(loop: Loop, vae: AutoencoderKL, bank: Bank) -> Tensor:
         both = [encode(loop, vae, images) * vae.config.scaling_factor for images in (bank.images, bank.images.flip(-1))]
         save_file({"latents": torch.stack(both).half()}, file)
     return load_file(file, loop.device)["latents"]
+
+
+def load_sight(loop: Loop, bank: Bank, side: int) -> Tensor:
+    """What CLIP sees of every photograph and of its mirror image, float16 (2, n, side², width); that of the mirror image is mirrored."""
+    file = loop.folder / "sight.safetensors"
+    if not file.exists():
+        vision = CLIPVisionModelWithProjection.from_pretrained(loop.folder / "image_encoder").eval().to(loop.device)
+        save_file({"tokens": seen_by(loop, vision, bank.images, side)}, file)
+    tokens = load_file(file, loop.device)["tokens"]
+    mirrored = tokens.unflatten(1, (side, side)).flip(2).flatten(1, 2)
+    return torch.stack([tokens, mirrored])
 
 
 def main() -> None:

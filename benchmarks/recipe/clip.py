@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from recipe.autoencoder import Vary
-from recipe.bank import Bank
+from recipe.bank import Bank, to_signed
 from recipe.loop import Loop
 from recipe.prompts import Prompts
 from torch import Tensor, nn
@@ -81,6 +81,22 @@ def train_clip(loop: Loop, bank: Bank, prompts: Prompts, vary: Vary, towers: Tow
 
     found = loop.optimise("clip", modules, loss_of_step, setting["steps"], setting["lr"])
     return Towers(found["text"], found["projection"], found["vision"])
+
+
+@torch.no_grad()
+def seen_by(loop: Loop, vision: CLIPVisionModelWithProjection, images: Tensor, side: int, batch: int = 256) -> Tensor:
+    """What the last layer but one shows of uint8 images (n, 3, H, W), a token for each of ``side`` x ``side`` places: float16 (n, side², width).
+
+    The last one shows of the places only what the class token still asks for.
+    """
+    parts = []
+    for chunk in images.split(batch):
+        with loop.autocast():
+            tokens = vision(to_signed(chunk), output_hidden_states=True).hidden_states[-2][:, 1:].float()
+        rows, places, width = tokens.shape
+        grid = tokens.transpose(1, 2).reshape(rows, width, round(places**0.5), -1)
+        parts.append(F.adaptive_avg_pool2d(grid, side).flatten(2).transpose(1, 2).half())
+    return torch.cat(parts)
 
 
 @contextmanager

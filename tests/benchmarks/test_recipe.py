@@ -4,10 +4,17 @@ import time
 
 import pytest
 import torch
+from diffusers import UNet2DConditionModel
 from recipe.bank import Bank
+from recipe.clip import seen_by
+from recipe.denoiser import train_denoiser
 from recipe.loop import Loop, Stopped
 from recipe.prompts import Prompts
 from torch import nn
+from torch.nn import functional as F
+from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
+
+from tests.conftest import UNET, VISION
 
 STEPS = 40
 
@@ -64,3 +71,41 @@ def test_a_prompt_is_one_of_its_concepts():
     for concept, those in enumerate(({0}, {1, 2, 3}, {4, 5})):
         assert set(rows[wanted == concept].tolist()) == those
     assert prompts.empty == 6
+
+
+# --- the middle of the UNet sees what CLIP sees -----------------------------------------------------------------
+def test_what_clip_sees_is_pooled_place_by_place():
+    torch.manual_seed(0)
+    vision = CLIPVisionModelWithProjection(CLIPVisionConfig(**VISION)).eval()
+    images = torch.randint(0, 256, (3, 3, 32, 32), dtype=torch.uint8)
+    every, pooled = (seen_by(Loop(None), vision, images, side, batch=2).float() for side in (4, 2))
+    assert every.shape == (3, 16, 32) and pooled.shape == (3, 4, 32)
+    quarters = every.view(3, 2, 2, 2, 2, 32).mean((2, 4)).view(3, 4, 32)
+    assert torch.allclose(pooled, quarters, atol=2e-3)
+
+
+def test_the_middle_learns_to_see_it(tmp_path):
+    """Tokens that tell which of two images was noised: with their weight the middle comes to tell it, without it does not."""
+    bank = Bank(torch.zeros(2, 3, 32, 32, dtype=torch.uint8), torch.tensor([0, 0]), torch.ones(2))
+    prompts = Prompts(torch.zeros(2, 5, dtype=torch.long), torch.tensor([0]), torch.tensor([1]))
+    generator = torch.Generator().manual_seed(0)
+    latents, states = torch.randn(1, 2, 4, 8, 8, generator=generator), torch.randn(2, 5, 32, generator=generator)
+    sight = F.normalize(torch.randn(1, 2, 16, 24, generator=generator), dim=3)
+    setting = {"steps": 60, "batch": 8, "lr": 3e-3, "ema": 0.5, "drop_text": 0.1, "min_snr": 5.0}
+
+    def apart(folder, weight):
+        torch.manual_seed(0)
+        unet = UNet2DConditionModel(**UNET)
+        found = train_denoiser(Loop(folder), "unet", unet, bank, latents, prompts, states, setting | {"align": weight}, sight)
+        kept = torch.load(folder / "unet.pt", weights_only=True)["averages"]["projector"]
+        seen = {}
+        found.mid_block.register_forward_hook(lambda block, given, middle: seen.update(middle=middle))
+        with torch.no_grad():
+            found(latents[0], torch.tensor([1, 1]), states[:1].expand(2, -1, -1))
+            middle = seen["middle"].flatten(2).transpose(1, 2)
+            for layer in range(0, 5, 2):
+                middle = F.linear(middle, kept[f"{layer}.weight"], kept[f"{layer}.bias"])
+                middle = F.silu(middle) if layer < 4 else middle
+        return F.cosine_similarity(middle, sight[0], dim=2).mean().item()
+
+    assert apart(tmp_path / "with", 1.0) > 0.6 > 0.3 > abs(apart(tmp_path / "without", 0.0))
