@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer, CLIPVisionConfig, CLIPVisionModelWithProjection
 
+from dogfast.concepts.embeddings import without_padding
+
 
 @dataclass(frozen=True)
 class Towers:
@@ -53,6 +55,7 @@ def train_clip(loop: Loop, bank: Bank, prompts: Prompts, vary: Vary, towers: Tow
     of every image's patches, which takes half the time (arXiv 2212.00794).
     """
     concepts = torch.arange(len(prompts.count), device=loop.device)
+    tokens = without_padding(prompts.tokens, towers.text.config.eos_token_id)
     log_scale = nn.Parameter(torch.tensor(2.0))
     guide = nn.Linear(towers.projection.out_features, len(concepts))
     modules = {
@@ -70,7 +73,7 @@ def train_clip(loop: Loop, bank: Bank, prompts: Prompts, vary: Vary, towers: Tow
         sparse = step < setting["sparse"] * setting["steps"]
         with loop.autocast(), half_of_the_patches(towers.vision, generator) if sparse else nullcontext():
             projected = towers.vision(vary(bank.images[rows], generator)).image_embeds.float()
-            pooled = towers.text(prompts.tokens[prompts.draw(concepts, generator)]).pooler_output
+            pooled = towers.text(tokens[prompts.draw(concepts, generator)]).pooler_output
             prompt = F.normalize(towers.projection(pooled).float(), dim=1)
         logits = log_scale.exp().clamp(max=setting["max_logit_scale"]) * F.normalize(projected, dim=1) @ prompt.T
         positives = F.one_hot(labels, len(concepts)).float()

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from heapq import heapify, heapreplace
 from pathlib import Path
 from typing import Any
 
@@ -72,17 +71,25 @@ def spread(class_of: list[int], total: int, planned: Counter[int]) -> dict[int, 
 
     ``class_of[condition]`` is the class of each condition, ``planned`` how many images it has.
     """
-    more = Counter()
+    more: dict[int, int] = {}
     for cls in sorted(set(class_of)):
-        conditions = [row for row, owner in enumerate(class_of) if owner == cls]
-        lacking = total - sum(planned[row] for row in conditions)
-        fewest = [(planned[row], row) for row in conditions]
-        heapify(fewest)
-        for _ in range(lacking):
-            images, row = fewest[0]
-            heapreplace(fewest, (images + 1, row))
-            more[row] += 1
+        rows = [row for row, owner in enumerate(class_of) if owner == cls]
+        lacking = total - sum(planned[row] for row in rows)
+        more |= _levelled({row: planned[row] for row in rows}, max(0, lacking))
     return going_on(more, planned)
+
+
+def _levelled(counts: dict[int, int], more: int) -> dict[int, int]:
+    """How many of ``more`` each row gets when one after the other goes to the row that has the fewest, the first of equals."""
+    rows = sorted(counts, key=lambda row: (counts[row], row))
+    filled = [counts[row] for row in rows]
+    held = 0
+    for few in range(1, len(rows) + 1):
+        held += filled[few - 1]
+        if few == len(rows) or held + more <= few * filled[few]:
+            break
+    level, rest = divmod(held + more, few)
+    return {row: level - counts[row] + (turn < rest) for turn, row in enumerate(sorted(rows[:few]))}
 
 
 def going_on(more: Mapping[int, int], planned: Counter[int]) -> dict[int, tuple[int, int]]:

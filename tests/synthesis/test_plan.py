@@ -88,6 +88,16 @@ def test_what_was_dealt_unevenly_is_made_up_for():
     assert spread(CLASS_OF, 8, planned) == {0: (1, 7), 2: (1, 2), 3: (2, 1), 4: (0, 3), 5: (0, 2)}
 
 
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.integers(0, 6), min_size=1, max_size=6), st.integers(0, 40))
+def test_each_goes_to_the_condition_that_has_the_fewest(given_, total):
+    planned, dealt = Counter(dict(enumerate(given_))), Counter(dict(enumerate(given_)))
+    for _ in range(total - sum(given_)):
+        dealt[min(dealt, key=lambda row: (dealt[row], row))] += 1
+    found = spread([0] * len(given_), total, planned)
+    assert found == {row: (planned[row], dealt[row] - planned[row]) for row in dealt if dealt[row] > planned[row]}
+
+
 def test_a_million_are_planned_without_holding_their_items():
     class_of = [cls for cls in range(100) for _ in range(50)]
     tracemalloc.start()
