@@ -40,5 +40,5 @@ def is_validation_outlier(facts: dict[str, Any]) -> bool:
 
 
 def may_train(facts: dict[str, Any]) -> bool:
-    """Whether a training may learn from a painted outlier."""
+    """Whether a training may learn from a painted outlier, or from what a condition paints."""
     return not is_validation_outlier(facts)

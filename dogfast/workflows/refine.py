@@ -95,12 +95,13 @@ def _round(config: RunConfig, run: Run, events: Events, request: Refinement, out
     job = open_job(config, run)
     if not plan_round(job, number, more, before):
         return None
-    planned = planned_a_class(read_segments(run.plan(source)), job.class_of)
-    run_generate(config.with_values({"synthesis": {"m": max(1, planned)}}, "refine"), run, events)
+    if number > 1:
+        planned = planned_a_class(read_segments(run.plan(source)), job.class_of)
+        run_generate(config.with_values({"synthesis": {"m": planned}}, "refine"), run, events)
     trained = run_train(config, run, events)
     plan = read_json(plan_file(run, source, number))
     seen = _look(config, run, events, request, before["shards"] if before else 0)
-    outcome = {"round": number, "classifier": trained["name"], **plan, **summed_up(seen["conditions"]), **seen}
+    outcome = {"round": number, "classifier": trained["name"], **plan, **_summed_up(seen["conditions"]), **seen}
     outcome["seconds"] = round(time.monotonic() - began, 1)
     write_outcome(run, source, number, outcome)
     return outcome
@@ -126,7 +127,7 @@ def _look(config: RunConfig, run: Run, events: Events, request: Refinement, firs
 ROW = ("round", "classifier", "images", "new", "fooled", "like_id", "accepted", "seconds")
 
 
-def summed_up(rows: list[dict[str, Any]]) -> dict[str, Any]:
+def _summed_up(rows: list[dict[str, Any]]) -> dict[str, Any]:
     """What of all conditions is told: ``fooled`` and ``like_id`` are shares of the new images, ``accepted`` is one of all."""
     total = {name: sum(row[name] for row in rows) for name in ("images", "new", "fooled", "new_like_id", "accepted")}
     new, images = max(1, total["new"]), max(1, total["images"])

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from dogfast.data.splits import PAINTING_WORDS, is_validation_word
+from dogfast.data.splits import may_train
 from dogfast.run import Run, publish, read_json, to_json
 from dogfast.shards.rounds import plan_file
 from dogfast.synthesis.job import Job
@@ -68,7 +68,7 @@ def _next_plan(job: Job, number: int, more: int, before: Outcome) -> dict[str, A
     tried = [
         Tried(row, condition["cls"], *(tallies.get(row, {}).get(name, 0) for name in ("images", "accepted")))
         for row, condition in enumerate(job.conditions)
-        if row not in out and not (condition["strategy"] in PAINTING_WORDS and is_validation_word(condition["anchor"]))
+        if row not in out and may_train(condition)
     ]
     settings, segments = job.config.synthesis, read_segments(job.run.plan(job.source))
     allotted = allot(tried, more, settings.seed, job.source, number)
