@@ -21,12 +21,12 @@ def compare(
 ) -> dict[str, Any]:
     """Every row of ``folders`` (by name a folder a seed) against the best of ``baselines``, by mean FPR95 over the sets ``judged``.
 
-    ``reference`` names a row whose gain the other gains are shares of.
+    ``reference`` names a row whose gain the other gains are shares of. Only under the scores that every row has.
     """
     measured = {name: [read_json(folder / "metrics.json") for folder in of_row] for name, of_row in folders.items()}
     scores = {name: [_scores_of(folder) for folder in of_row] for name, of_row in folders.items()}
     rows = {name: _row_result(found, judged) for name, found in measured.items()}
-    for score in rows[baselines[0]]["judged"]:
+    for score in [score for score in rows[baselines[0]]["judged"] if all(score in row["judged"] for row in rows.values())]:
         base = min(baselines, key=lambda name: rows[name]["judged"][score]["mean"])
         for name, row in rows.items():
             found = row["judged"][score]

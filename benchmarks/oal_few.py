@@ -12,25 +12,18 @@ from typing import Any
 
 import torch
 from comparison import compare
+from tuning import chosen_precision, few, score, starting_classifier, tuned
 
-from dogfast.classifiers.evidence import Evidence, collect_evidence, images_together
-from dogfast.classifiers.loading import load_classifier
+from dogfast.classifiers.evidence import collect_evidence, images_together
 from dogfast.config import RunConfig
 from dogfast.config.synthesis import fields_of
 from dogfast.config.training import START
 from dogfast.data.catalogue import IdData, load_id
-from dogfast.detection.measure import Sets, load_sets, measure
-from dogfast.detection.table import save_scores
-from dogfast.environment import choose_training_precision, hardware
-from dogfast.errors import DataError
+from dogfast.detection.measure import Sets, load_sets
+from dogfast.environment import hardware
 from dogfast.events import Events, plain_lines
 from dogfast.run import Run, launch, publish, read_json, to_json, versions
-from dogfast.training.batches import Held
-from dogfast.training.id_synthetic import mixed_id
 from dogfast.training.latent_features import LatentFeatures
-from dogfast.training.loop import Machine, fit
-from dogfast.training.names import start_name
-from dogfast.training.regimes import regime_of
 from dogfast.training.sources import source_of, training_outliers
 from dogfast.workflows.chain import run_generate, run_id_control, run_train
 from dogfast.workflows.comparison.settings import comparison_preset
@@ -58,13 +51,6 @@ def row(objective: str, count: int) -> str:
 def rows() -> dict[str, tuple[str, int]]:
     """Objective and outliers of every tuned row."""
     return {row(objective, count): (objective, count) for count in COUNTS for objective in (IMAGES, LATENTS)}
-
-
-def few(outliers: Held, count: int) -> Held:
-    """The first ``count``; as plans take the classes in turn, they are of all classes alike."""
-    if len(outliers.rows) < count:
-        raise DataError(f"only {len(outliers.rows)} of {count} outliers may train; raise m")
-    return Held(outliers.rows[:count], *outliers.seed, id_latents=outliers.id_latents)
 
 
 # --- one seed ---------------------------------------------------------------------------------------------------
@@ -95,30 +81,18 @@ def folder_of(seed: int, name: str) -> Path:
 
 def _measure(seed: int, name: str, run: Run, data: IdData, sets: Sets, events: Events) -> None:
     """Tune a row where it is tuned at all, and score it."""
-    model, precision = _start(seed, run), _precision()
-    if name != START:
-        _tune(model, *rows()[name], seed, run, data, events)
-
-    def look(images: torch.Tensor) -> Evidence:
-        return collect_evidence(model, images, images_together(images.shape[3]), "cpu", precision)
-
-    found, scores = measure(look, sets, settings(seed).detection)
-    save_scores(folder_of(seed, name), scores)
-    publish(folder_of(seed, name) / "metrics.json", to_json(found))
-
-
-def _tune(model: torch.nn.Module, objective: str, count: int, seed: int, run: Run, data: IdData, events: Events) -> None:
-    config = settings(seed, objective)
-    training, methods = config.training, config.objectives
-    images, labels = mixed_id(run, data, training.id_synthetic, config.data.image_px)
-    outliers = few(training_outliers(config, run, data, events), count)
-    regime, machine = regime_of(training, methods, config.data.classes), Machine(precision=_precision())
-    fit(model, images, labels, outliers, regime, training, methods, events, machine, row(objective, count))
+    if name == START:
+        model = starting_classifier(settings(seed), run)
+    else:
+        objective, count = rows()[name]
+        config = settings(seed, objective)
+        model = tuned(config, run, data, few(training_outliers(config, run, data, events), count), events, name)
+    score(model, sets, settings(seed), folder_of(seed, name))
 
 
 def _worth(seed: int, run: Run, data: IdData, events: Events) -> dict[str, float]:
     """R² of h on ID images it was not fitted on, and on all painted outliers."""
-    model = _start(seed, run)
+    model = starting_classifier(settings(seed), run)
     painted, pictured = (training_outliers(settings(seed, name), run, data, events) for name in (LATENTS, IMAGES))
     known, strange = (
         collect_evidence(model, images, images_together(images.shape[3]), "cpu", "fp32").features
@@ -128,14 +102,6 @@ def _worth(seed: int, run: Run, data: IdData, events: Events) -> dict[str, float
     h = LatentFeatures(tuple(painted.rows.shape[1:]), known.shape[1])
     h.fit(painted.id_latents, known, seed)
     return {"id": float(h.r2), "outliers": float(h.explained(painted.rows, strange))}
-
-
-def _start(seed: int, run: Run) -> torch.nn.Module:
-    return load_classifier(run.classifier(start_name(settings(seed).training)))[0]
-
-
-def _precision() -> str:
-    return choose_training_precision("auto", "cpu").value
 
 
 # --- all seeds --------------------------------------------------------------------------------------------------
@@ -161,7 +127,7 @@ def main(seeds: list[int]) -> None:
     events = Events(plain_lines(sys.stderr))
     for seed in seeds:
         run_seed(seed, events)
-    facts = {"hardware": hardware(_precision()), "versions": versions()}
+    facts = {"hardware": hardware(chosen_precision(settings(0))), "versions": versions()}
     publish(RESULT, to_json(result(seeds) | facts))
 
 

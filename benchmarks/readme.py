@@ -9,11 +9,23 @@ import sys
 from pathlib import Path
 from statistics import median
 
+from cells import (
+    by_seed,
+    control_and_accuracy,
+    digits,
+    in_order,
+    mean_of,
+    papers_tables,
+    percent,
+    pipes,
+    signed,
+    under_each,
+    verdicts,
+)
 from mini.card import quality, weaknesses
+from proof.told import photographs_block
 
 from dogfast.detection.summary import format_evaluations, format_table
-from dogfast.workflows.comparison.layout import by_every_score, by_own_score, notes
-from dogfast.workflows.comparison.markdown import pipe_table
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -56,8 +68,8 @@ def mini_block(result: dict) -> str:
 
 def seeds_block(result: dict) -> str:
     """Every row of benchmarks/demo_seeds.py: mean FPR95 over held-out shapes and glyphs, and what it means."""
-    rows, scores = _ordered(result), result["scores"]
-    table = _table(
+    rows, scores = in_order(result), result["scores"]
+    table = pipes(
         [
             "row",
             *[f"{s}: FPR95 (by seed)" for s in scores],
@@ -70,11 +82,11 @@ def seeds_block(result: dict) -> str:
         [
             [
                 f"`{name}`",
-                *[_by_seed(row["judged"][s]) for s in scores],
-                _each(scores, lambda s, row=row: _signed(row["judged"][s]["relative_change"])),
-                _verdicts(name, row, scores),
-                _each(scores, lambda s, row=row: _percent(row["judged"][s]["share_of_reference"])),
-                *_control_and_accuracy(row, scores),
+                *[by_seed(row["judged"][s]) for s in scores],
+                under_each(scores, lambda s, row=row: signed(row["judged"][s]["relative_change"])),
+                verdicts(name, row, scores),
+                under_each(scores, lambda s, row=row: percent(row["judged"][s]["share_of_reference"])),
+                *control_and_accuracy(row, scores),
             ]
             for name, row in rows.items()
         ],
@@ -91,16 +103,16 @@ def ingredients_block(result: dict) -> str:
     """`dog` less one ingredient each, compared with `dog` itself."""
     if "ingredients" not in result:
         return "not run"
-    rows, scores = _ordered(result["ingredients"]), result["scores"]
-    table = _table(
+    rows, scores = in_order(result["ingredients"]), result["scores"]
+    table = pipes(
         ["`dog`", *[f"{s}: FPR95 (by seed)" for s in scores], "change (points)", "verdicts", "artefact control", "ID acc."],
         [
             [
                 "as it is" if name == "dog" else name,
-                *[_by_seed(row["judged"][s]) for s in scores],
-                _each(scores, lambda s, row=row: f"{row['judged'][s]['change']:+.1f}"),
-                _verdicts(name, row, scores),
-                *_control_and_accuracy(row, scores),
+                *[by_seed(row["judged"][s]) for s in scores],
+                under_each(scores, lambda s, row=row: f"{row['judged'][s]['change']:+.1f}"),
+                verdicts(name, row, scores),
+                *control_and_accuracy(row, scores),
             ]
             for name, row in rows.items()
         ],
@@ -111,8 +123,8 @@ def ingredients_block(result: dict) -> str:
 
 def strategies_block(result: dict) -> str:
     """What benchmarks/strategies.py found: every strategy's outliers against `dog`'s."""
-    rows, scores = _ordered(result), result["scores"]
-    table = _table(
+    rows, scores = in_order(result), result["scores"]
+    table = pipes(
         [
             "outliers",
             *[f"{s}: FPR95 (by seed) / AUROC" for s in scores],
@@ -123,9 +135,9 @@ def strategies_block(result: dict) -> str:
         [
             [
                 "none (`ce`)" if name == "ce" else f"`{name}`",
-                *[f"{_by_seed(row['judged'][s])} / {row['judged'][s]['auroc']:.1f}" for s in scores],
-                _verdicts(name, row, scores),
-                *_control_and_accuracy(row, scores),
+                *[f"{by_seed(row['judged'][s])} / {row['judged'][s]['auroc']:.1f}" for s in scores],
+                verdicts(name, row, scores),
+                *control_and_accuracy(row, scores),
             ]
             for name, row in rows.items()
         ],
@@ -139,17 +151,17 @@ def strategies_block(result: dict) -> str:
 
 def recipes_block(result: dict) -> str:
     """What benchmarks/recipes.py found: FPR95 of each recipe's outliers beside the time they take."""
-    rows, scores, seconds = _ordered(result), result["scores"], result["seconds_an_image"]
+    rows, scores, seconds = in_order(result), result["scores"], result["seconds_an_image"]
     slow = seconds[result["published"]]
-    table = _table(
+    table = pipes(
         ["outliers", "seconds an image", f"against `{result['published']}`", *[f"{s}: FPR95 (by seed)" for s in scores], "verdicts", "ID acc."],
         [
             [
                 "none (`ce`)" if name == "ce" else name,
-                _number(seconds[name]) if name in seconds else "–",
+                digits(seconds[name]) if name in seconds else "–",
                 f"{slow / seconds[name]:.1f}×" if name in seconds else "–",
-                *[_by_seed(row["judged"][s]) for s in scores],
-                _verdicts(name, row, scores),
+                *[by_seed(row["judged"][s]) for s in scores],
+                verdicts(name, row, scores),
                 f"{row['id_accuracy']:.2f}",
             ]
             for name, row in rows.items()
@@ -163,14 +175,14 @@ def recipes_block(result: dict) -> str:
 
 def training_block(result: dict) -> str:
     """What benchmarks/training.py measured: images a second of outlier exposure."""
-    rows = _ordered(result)
+    rows = in_order(result)
     slowest = rows["DataLoader fp32"]["img_per_s"]
-    table = _table(
+    table = pipes(
         ["loop", "images a second (range)", "against DataLoader fp32", "share of its time it waits for images"],
         [
             [
                 name,
-                f"{_number(row['img_per_s'])} ({_number(row['slowest'])}–{_number(row['fastest'])})",
+                f"{digits(row['img_per_s'])} ({digits(row['slowest'])}–{digits(row['fastest'])})",
                 f"{row['img_per_s'] / slowest:.2f}×",
                 f"{row['waiting']:.2%}",
             ]
@@ -185,7 +197,7 @@ def training_block(result: dict) -> str:
 
 def streaming_block(result: dict) -> str:
     """What benchmarks/streaming.py measured: reading shards for training, against webdataset."""
-    table = _table(
+    table = pipes(
         ["shards of", *next(iter(result["sets"].values()))["contenders"], "over the faster of webdataset's"],
         [
             [
@@ -206,7 +218,7 @@ def streaming_block(result: dict) -> str:
 def objectives_block(result: dict) -> str:
     """What benchmarks/objectives.py found: Table 1 over seeds, at equal images."""
     return (
-        f"{_tables(result)} About {result['images']:,} images through the network each (of a tuned method, its start's among them), "
+        f"{papers_tables(result)} About {result['images']:,} images through the network each (of a tuned method, its start's among them), "
         f"on {result['hardware']}."
     )
 
@@ -216,32 +228,24 @@ def compare_block(result: dict) -> str:
     seconds = result["seconds"]
     spent = ", ".join(f"{name} {seconds[name]:.0f}" for name in ("painting", "training", "evaluating"))
     return (
-        f"{_tables(result)} {result['total_s'] / 60:.0f} minutes for {seconds['classifiers']} classifiers, {result['jobs']} at a "
+        f"{papers_tables(result)} {result['total_s'] / 60:.0f} minutes for {seconds['classifiers']} classifiers, {result['jobs']} at a "
         f"time, on {result['hardware']} (seconds of all processes: {spent})."
     )
-
-
-def _tables(result: dict) -> str:
-    """The papers' tables that a benchmark holds, every classifier under every score, and how to read them."""
-    tables = result["tables"]
-    own = [f"Table {number}. {table['title']}:\n\n{pipe_table(by_own_score(table))}" for number, table in tables.items()]
-    every = pipe_table(by_every_score({"rows": [row for table in tables.values() for row in table["rows"]]}))
-    return "\n\n".join([*own, "Averages under every score:", every, " ".join(notes(next(iter(tables.values())))[:2])])
 
 
 def oal_few_block(result: dict) -> str:
     """What benchmarks/oal_few.py found: `oal` on a few latents against `dog` on as many images."""
     rows, scores = result["rows"], result["scores"]
-    start = [_by_seed(rows["ce"]["judged"][s]) for s in scores]
+    start = [by_seed(rows["ce"]["judged"][s]) for s in scores]
     lines = [["none (`ce`)", *start, *start, "–"]]
     for count in result["counts"]:
-        found = [_by_seed(rows[f"{objective} {count}"]["judged"][s]) for objective in ("dog", "oal") for s in scores]
+        found = [by_seed(rows[f"{objective} {count}"]["judged"][s]) for objective in ("dog", "oal") for s in scores]
         against = result["oal_against_dog"][str(count)]
-        lines.append([f"{count:,}", *found, _each(scores, lambda s, against=against: against[s]["verdict"])])
+        lines.append([f"{count:,}", *found, under_each(scores, lambda s, against=against: against[s]["verdict"])])
     head = ["outliers", *(f"`{objective}`, {s}: FPR95 (by seed)" for objective in ("dog", "oal") for s in scores)]
-    worth = {name: _mean(result["h_explains"], name) for name in ("id", "outliers")}
+    worth = {name: mean_of(result["h_explains"], name) for name in ("id", "outliers")}
     return (
-        f"{_table([*head, '`oal` against `dog`'], lines)}\n\nMeans over held-out shapes and glyphs; seeds "
+        f"{pipes([*head, '`oal` against `dog`'], lines)}\n\nMeans over held-out shapes and glyphs; seeds "
         f"{', '.join(map(str, result['seeds']))}, the settings of `compare`, as many steps, on {result['hardware']}. What latents tell "
         f"of features (R² of h): {worth['id']:.2f} of ID images it was not fitted on, {worth['outliers']:.2f} of the outliers. "
         f"Verdicts are under {', '.join(scores)}."
@@ -253,14 +257,14 @@ def refine_block(result: dict) -> str:
     rows, scores, lines = result["rows"], result["scores"], []
     for name in result["order"]:
         row, told = rows[name], result["told"][name]
-        judged = [_by_seed(row["judged"][s]) for s in scores]
-        against = "–" if name == "one round" else _each(scores, lambda s, row=row: row["judged"][s]["verdict"])
+        judged = [by_seed(row["judged"][s]) for s in scores]
+        against = "–" if name == "one round" else under_each(scores, lambda s, row=row: row["judged"][s]["verdict"])
         validation, like_id = (_round_by_round(told, key) for key in ("fpr95", "like_id"))
         lines.append([name, *judged, against, f"{row['id_accuracy']:.2f}", validation, like_id])
     head = ["in all", *(f"{s}: FPR95 (by seed)" for s in scores), "against one round", "ID accuracy"]
     ended = sum(_would_end(each) for name in result["order"][1:] for each in result["told"][name])
     return (
-        f"{_table([*head, 'validation FPR95 by round', 'look ID by round'], lines)}\n\nMeans over held-out shapes and glyphs, in percent; "
+        f"{pipes([*head, 'validation FPR95 by round', 'look ID by round'], lines)}\n\nMeans over held-out shapes and glyphs, in percent; "
         f"{result['outliers']} outliers a class and {result['epochs']} epochs in all, seeds {', '.join(map(str, result['seeds']))}, the "
         f"settings of `compare`, on {result['hardware']}. Verdicts are under {', '.join(scores)}. A patience of 1 would have ended "
         f"{ended} of {len(result['seeds']) * (len(result['order']) - 1)} refinements before their last round."
@@ -300,7 +304,7 @@ def inversion_block(result: dict) -> str:
         [f"{name}: {found['k']} nearest of {found['words']:,}", *(f"{100 * found[pair]:.0f} %" for pair in SHARED_PAIRS)]
         for name, found in result["nearest_words"].items()
     ]
-    return f"{text}On {result['hardware']}.\n\n{_table(['Eq. 5, words in common', *SHARED_PAIRS], lines)}"
+    return f"{text}On {result['hardware']}.\n\n{pipes(['Eq. 5, words in common', *SHARED_PAIRS], lines)}"
 
 
 def misnamed_block(result: dict) -> str:
@@ -309,10 +313,11 @@ def misnamed_block(result: dict) -> str:
     rows = {"the true names": [result["true_names"]], "the wrong names": [result["wrong_names"]]}
     rows["pseudo-words learned from the wrong names"] = learned
     lines = [
-        [name, *(_mean(found, key) for key in ("candidates_shared", "cosine_to_own_pictures"))] for name, found in rows.items()
+        [name, *(mean_of(found, key) for key in ("candidates_shared", "cosine_to_own_pictures"))]
+        for name, found in rows.items()
     ]
     lines = [[name, f"{100 * shared:.0f} %", f"{cosine:.2f}"] for name, shared, cosine in lines]
-    table = _table(
+    table = pipes(
         ["words", f"of the true names' {result['top_k']} candidates", "cosine to unseen pictures of the class"], lines
     )
     return (
@@ -341,7 +346,7 @@ def engines_block(result: dict) -> str:
     low, full = (median(found[rate] for found in result["networks"].values()) for rate in ("gemm_tflops", "gemm_fp32_tflops"))
     head = ["network", "on", "seconds a row (range)", "TFLOP/s", "of the GEMM rate", "against fp32", "against bf16", "parity"]
     return (
-        f"{_table(head, lines)}\n\nRandom weights, {result['rows']} rows at {result['side_px']} px, medians of "
+        f"{pipes(head, lines)}\n\nRandom weights, {result['rows']} rows at {result['side_px']} px, medians of "
         f"{result['rounds']} interleaved rounds, on {machines}; parity is the least cosine to torch in fp32. Matrix products "
         f"reach {low:.2f} TFLOP/s in bf16 and {full:.2f} in fp32 there: what runs fp32 at that rate cannot be beaten by more "
         f"than {low / full:.1f} times."
@@ -389,7 +394,7 @@ def scaling_block(result: dict) -> str:
         ]
         for starter, found in result["starters"].items()
     ]
-    table = _table(["efficiency", *(f"{n} processes" for n in counts), "share of its time that one device is busy"], lines)
+    table = pipes(["efficiency", *(f"{n} processes" for n in counts), "share of its time that one device is busy"], lines)
     return f"{table}\n\nMedians of {result['rounds']} rounds, {result['images_a_process']} images a process, on {result['hardware']}."
 
 
@@ -401,7 +406,7 @@ def throughput_block(result: dict) -> str:
 def _throughput_of(name: str, found: dict) -> str:
     rows = {contender: found["contenders"][contender] for contender in found["order"]}
     lines = [
-        [contender, _range(row), _number(1 / row["seconds_an_image"]), str(row["rounds"])]
+        [contender, _range(row), digits(1 / row["seconds_an_image"]), str(row["rounds"])]
         + [_against_best(peer, contender, rows) for peer in THROUGHPUT_PEERS]
         for contender, row in rows.items()
         if ", without" not in contender
@@ -414,7 +419,7 @@ def _throughput_of(name: str, found: dict) -> str:
     best = [f"against the best batch of {peer} in this precision" for peer in THROUGHPUT_PEERS]
     return (
         f"`{name}` painted at {found['side_px']} px, stored at {found['image_px']} px, {found['rows']} rows:\n\n"
-        f"{_table(['on', 'seconds an image (range)', 'images a second', 'rounds', *best], lines)}\n\n"
+        f"{pipes(['on', 'seconds an image (range)', 'images a second', 'rounds', *best], lines)}\n\n"
         f"Share of the whole: {stages}. On {found['hardware']}, whose bf16 products reach {found['gemm_tflops']:.2f} TFLOP/s."
     )
 
@@ -440,12 +445,12 @@ def _stages(rows: dict, contender: str) -> dict[str, float]:
 
 def gpu_block(result: dict) -> str:
     """What benchmarks/gpu.py measured: the whole command and the UNet on a GPU."""
-    command = _table(
+    command = pipes(
         ["512 px, whole command", "seconds an image (range)", "images a second", "minutes for 100 × 1,000"],
         [
             [name, row, "–", "–"]
             if isinstance(row, str)
-            else [name, _range(row), _number(1 / row["seconds_an_image"]), f"{row['minutes_of_100_x_1000']:.0f}"]
+            else [name, _range(row), digits(1 / row["seconds_an_image"]), f"{row['minutes_of_100_x_1000']:.0f}"]
             for name, row in result["command"].items()
         ],
     )
@@ -455,7 +460,7 @@ def gpu_block(result: dict) -> str:
         for name, row in ({"all": found} if isinstance(found, str) else found["contenders"]).items()
     ]
     head = ["rows", "on", "milliseconds a row", "TFLOP/s", "of the bf16 GEMM rate"]
-    return f"{command}\n\n{_table(head, lines)}\n\nSD v1.5 with random weights on {result['gpu']}, medians of {result['rounds']} rounds."
+    return f"{command}\n\n{pipes(head, lines)}\n\nSD v1.5 with random weights on {result['gpu']}, medians of {result['rounds']} rounds."
 
 
 def _rates(row: dict) -> list[str]:
@@ -463,49 +468,7 @@ def _rates(row: dict) -> list[str]:
 
 
 def _range(row: dict) -> str:
-    return " ".join((_number(row["seconds_an_image"]), f"({_number(row['fastest'])}–{_number(row['slowest'])})"))
-
-
-def _number(value: float) -> str:
-    """Three digits that count."""
-    return f"{value:.3g}" if value < 1000 else f"{value:.0f}"
-
-
-# --- cells ------------------------------------------------------------------------------------------------------
-def _ordered(table: dict) -> dict[str, dict]:
-    return {name: table["rows"][name] for name in table["order"]}
-
-
-def _table(head: list[str], lines: list[list[str]]) -> str:
-    return "\n".join([f"| {' | '.join(head)} |", "|---" * len(head) + "|", *(f"| {' | '.join(line)} |" for line in lines)])
-
-
-def _each(scores: list[str], cell) -> str:
-    return ", ".join(map(cell, scores))
-
-
-def _by_seed(judged: dict) -> str:
-    return f"{judged['mean']:.1f} ({', '.join(f'{value:.1f}' for value in judged['by_seed'])})"
-
-
-def _verdicts(name: str, row: dict, scores: list[str]) -> str:
-    return _each(scores, lambda s: "–" if row["judged"][s]["baseline"] == name else row["judged"][s]["verdict"])
-
-
-def _control_and_accuracy(row: dict, scores: list[str]) -> list[str]:
-    return [_each(scores, lambda s: f"{row['artefact_control'][s]:.0f} %"), f"{row['id_accuracy']:.2f}"]
-
-
-def _percent(share: float | None) -> str:
-    return "–" if share is None else f"{100 * share:.0f} %"
-
-
-def _signed(share: float | None) -> str:
-    return "–" if not share else f"{100 * share:+.0f} %"
-
-
-def _mean(found: list[dict], key: str) -> float:
-    return sum(each[key] for each in found) / len(found)
+    return " ".join((digits(row["seconds_an_image"]), f"({digits(row['fastest'])}–{digits(row['slowest'])})"))
 
 
 THROUGHPUT_PEERS = ("diffusers", "optimum-intel")
@@ -534,6 +497,7 @@ BLOCKS = {
     "gpu": ("gpu", gpu_block),
     "tiny": ("tiny", tiny_block),
     "mini": ("mini", mini_block),
+    "photographs": ("photographs", photographs_block),
 }
 """Block of the README to (result file, what it says)."""
 

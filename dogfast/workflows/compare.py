@@ -15,6 +15,7 @@ from dogfast.concepts.stage import find_anchors
 from dogfast.config import RunConfig
 from dogfast.config.option import require
 from dogfast.data.catalogue import load_id
+from dogfast.detection.measure import VALIDATION_SOURCE
 from dogfast.errors import DogfastError
 from dogfast.events import Events
 from dogfast.reporting.inputs import Evaluation, read_evaluations
@@ -23,7 +24,7 @@ from dogfast.text import first_line
 from dogfast.training.names import classifier_name
 from dogfast.training.sources import painted_source
 from dogfast.workflows.chain import check_evaluate, check_generate, check_train, run_id_control
-from dogfast.workflows.comparison.cells import Cell, stands
+from dogfast.workflows.comparison.cells import Cell, bring_source, stands
 from dogfast.workflows.comparison.flat import flat
 from dogfast.workflows.comparison.inside import run_of_seed
 from dogfast.workflows.comparison.jobs import completed
@@ -144,12 +145,17 @@ def _stands(cell: Cell) -> bool:
 
 
 def _prepare(left: list[Cell], events: Events) -> None:
-    """What several cells need, so that it fails once: the anchors; painted ID images, which are part of every evaluation too."""
+    """What several cells need, so that it fails once: the anchors; what is part of every evaluation too, painted ID images and the
+    outliers that scores are chosen on, lest the baseline is judged without them.
+    """
     cell = left[0]
     if any(painted_source(each.config.training) for each in left):
         find_anchors(cell.config, cell.run, events)
     if cell.config.training.id_synthetic:
         run_id_control(cell.config, cell.run, events)
+    judging = next((each for each in left if painted_source(each.config.training) == VALIDATION_SOURCE), None)
+    if judging:
+        bring_source(judging, events)
 
 
 # --- what is written --------------------------------------------------------------------------------------------

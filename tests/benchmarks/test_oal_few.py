@@ -6,9 +6,11 @@ import oal_few
 import pytest
 import torch
 from safetensors.torch import save_file
+from tuning import few
 
 from dogfast.errors import DataError
 from dogfast.training.batches import Held
+from dogfast.training.regimes import regime_of
 
 
 def test_every_number_of_latents_has_as_many_images_beside_it():
@@ -17,7 +19,7 @@ def test_every_number_of_latents_has_as_many_images_beside_it():
     steps = {
         (regime.epochs, regime.batch, regime.ood_batch)
         for regime in (
-            oal_few.regime_of(config.training, config.objectives, "shapes")
+            regime_of(config.training, config.objectives, "shapes")
             for config in (oal_few.settings(0, objective) for objective in ("dog", "oal"))
         )
     }
@@ -26,10 +28,10 @@ def test_every_number_of_latents_has_as_many_images_beside_it():
 
 def test_few_are_the_first_with_all_that_stands_beside_them():
     held = Held(torch.arange(9), 3, "x", id_latents=torch.zeros(4))
-    found = oal_few.few(held, 5)
+    found = few(held, 5)
     assert found.rows.tolist() == [0, 1, 2, 3, 4] and found.seed == (3, "x") and found.id_latents is held.id_latents
     with pytest.raises(DataError, match="only 9 of 10"):
-        oal_few.few(held, 10)
+        few(held, 10)
 
 
 @pytest.fixture

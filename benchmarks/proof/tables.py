@@ -1,0 +1,28 @@
+"""The papers' Tables 1, 2 and 4 on photographs, in one seed: what `dogfast compare` makes in that seed's run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from proof.rows import prepared
+from proof.world import World
+
+from dogfast.environment import machine_cores
+from dogfast.events import Events
+from dogfast.run import read_json
+from dogfast.workflows.compare import compare
+from dogfast.workflows.comparison.request import Comparison
+
+TABLES = (1, 2, 4)
+
+
+def run_tables(world: World, seeds: list[int], events: Events) -> dict[str, Any]:
+    seed = seeds[0]
+    with prepared(world, seed, events) as run:
+        request = Comparison(tables=TABLES, auxiliary=str(world.real(seed)), jobs=machine_cores())
+        found = compare(world.config(seed), run, events, request)
+    return {
+        "failed": found["failed"],
+        "tables": {number: read_json(Path(files["json"])) for number, files in found["tables"].items()},
+    }

@@ -1,0 +1,107 @@
+"""What the proof on photographs stands on: which images are known, painted, learned from and strange, and at what scale."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mini.vocabulary import concepts
+from tiny_imagenet import parted, write_subset
+
+from dogfast.config import RunConfig
+from dogfast.config.detection import SCORES
+from dogfast.config.presets import preset
+from dogfast.config.training import START
+from dogfast.data.nouns import frozen_nouns
+from dogfast.run import Run, publish, read_jsonl
+from dogfast.workflows.comparison.rows import scores_of
+
+HERE = Path(__file__).parents[1]
+WORK = HERE.parent / "build" / "photographs"
+MODEL = HERE / "mini" / "weights"
+
+SETTINGS: dict[str, dict[str, dict[str, Any]]] = {
+    "gpu": {
+        "data": {"id_images": 0},
+        "synthesis": {"m": 5000},
+        "training": {"backbone": "wrn-40-2", "pretrain_epochs": 100, "epochs": 10},
+    },
+    "cpu": {
+        "data": {"id_images": 10_000},
+        "synthesis": {"m": 1000},
+        "training": {"backbone": "wrn-16-2", "dropout": 0.0, "pretrain_epochs": 20, "epochs": 4, "ood_batch": 128},
+    },
+}
+CANDIDATES = 24
+"""K of Eq. 5: a tenth of the words, where the paper has a hundredth of all nouns."""
+PAINTED_ID = 0.3
+"""Share of painted ID images where such are learned from; also how many are painted, so that none repeats."""
+STRANGERS, REAL = "held-out", "real"
+"""What the tests and the auxiliary images are called."""
+FAR = ("shapes", "gaussian", "rademacher", "blobs")
+
+
+@dataclass(frozen=True)
+class World:
+    """``data`` holds the tars, ``place`` all that is made of them; ``model`` paints."""
+
+    data: Path
+    setting: str
+    place: Path = WORK
+    model: Path = MODEL
+
+    def of_seed(self, seed: int, variant: str = "") -> Path:
+        """The run of a seed, or one inside it that needs another start, codec or recipe."""
+        root = self.place / f"seed-{seed}"
+        return root / "variants" / variant if variant else root
+
+    @property
+    def held_out(self) -> Path:
+        return self.place / f"{STRANGERS}.tar"
+
+    @property
+    def words(self) -> Path:
+        return self.place / "vocabulary.txt"
+
+    def real(self, seed: int) -> Path:
+        """Training images of classes that `mini` knows, and that no anchor of the seed shows."""
+        return self.of_seed(seed) / f"{REAL}.tar"
+
+    def prepare(self) -> None:
+        """Write the words that may become anchors, and the test images of classes that `mini` has never seen."""
+        self.place.mkdir(parents=True, exist_ok=True)
+        if not self.words.exists():
+            publish(self.words, "".join(f"{word}\n" for word in known_words()))
+        if not self.held_out.exists():
+            write_subset(self.data / "tiny-imagenet32-val.tar", parted()[1], self.held_out)
+
+    def write_real(self, seed: int, run: Run) -> None:
+        """The auxiliary images, once the anchors stand."""
+        if not self.real(seed).exists():
+            anchors = {row["word"] for row in read_jsonl(run.anchors)}
+            write_subset(self.data / "tiny-imagenet32-train.tar", unpainted(anchors), self.real(seed))
+
+    def config(self, seed: int, objective: str = START, outliers: str = "dog") -> RunConfig:
+        """What the classifier of ``objective`` on ``outliers`` is made with, and judged under."""
+        values: dict[str, dict[str, Any]] = {
+            "data": {"data": (f"cifar10={self.data}",)},
+            "model": {"model": str(self.model)},
+            "concepts": {"vocabulary": str(self.words), "top_k": CANDIDATES, "concepts_seed": seed},
+            "synthesis": {"seed": seed},
+            "training": {"train_seed": seed, "objective": objective},
+            "detection": {"ood": (f"{STRANGERS}={self.held_out}", *FAR), "corrupted_images": 0},
+        }
+        values["training"]["outliers"] = str(self.real(seed)) if outliers == REAL else outliers
+        values["detection"]["scores"] = scores_of(objective, SCORES)
+        return preset("cifar10").with_values(SETTINGS[self.setting], "benchmark").with_values(values, "benchmark")
+
+
+def known_words() -> list[str]:
+    """WordNet's names of Tiny ImageNet's classes that `mini` learned."""
+    return [name for each in concepts()[1] for name in each.names if frozen_nouns().senses_of(name)]
+
+
+def unpainted(anchors: set[str]) -> list[str]:
+    """Folders of the classes that `mini` learned, that show no class of CIFAR-10, and none of whose names is an anchor."""
+    return [each.folder for each in concepts()[1] if each.folder in parted()[0] and not anchors & set(each.names)]

@@ -1,0 +1,65 @@
+"""What no command does: tune a run's starting classifier on outliers that are no source of the run, and score it."""
+
+from pathlib import Path
+
+import torch
+
+from dogfast.classifiers.evidence import Evidence, collect_evidence, images_together
+from dogfast.classifiers.loading import load_classifier
+from dogfast.config import RunConfig
+from dogfast.data.catalogue import IdData
+from dogfast.detection.measure import Sets, measure
+from dogfast.detection.table import save_scores
+from dogfast.environment import choose_device, choose_training_precision
+from dogfast.errors import DataError
+from dogfast.events import Events
+from dogfast.run import Run, publish, to_json
+from dogfast.training.batches import Held
+from dogfast.training.id_synthetic import mixed_id
+from dogfast.training.loop import Machine, fit
+from dogfast.training.names import start_name
+from dogfast.training.regimes import regime_of
+
+
+def few(outliers: Held, count: int) -> Held:
+    """The first ``count``; as plans take the classes in turn, they are of all classes alike."""
+    if len(outliers.rows) < count:
+        raise DataError(f"only {len(outliers.rows)} of {count} outliers may train; raise m")
+    return Held(outliers.rows[:count], *outliers.seed, id_latents=outliers.id_latents)
+
+
+def starting_classifier(config: RunConfig, run: Run) -> torch.nn.Module:
+    return load_classifier(run.classifier(start_name(config.training)))[0]
+
+
+def tuned(config: RunConfig, run: Run, data: IdData, outliers: Held, events: Events, name: str) -> torch.nn.Module:
+    """The starting classifier after the objective of ``config`` on ``outliers``; ``name`` is what is said of it."""
+    model, training = starting_classifier(config, run), config.training
+    images, labels = mixed_id(run, data, training.id_synthetic, config.data.image_px)
+    regime, machine = regime_of(training, config.objectives, config.data.classes), Machine(*_machine(config))
+    fit(model, images, labels, outliers, regime, training, config.objectives, events, machine, name)
+    return model
+
+
+def score(model: torch.nn.Module, sets: Sets, config: RunConfig, folder: Path) -> None:
+    """`metrics.json` and `scores/` in ``folder``, the former last."""
+
+    device, precision = _machine(config)
+    model.to(device)
+
+    def look(images: torch.Tensor, *magnitudes: float) -> Evidence:
+        return collect_evidence(model, images, images_together(images.shape[3]), device, precision, magnitudes=magnitudes)
+
+    found, scores = measure(look, sets, config.detection, device)
+    save_scores(folder, scores)
+    publish(folder / "metrics.json", to_json(found))
+
+
+def _machine(config: RunConfig) -> tuple[str, str]:
+    """Device and precision."""
+    device = choose_device(config.model.device).value
+    return device, choose_training_precision(config.training.train_precision, device).value
+
+
+def chosen_precision(config: RunConfig) -> str:
+    return _machine(config)[1]

@@ -1,0 +1,104 @@
+"""The proof on photographs: who may be painted, who stays strange, what its rows share, and what the README says of it."""
+
+import pytest
+from mini.vocabulary import concepts
+from proof import curve, gate, rows, told, unmatched, world
+from tiny_imagenet import parted
+
+from dogfast.config.training import START
+from dogfast.training.names import classifier_name
+from dogfast.workflows.comparison.passes import passes_given, passes_of
+
+
+@pytest.fixture
+def here(tmp_path):
+    return world.World(tmp_path / "data", "cpu", tmp_path / "work", tmp_path / "model")
+
+
+def test_words_are_nouns_of_what_the_generator_learned():
+    words = world.known_words()
+    names = {name for each in concepts()[1] for name in each.names}
+    assert set(words) <= names and "koala" in words
+    assert "chihuahua dog" in names and "chihuahua dog" not in words, "no word of WordNet, so no rule can tell what it shows"
+
+
+def test_real_outliers_show_no_anchor_no_id_class_and_no_stranger():
+    every = world.unpainted(set())
+    training, held_out, shared = parted()
+    assert set(every) == set(training) and not set(every) & {*held_out, *shared}
+    koala = next(each for each in concepts()[1] if "koala" in each.names)
+    assert set(every) - set(world.unpainted({"koala bear"})) == {koala.folder}
+
+
+def test_every_row_of_a_seed_is_painted_trained_and_judged_alike(here):
+    configs = {name: rows.config_of(here, 2, row) for name, row in rows.ROWS.items() if row.variant != rows.LONGER}
+    assert {(c.training.train_seed, c.synthesis.seed, c.concepts.concepts_seed) for c in configs.values()} == {(2, 2, 2)}
+    assert len({c.detection.ood for c in configs.values()}) == 1
+    names = [classifier_name(config.training) for config in configs.values()]
+    assert "oe+real@2" in names and names.count("dog@2") == 2, "those of a variant lie in a run of its own"
+    places = {(rows.ROWS[name].variant, classifier_name(config.training)) for name, config in configs.items()}
+    assert len(places) == len(configs)
+
+
+def test_the_longer_start_sees_as_many_images_as_start_and_tuning(here, monkeypatch):
+    class Data:
+        train = range(10_000)
+
+    monkeypatch.setattr(rows, "load_id", lambda config: Data)
+    short, longer = (rows.config_of(here, 0, rows.ROWS[name]) for name in rows.BASELINES)
+    assert short.training.objective == longer.training.objective == START
+    assert passes_of(longer, 10_000) == pytest.approx(passes_given(short, 10_000), rel=0.03)
+    assert longer.training.pretrain_epochs > short.training.pretrain_epochs
+
+
+def test_recipes_differ_in_what_they_paint_with_alone(here):
+    places = {gate.place(here, 0, name) for name in gate.RECIPES}
+    assert len(places) == len(gate.RECIPES) and gate.place(here, 0, gate.USUAL) == here.of_seed(0)
+    recipes = [gate.config_of(here, 0, name).synthesis for name in gate.RECIPES]
+    assert [(each.recipe, each.steps) for each in recipes] == [("paper", None), ("quality", None), ("quality", 8)]
+
+
+def test_unmatched_rows_are_those_of_the_seed_without_the_codec(here):
+    for row in unmatched.UNMATCHED.values():
+        matched, plain = rows.config_of(here, 0, row), unmatched.as_it_is(here, 0, row)
+        assert (matched.data.match_codec, plain.data.match_codec) == ("auto", "none")
+        assert matched.training == plain.training
+
+
+# --- what is told -----------------------------------------------------------------------------------------------
+def judged(fpr95: float, verdict: str = "better", baseline: str = "ce") -> dict:
+    of_score = {"mean": fpr95, "by_seed": [fpr95], "baseline": baseline, "verdict": verdict, "share_of_reference": 0.5}
+    return {
+        "id_accuracy": 80.0,
+        "judged": dict.fromkeys(told.SCORES, of_score),
+        "artefact_control": dict.fromkeys(told.SCORES, 7.0),
+    }
+
+
+def table(names: list[str]) -> dict:
+    found = {name: judged(50.0 - number) for number, name in enumerate(names)}
+    return {"order": names, "strangers": found, "everywhere": found, "hardware": "a machine"}
+
+
+def test_what_was_not_run_is_said_so():
+    text = told.photographs_block({})
+    assert text.count("not run") == len(told.PARTS)
+
+
+def test_every_part_tells_its_rows():
+    training = {"backbone": "wrn-16-2", "pretrain_epochs": 20, "epochs": 4}
+    over_seeds = table(list(rows.ROWS)) | {"seeds": [0], "outliers": 1000, "id_images": 10_000, "training": training}
+    counts = [100, 8000]
+    lines = {"ce": judged(60.0)} | {f"{name} {count}": judged(40.0) for name in curve.SOURCES for count in counts}
+    result = {
+        "rows": over_seeds,
+        "unmatched": table(list(unmatched.UNMATCHED)),
+        "curve": {"counts": counts, "lines": list(curve.SOURCES), "strangers": lines},
+        "gate": table(list(gate.RECIPES))
+        | {"published": "paper", "seconds_an_image": dict(zip(gate.RECIPES, (0.4, 0.1, 0.05)))},
+    }
+    text = told.photographs_block(result)
+    assert "| oe+real |" in text and "10,000 ID images, 1,000 outliers a class, wrn-16-2" in text
+    assert "| 8,000 | 40.0, 40.0, 40.0 |" in text and "| none (`ce`) | 60.0, 60.0, 60.0 |" in text
+    assert "| `quality` | 0.1 | 4.0× |" in text
+    assert text.count("not run") == 1, "the tables alone"
