@@ -253,7 +253,15 @@ def oal_few_block(result: dict) -> str:
 
 
 def refine_block(result: dict) -> str:
-    """What benchmarks/refine.py found: rounds against one round, and what each round brought."""
+    """What benchmarks/refine.py found in each world."""
+    worlds = {"shapes": "The embedded world", "photographs": "CIFAR-10"}
+    return "\n\n".join(
+        f"**{title}**\n\n{_rounds(result[name]) if name in result else 'not run'}" for name, title in worlds.items()
+    )
+
+
+def _rounds(result: dict) -> str:
+    """Rounds against one round, and what each round brought."""
     rows, scores, lines = result["rows"], result["scores"], []
     for name in result["order"]:
         row, told = rows[name], result["told"][name]
@@ -264,9 +272,9 @@ def refine_block(result: dict) -> str:
     head = ["in all", *(f"{s}: FPR95 (by seed)" for s in scores), "against one round", "ID accuracy"]
     ended = sum(_would_end(each) for name in result["order"][1:] for each in result["told"][name])
     return (
-        f"{pipes([*head, 'validation FPR95 by round', 'look ID by round'], lines)}\n\nMeans over held-out shapes and glyphs, in percent; "
+        f"{pipes([*head, 'validation FPR95 by round', 'look ID by round'], lines)}\n\nMeans over {' and '.join(result['judged'])}, in percent; "
         f"{result['outliers']} outliers a class and {result['epochs']} epochs in all, seeds {', '.join(map(str, result['seeds']))}, the "
-        f"settings of `compare`, on {result['hardware']}. Verdicts are under {', '.join(scores)}. A patience of 1 would have ended "
+        f"settings of the world, on {result['hardware']}. Verdicts are under {', '.join(scores)}. A patience of 1 would have ended "
         f"{ended} of {len(result['seeds']) * (len(result['order']) - 1)} refinements before their last round."
     )
 

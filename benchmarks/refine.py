@@ -1,12 +1,15 @@
-"""Do rounds help? `python benchmarks/refine.py [SEED …]` (default 0 1 2).
+"""Do rounds help? `python benchmarks/refine.py [SEED …] [--photographs DATA]` (default 0 1 2), on the embedded world or on CIFAR-10.
 
 At equal images and equal steps in all: one round against two and three, and beside these as many rounds that deal their images
 evenly and drop nothing, so that what selection brings stands apart from what rounds bring. Every variant of a seed is an
-ordinary run under build/refine; they share anchors, painted ID images and the starting classifier. Judged on test sets, with the
-share of contaminants and validation's word round by round. Writes benchmarks/results/refine.json. What stands is not done again.
+ordinary run under build/refine; they share anchors, painted ID images and the starting classifier, on photographs those of
+`photographs.py`. Judged on test sets, with the share of contaminants and validation's word round by round. Writes its world's part
+of benchmarks/results/refine.json. What stands is not done again.
 """
 
 import sys
+from argparse import ArgumentParser
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,11 +17,15 @@ from typing import Any
 from unittest.mock import patch
 
 from comparison import compare
+from proof.rows import prepared
+from proof.world import STRANGERS
+from proof.world import World as Photographs
+from tuning import chosen_precision
 
 import dogfast.workflows.refinement.rounds as rounds
 from dogfast.config import RunConfig
 from dogfast.config.training import START
-from dogfast.environment import choose_training_precision, hardware
+from dogfast.environment import hardware
 from dogfast.events import Events, plain_lines
 from dogfast.run import Run, launch, publish, read_json, to_json, versions
 from dogfast.shards.format import ID_CONTROL
@@ -32,10 +39,6 @@ from dogfast.workflows.refinement.request import Refinement
 
 RESULT = Path(__file__).parent / "results" / "refine.json"
 WORK = Path(__file__).parents[1] / "build" / "refine"
-OUTLIERS, EPOCHS = 96, 6
-"""A class, and of tuning, in all rounds together."""
-JUDGED = ("held-out-shapes", "glyphs")
-"""The sets whose mean decides."""
 SOURCE, SHARED = "dog", ("concepts", f"synthesis/{ID_CONTROL}")
 
 
@@ -54,11 +57,52 @@ VARIANTS = {
 }
 
 
-def settings(seed: int, variant: Variant) -> RunConfig:
-    share = {"synthesis": {"m": OUTLIERS // variant.rounds}, "training": {"epochs": EPOCHS // variant.rounds}}
-    seeds = {"concepts": {"concepts_seed": seed}, "synthesis": {"seed": seed}, "training": {"train_seed": seed}}
-    config = comparison_preset("shapes").with_values(share, "benchmark").with_values(seeds, "benchmark")
-    return config.with_values({"detection": {"ood": JUDGED}}, "benchmark")
+@dataclass(frozen=True)
+class World:
+    """``settings`` of a seed, and the run of the seed that the variants share; ``outliers`` a class and ``epochs`` of tuning, in all
+    rounds together; ``judged``: the sets whose mean decides."""
+
+    name: str
+    settings: Callable[[int], RunConfig]
+    shared: Callable[[int, Events], Any]
+    outliers: int
+    epochs: int
+    judged: tuple[str, ...]
+
+    def config(self, seed: int, variant: Variant) -> RunConfig:
+        share = {"synthesis": {"m": self.outliers // variant.rounds}, "training": {"epochs": self.epochs // variant.rounds}}
+        return self.settings(seed).with_values(share, "benchmark")
+
+
+def shapes() -> World:
+    judged = ("held-out-shapes", "glyphs")
+
+    def settings(seed: int) -> RunConfig:
+        seeds = {"concepts": {"concepts_seed": seed}, "synthesis": {"seed": seed}, "training": {"train_seed": seed}}
+        return comparison_preset("shapes").with_values(seeds | {"detection": {"ood": judged}}, "benchmark")
+
+    @contextmanager
+    def shared(seed: int, events: Events) -> Iterator[Run]:
+        start = settings(seed).with_values({"training": {"objective": START}}, "benchmark")
+        with launch(place_of("shapes", seed), start.to_toml()) as run:
+            run_train(start, run, events)
+            run_id_control(start, run, events)
+            yield run
+
+    return World("shapes", settings, shared, 96, 6, judged)
+
+
+def photographs(data: Path) -> World:
+    world = Photographs(data, "cpu")
+
+    @contextmanager
+    def shared(seed: int, events: Events) -> Iterator[Run]:
+        world.prepare()
+        with prepared(world, seed, events) as run:
+            run_train(world.config(seed), run, events)
+            yield run
+
+    return World("photographs", lambda seed: world.config(seed, "dog"), shared, 300, 6, (STRANGERS,))
 
 
 @contextmanager
@@ -79,15 +123,11 @@ def dealing_evenly():
 
 
 # --- one seed ---------------------------------------------------------------------------------------------------
-def run_seed(seed: int, events: Events) -> None:
-    shared = settings(seed, VARIANTS["one round"]).with_values({"training": {"objective": START}}, "benchmark")
-    with launch(place_of(seed), shared.to_toml()) as common:
-        run_train(shared, common, events)
-        run_id_control(shared, common, events)
-        run_evaluate(shared, common, events)
+def run_seed(world: World, seed: int, events: Events) -> None:
+    with world.shared(seed, events) as common:
         for name, variant in VARIANTS.items():
-            config = settings(seed, variant)
-            with run_at(place_of(seed, name), config, common) as run:
+            config = world.config(seed, variant)
+            with run_at(place_of(world.name, seed, name), config, common) as run:
                 take_over(common, run, config, SHARED)
                 _run(config, run, variant, events)
 
@@ -101,44 +141,51 @@ def _run(config: RunConfig, run: Run, variant: Variant, events: Events) -> None:
             run_evaluate(found, run, events)
 
 
+def place_of(world: str, seed: int, name: str = "") -> Path:
+    """The run of a seed, or of one of its variants."""
+    root = WORK / world / f"seed-{seed}"
+    return root / "variants" / name.replace(", ", "-").replace(" ", "-") if name else root
+
+
 def classifier_of(config: RunConfig, number: int) -> str:
     return classifier_name(of_round(config, number).training)
 
 
-def place_of(seed: int, name: str = "") -> Path:
-    root = WORK / f"seed-{seed}"
-    return root / "variants" / name.replace(", ", "-").replace(" ", "-") if name else root
-
-
 # --- all seeds --------------------------------------------------------------------------------------------------
-def result(seeds: list[int]) -> dict[str, Any]:
+def result(world: World, seeds: list[int]) -> dict[str, Any]:
     """The last round of every variant against one round, and how each round went."""
-    runs = {name: [Run(place_of(seed, name)) for seed in seeds] for name in VARIANTS}
+    runs = {name: [Run(place_of(world.name, seed, name)) for seed in seeds] for name in VARIANTS}
     folders = {
         name: [
-            run.evaluation(classifier_of(settings(seed, VARIANTS[name]), VARIANTS[name].rounds))
+            run.evaluation(classifier_of(world.config(seed, VARIANTS[name]), VARIANTS[name].rounds))
             for seed, run in zip(seeds, found)
         ]
         for name, found in runs.items()
     }
     return {
         "seeds": seeds,
-        "scores": list(settings(0, VARIANTS["one round"]).detection.scores),
+        "scores": list(world.settings(0).detection.scores),
+        "judged": list(world.judged),
         "order": list(folders),
-        "outliers": OUTLIERS,
-        "epochs": EPOCHS,
-        "rows": compare(folders, ("one round",), JUDGED),
+        "outliers": world.outliers,
+        "epochs": world.epochs,
+        "rows": compare(folders, ("one round",), world.judged),
         "told": {name: [read_json(run.refined(SOURCE)) for run in found] for name, found in runs.items()},
     }
 
 
-def main(seeds: list[int]) -> None:
-    events = Events(plain_lines(sys.stderr))
-    for seed in seeds:
-        run_seed(seed, events)
-    facts = {"hardware": hardware(choose_training_precision("auto", "cpu").value), "versions": versions()}
-    publish(RESULT, to_json(result(seeds) | facts))
+def main() -> None:
+    parser = ArgumentParser(description=__doc__)
+    parser.add_argument("seeds", type=int, nargs="*", default=[0, 1, 2])
+    parser.add_argument("--photographs", type=Path, metavar="DATA")
+    given = parser.parse_args()
+    world, events = photographs(given.photographs) if given.photographs else shapes(), Events(plain_lines(sys.stderr))
+    for seed in given.seeds:
+        run_seed(world, seed, events)
+    facts = {"hardware": hardware(chosen_precision(world.settings(0))), "versions": versions()}
+    others = read_json(RESULT) if RESULT.exists() else {}
+    publish(RESULT, to_json(others | {world.name: result(world, given.seeds) | facts}))
 
 
 if __name__ == "__main__":
-    main(list(map(int, sys.argv[1:])) or [0, 1, 2])
+    main()

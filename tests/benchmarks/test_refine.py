@@ -1,6 +1,7 @@
 """Which variants the benchmark of rounds compares: as many images and steps in all, selected or dealt evenly."""
 
 import json
+from pathlib import Path
 
 import pytest
 import refine
@@ -12,11 +13,12 @@ from dogfast.run import publish, to_json
 from dogfast.workflows.refinement.posterior import Tried
 
 
-def test_every_variant_has_as_many_images_and_epochs_in_all():
+@pytest.mark.parametrize("world", [refine.shapes(), refine.photographs(Path("data"))], ids=lambda world: world.name)
+def test_every_variant_has_as_many_images_and_epochs_in_all(world):
     for variant in refine.VARIANTS.values():
-        config = refine.settings(3, variant)
-        assert config.synthesis.m * variant.rounds == refine.OUTLIERS
-        assert config.training.epochs * variant.rounds == refine.EPOCHS
+        config = world.config(3, variant)
+        assert config.synthesis.m * variant.rounds == world.outliers
+        assert config.training.epochs * variant.rounds == world.epochs
         assert (config.synthesis.seed, config.training.train_seed, config.concepts.concepts_seed) == (3, 3, 3)
 
 
@@ -33,25 +35,26 @@ def test_dealing_evenly_selects_and_drops_nothing():
 def measured(monkeypatch, tmp_path):
     """One seed in which two rounds are better than one, by their selection."""
     monkeypatch.setattr(refine, "WORK", tmp_path)
+    world = refine.shapes()
     shares = dict(zip(refine.VARIANTS, (0.4, 0.1, 0.4, 0.4, 0.5)))
     for name, variant in refine.VARIANTS.items():
-        run, config = refine.Run(refine.place_of(7, name)), refine.settings(7, variant)
+        run, config = refine.Run(refine.place_of(world.name, 7, name)), world.config(7, variant)
         folder = run.evaluation(refine.classifier_of(config, variant.rounds))
         (folder / "scores").mkdir(parents=True)
         unknown = torch.where(torch.arange(200) < round(200 * shares[name]), 2.0, -1.0)
-        tensors = {"id": torch.linspace(0, 1, 100)} | {each: unknown.clone() for each in refine.JUDGED}
+        tensors = {"id": torch.linspace(0, 1, 100)} | {each: unknown.clone() for each in world.judged}
         save_file(tensors, folder / "scores" / "msp.safetensors")
-        rows = [{"score": "msp", "dataset": each, "fpr95": shares[name], "auroc": 0.9} for each in refine.JUDGED]
+        rows = [{"score": "msp", "dataset": each, "fpr95": shares[name], "auroc": 0.9} for each in world.judged]
         control = [{"score": "msp", "called_ood": 0.0}]
         (folder / "metrics.json").write_text(json.dumps({"id_accuracy": 0.9, "rows": rows, "artefact_control": control}))
         fpr = [0.5, 0.5, 0.4][: variant.rounds]
         told = [{"round": n, "fpr95": each, "like_id": 0.125 * n} for n, each in enumerate(fpr, 1)]
         publish(run.refined("dog"), to_json({"rounds": told}))
-    return [7]
+    return world, [7]
 
 
 def test_rounds_are_compared_with_one_round(measured):
-    found = refine.result(measured)
+    found = refine.result(*measured)
     verdicts = {name: row["judged"]["msp"].get("verdict") for name, row in found["rows"].items()}
     assert verdicts["two rounds"] == "better" and verdicts["three rounds, dealt evenly"] == "worse"
 
@@ -59,7 +62,8 @@ def test_rounds_are_compared_with_one_round(measured):
 def test_the_readme_block_tells_every_variant(measured):
     import readme
 
-    text = readme.refine_block(refine.result(measured) | {"hardware": "a machine", "scores": ["msp"]})
+    text = readme.refine_block({"shapes": refine.result(*measured) | {"hardware": "a machine", "scores": ["msp"]}})
     lines = [line for line in text.splitlines() if line.startswith("|")]
     assert len(lines) == 7 and "50.0 → 50.0 → 40.0" in lines[4] and "12.5 → 25.0" in lines[3]
     assert "ended 2 of 4 refinements" in text
+    assert text.endswith("**CIFAR-10**\n\nnot run")
