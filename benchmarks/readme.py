@@ -275,8 +275,15 @@ def _rounds(result: dict) -> str:
         f"{pipes([*head, 'validation FPR95 by round', 'look ID by round'], lines)}\n\nMeans over {' and '.join(result['judged'])}, in percent; "
         f"{result['outliers']} outliers a class and {result['epochs']} epochs in all, seeds {', '.join(map(str, result['seeds']))}, the "
         f"settings of the world, on {result['hardware']}. Verdicts are under {', '.join(scores)}. A patience of 1 would have ended "
-        f"{ended} of {len(result['seeds']) * (len(result['order']) - 1)} refinements before their last round."
+        f"{ended} of {len(result['seeds']) * (len(result['order']) - 1)} refinements before their last round. What "
+        f"foretells which conditions fool the classifier next (rank correlation, rounds dealt evenly): acceptance of the images it was "
+        f"trained on {_correlation(result['foretells']['accepted'])}, of a round's images before they trained it "
+        f"{_correlation(result['foretells']['fooled'])}."
     )
+
+
+def _correlation(value: float | None) -> str:
+    return "not known" if value is None else f"{value:.2f}"
 
 
 def _round_by_round(told: list[dict], key: str) -> str:

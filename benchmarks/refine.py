@@ -12,7 +12,9 @@ from argparse import ArgumentParser
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from itertools import count, pairwise, takewhile
 from pathlib import Path
+from statistics import mean
 from typing import Any
 from unittest.mock import patch
 
@@ -20,6 +22,7 @@ from comparison import compare
 from proof.rows import prepared
 from proof.world import STRANGERS
 from proof.world import World as Photographs
+from scipy.stats import spearmanr
 from tuning import chosen_precision
 
 import dogfast.workflows.refinement.rounds as rounds
@@ -36,6 +39,7 @@ from dogfast.workflows.comparison.settings import comparison_preset
 from dogfast.workflows.refine import of_round, refine
 from dogfast.workflows.refinement.posterior import Tried
 from dogfast.workflows.refinement.request import Refinement
+from dogfast.workflows.refinement.rounds import read_outcome
 
 RESULT = Path(__file__).parent / "results" / "refine.json"
 WORK = Path(__file__).parents[1] / "build" / "refine"
@@ -171,7 +175,30 @@ def result(world: World, seeds: list[int]) -> dict[str, Any]:
         "epochs": world.epochs,
         "rows": compare(folders, ("one round",), world.judged),
         "told": {name: [read_json(run.refined(SOURCE)) for run in found] for name, found in runs.items()},
+        "foretells": foretells([run for name, found in runs.items() if not VARIANTS[name].selects for run in found]),
     }
+
+
+def foretells(runs: list[Run]) -> dict[str, float | None]:
+    """What says which conditions will fool the classifier next: ``accepted``, of images it was trained on, or ``fooled``, of images
+    before they trained it. Spearman's rank correlation over conditions with the share of the next round's fresh images that fool it,
+    the mean over the rounds of all ``runs``, which deal evenly; None where there is no round to tell.
+    """
+    found: dict[str, list[float]] = {"accepted": [], "fooled": []}
+    for run in runs:
+        rounds_ = list(takewhile(bool, (read_outcome(run, SOURCE, number) for number in count(1))))
+        for now, after in pairwise(rounds_):
+            then = {row["condition"]: row["fooled"] / row["new"] for row in after["conditions"] if row["new"]}
+            rows = [row for row in now["conditions"] if row["condition"] in then and row["new"]]
+            for name, among in (("accepted", "images"), ("fooled", "new")):
+                shares = [row[name] / row[among] for row in rows]
+                found[name].append(rank_correlation(shares, [then[row["condition"]] for row in rows]))
+    return {name: mean(values) if values else None for name, values in found.items()}
+
+
+def rank_correlation(one: list[float], other: list[float]) -> float:
+    """Spearman's; 0 where one of them is the same everywhere, and tells nothing."""
+    return float(spearmanr(one, other).statistic) if len({*one}) > 1 and len({*other}) > 1 else 0.0
 
 
 def main() -> None:

@@ -59,6 +59,19 @@ def test_rounds_are_compared_with_one_round(measured):
     assert verdicts["two rounds"] == "better" and verdicts["three rounds, dealt evenly"] == "worse"
 
 
+def test_what_foretells_is_a_rank_correlation_with_the_next_round(tmp_path):
+    run = refine.Run(tmp_path)
+    shares = {1: ([0, 1, 2], [2, 1, 0]), 2: ([1, 1, 1], [8, 6, 4]), 3: ([0, 0, 0], [1, 2, 3])}
+    for number, (accepted, fooled) in shares.items():
+        rows = [
+            {"condition": row, "images": 10, "new": 10, "accepted": a, "fooled": f}
+            for row, (a, f) in enumerate(zip(accepted, fooled))
+        ]
+        rounds.write_outcome(run, "dog", number, {"conditions": rows})
+    assert refine.foretells([run]) == {"accepted": pytest.approx(-0.5), "fooled": pytest.approx(0.0)}
+    assert refine.foretells([]) == {"accepted": None, "fooled": None}
+
+
 def test_the_readme_block_tells_every_variant(measured):
     import readme
 
