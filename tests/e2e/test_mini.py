@@ -1,0 +1,63 @@
+"""`mini`, the generator of photographs, in every command that takes a model."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from dogfast.data import shapes
+from tests.environment import ENVIRONMENT
+
+MODEL = Path(__file__).parents[2] / "benchmarks" / "mini" / "weights"
+CLASSES, WORDS = ("frog", "ship", "truck"), ("koala", "jellyfish", "lifeboat", "school bus", "barrel", "teapot", "pizza", "umbrella")
+QUICK = "--backbone wrn-10-1 --pretrain-epochs 2 --epochs 1 --batch 16 --ood-batch 16 --dropout 0"
+
+pytestmark = pytest.mark.slow
+
+
+def typed(command, cwd):
+    done = subprocess.run(
+        [sys.executable, "-m", "dogfast", *command.split(), "--json"],
+        cwd=cwd, env=ENVIRONMENT, capture_output=True, text=True, timeout=900,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """`mine/`: class folders that bear names `mini` knows; what the pictures show does not matter here."""
+    root = tmp_path_factory.mktemp("mini")
+    for name, figure in zip(CLASSES, ("circle", "star", "cross")):
+        (root / "mine" / name).mkdir(parents=True)
+        for index in range(30):
+            Image.fromarray(shapes.render(figure, "own", 0, index)).save(root / "mine" / name / f"{index}.png")
+    (root / "words.txt").write_text("\n".join(WORDS))
+    return root
+
+
+def test_anchors_painting_training_and_rounds(place):
+    asked = f"--classes {place}/mine --model {MODEL} --vocabulary words.txt --inversion-steps 4 --steps 4 --m 8 --backend torch"
+    found = typed(f"anchors {asked}", place)
+    assert found["anchors"] > 0
+    painted = typed("generate runs/mine", place)
+    assert painted["outliers"] == 24
+    refined = typed(f"refine runs/mine --objective oe --rounds 2 {QUICK}", place)
+    assert [row["round"] for row in refined["rounds"]] == [1, 2]
+    measured = typed("evaluate runs/mine --objective oe --ood noise --ood-images 50", place)
+    assert {row["dataset"] for row in measured["rows"]} == {"noise"}
+    compared = typed("compare runs/mine --tables 2 --dry-run", place)
+    assert compared["tables"] == [2]
+
+
+@pytest.mark.parametrize("backend", ["onnxruntime", "openvino", "tensorrt-rtx"])
+def test_its_engines_are_built(place, backend):
+    if backend == "tensorrt-rtx":
+        pytest.importorskip("tensorrt_rtx")
+    target = "--target sm120" if backend == "tensorrt-rtx" else ""
+    built = typed(f"build-engines --model {MODEL} --backend {backend} {target} --rows 8 --engine-dir {place}/engines", place)
+    print(built)
+    assert False, built
