@@ -76,7 +76,7 @@ def load_latents(loop: Loop, vae: AutoencoderKL, bank: Bank) -> Tensor:
     file = loop.folder / "latents.safetensors"
     if not file.exists():
         both = [encode(loop, vae, images) * vae.config.scaling_factor for images in (bank.images, bank.images.flip(-1))]
-        save_file({"latents": torch.stack(both).half()}, file)
+        save_file({"latents": torch.stack(both).half().contiguous()}, file)
     return load_file(file, loop.device)["latents"]
 
 

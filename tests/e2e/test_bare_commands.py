@@ -1,32 +1,19 @@
 """What a person types: the bare commands, one after the other, in an empty folder."""
 
 import json
-import subprocess
-import sys
 from statistics import median
 
 import pytest
 
 from dogfast.config.presets import preset
 from dogfast.data import shapes
-from tests.environment import ENVIRONMENT
+from tests.typed import typed
 
 SCORES = ("msp", "energy", "ash-s")
 pytestmark = pytest.mark.slow
 
 M, OOD_IMAGES = 12, 100
 GENERATE = f"dogfast generate --classes shapes --m {M}"
-
-
-def typed(command, cwd):
-    """Run ``command`` and give its answer; the last line of stdout when it asked for JSON."""
-    words = command.split()
-    assert words[0] == "dogfast"
-    done = subprocess.run(
-        [sys.executable, "-m", *words], cwd=cwd, env=ENVIRONMENT, capture_output=True, text=True, timeout=1800
-    )
-    assert done.returncode == 0, done.stderr
-    return (json.loads(done.stdout.splitlines()[-1]) if "--json" in words else done.stdout), done.stderr
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +31,7 @@ def session(tmp_path_factory):
 
 def test_generate_paints_m_outliers_of_every_class(session):
     place, answers = session
-    answer, said = answers["generate"]
+    answer, said = answers["generate"].answer, answers["generate"].said
     assert answer["outliers"] == M * len(shapes.ID_WORDS) and answer["failed"] == 0
     assert answer["run"] == "runs/shapes" and answer["source"] == "dog" and answer["img_per_s"] > 0
     assert "no anchors yet: finding them first" in said
@@ -70,7 +57,7 @@ def test_four_anchors_in_five_look_more_like_the_class_than_the_median_word(sess
 
 def test_train_takes_the_newest_run_and_trains_the_start_first(session):
     place, answers = session
-    answer, said = answers["train"]
+    answer, said = answers["train"].answer, answers["train"].said
     assert answer["name"] == "dog" and "runs/shapes (the newest under runs/)" in said
     assert "no starting classifier yet: training ce first" in said
     assert answer["id_accuracy"] > 0.5, "eight classes: chance is 0.125"
@@ -80,7 +67,7 @@ def test_train_takes_the_newest_run_and_trains_the_start_first(session):
 
 def test_evaluate_measures_every_score_on_every_set(session):
     place, answers = session
-    answer, _ = answers["evaluate"]
+    answer = answers["evaluate"].answer
     sets = {row["dataset"] for row in answer["rows"]}
     assert sets == {"held-out-shapes", "glyphs", "stripes", "checkers", "noise"}
     assert {row["score"] for row in answer["rows"]} == set(SCORES)
@@ -98,8 +85,7 @@ def test_evaluate_measures_every_score_on_every_set(session):
 
 def test_report_is_one_page(session):
     place, answers = session
-    path, _ = answers["report"]
-    page = (place / path.strip()).read_text()
+    page = (place / answers["report"].out.strip()).read_text()
     assert "FPR95" in page and "circle" in page and 'data-word="' in page
 
 
@@ -107,15 +93,13 @@ def test_a_second_typing_changes_nothing(session):
     place, _ = session
     shards = place / "runs/shapes/outliers/dog"
     before = {path.name: path.read_bytes() for path in shards.glob("*.tar")}
-    answer, _ = typed(f"{GENERATE} --json", place)
+    answer = typed(f"{GENERATE} --json", place).answer
     assert answer["resumed_shards"] == answer["shards"] and answer["seconds"] < 5
     assert {path.name: path.read_bytes() for path in shards.glob("*.tar")} == before
-    assert typed("dogfast train --json", place)[0]["resumed"] is True
+    assert typed("dogfast train --json", place).answer["resumed"] is True
 
 
 def test_another_configuration_is_refused_with_its_fields(session):
     place, _ = session
-    command = [sys.executable, "-m", *GENERATE.split(), "--seed", "7", "--steps", "9"]
-    done = subprocess.run(command, cwd=place, env=ENVIRONMENT, capture_output=True, text=True)
-    assert done.returncode == 6
-    assert "seed: was 0, now 7" in done.stderr and f"steps: was {preset('shapes').synthesis.steps}, now 9" in done.stderr
+    said = typed(f"{GENERATE} --seed 7 --steps 9", place, code=6).said
+    assert "seed: was 0, now 7" in said and f"steps: was {preset('shapes').synthesis.steps}, now 9" in said

@@ -3,13 +3,9 @@
 Whole, it is `make demo`; what that measures is benchmarks/results/demo.json.
 """
 
-import json
-import subprocess
-import sys
-
 import pytest
 
-from tests.environment import ENVIRONMENT
+from tests.typed import typed
 
 LITTLE = {
     "data.id_images": 400,
@@ -20,24 +16,17 @@ LITTLE = {
     "training.epochs": 1,
     "detection.ood_images": 100,
 }
-DEMO = ["demo", *(word for field, value in LITTLE.items() for word in ("--set", f"{field}={value}"))]
-
-
-def typed(place, *more):
-    command = [sys.executable, "-m", "dogfast", *DEMO, *more]
-    done = subprocess.run(command, cwd=place, env=ENVIRONMENT, capture_output=True, text=True, timeout=1800)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+DEMO = " ".join(["dogfast demo", *(f"--set {field}={value}" for field, value in LITTLE.items())])
 
 
 @pytest.mark.slow
 def test_demo_ends_with_the_table_and_the_report(tmp_path):
-    result = json.loads(typed(tmp_path, "--json").splitlines()[-1])
+    result = typed(f"{DEMO} --json", tmp_path).answer
     assert list(result["evaluations"]) == ["ce", "oe+noise", "oe", "dog"]
     for found in result["evaluations"].values():
         assert {row["dataset"] for row in found["rows"]} == {"held-out-shapes", "glyphs", "stripes", "noise"}
         assert {row["score"] for row in found["rows"]} == {"msp", "energy", "ash-s"}
     assert (tmp_path / result["report"]).stat().st_size > 100_000
     assert result["seconds"].keys() >= {"anchors", "generate", "report"}
-    again = typed(tmp_path)
+    again = typed(DEMO, tmp_path).out
     assert "FPR95" in again and result["report"] in again

@@ -1,30 +1,19 @@
 """`mini`, the generator of photographs, in every command that takes a model."""
 
-import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from dogfast.data import shapes
-from tests.environment import ENVIRONMENT
+from tests.typed import typed
 
 MODEL = Path(__file__).parents[2] / "benchmarks" / "mini" / "weights"
-CLASSES, WORDS = ("frog", "ship", "truck"), ("koala", "jellyfish", "lifeboat", "school bus", "barrel", "teapot", "pizza", "umbrella")
+CLASSES = ("frog", "ship", "truck")
+WORDS = ("koala", "jellyfish", "lifeboat", "school bus", "barrel", "teapot", "pizza", "umbrella")
 QUICK = "--backbone wrn-10-1 --pretrain-epochs 2 --epochs 1 --batch 16 --ood-batch 16 --dropout 0"
 
 pytestmark = pytest.mark.slow
-
-
-def typed(command, cwd):
-    done = subprocess.run(
-        [sys.executable, "-m", "dogfast", *command.split(), "--json"],
-        cwd=cwd, env=ENVIRONMENT, capture_output=True, text=True, timeout=900,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
 
 
 @pytest.fixture(scope="module")
@@ -41,15 +30,15 @@ def place(tmp_path_factory):
 
 def test_anchors_painting_training_and_rounds(place):
     asked = f"--classes {place}/mine --model {MODEL} --vocabulary words.txt --inversion-steps 4 --steps 4 --m 8 --backend torch"
-    found = typed(f"anchors {asked}", place)
+    found = typed(f"dogfast anchors {asked} --json", place).answer
     assert found["anchors"] > 0
-    painted = typed("generate runs/mine", place)
+    painted = typed("dogfast generate runs/mine --json", place).answer
     assert painted["outliers"] == 24
-    refined = typed(f"refine runs/mine --objective oe --rounds 2 {QUICK}", place)
+    refined = typed(f"dogfast refine runs/mine --objective oe --rounds 2 {QUICK} --json", place).answer
     assert [row["round"] for row in refined["rounds"]] == [1, 2]
-    measured = typed("evaluate runs/mine --objective oe --ood noise --ood-images 50", place)
+    measured = typed("dogfast evaluate runs/mine --objective oe --ood noise --ood-images 50 --json", place).answer
     assert {row["dataset"] for row in measured["rows"]} == {"noise"}
-    compared = typed("compare runs/mine --tables 2 --dry-run", place)
+    compared = typed("dogfast compare runs/mine --tables 2 --dry-run --json", place).answer
     assert compared["tables"] == [2]
 
 
@@ -58,6 +47,9 @@ def test_its_engines_are_built(place, backend):
     if backend == "tensorrt-rtx":
         pytest.importorskip("tensorrt_rtx")
     target = "--target sm120" if backend == "tensorrt-rtx" else ""
-    built = typed(f"build-engines --model {MODEL} --backend {backend} {target} --rows 8 --engine-dir {place}/engines", place)
-    print(built)
-    assert False, built
+    built = typed(
+        f"dogfast build-engines --model {MODEL} --backend {backend} {target} --rows 8 --engine-dir {place}/engines --json",
+        place,
+    ).answer
+    assert {each["network"] for each in built["engines"]} == {"text_encoder", "image_encoder", "unet", "vae_encoder", "vae_decoder"}
+    assert all(Path(each["path"]).stat().st_size == each["bytes"] > 0 for each in built["engines"])

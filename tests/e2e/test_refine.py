@@ -10,6 +10,7 @@ import time
 import pytest
 
 from tests.environment import ENVIRONMENT
+from tests.typed import typed
 
 pytestmark = pytest.mark.slow
 PATIENCE_S = 900
@@ -31,13 +32,6 @@ def finish(place):
     out, err = started.communicate(timeout=PATIENCE_S)
     assert started.returncode == 0, err
     return json.loads(out.splitlines()[-1])
-
-
-def typed(place, *words):
-    command = [sys.executable, "-m", "dogfast", *words]
-    done = subprocess.run(command, cwd=place, env=ENVIRONMENT, capture_output=True, text=True, timeout=PATIENCE_S)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 def phases(run):
@@ -82,8 +76,10 @@ def test_refine_goes_on_from_any_phase_and_its_rounds_can_be_measured(tmp_path):
         sums = [json.loads((run / "classifiers" / name / "train.json").read_text())["sha256"] for run in (one, other)]
         assert sums[0] == sums[1], name
 
-    found = json.loads(typed(calm, "evaluate", "--round", "2", "--ood", "noise", "--json").splitlines()[-1])
+    found = typed("dogfast evaluate --round 2 --ood noise --json", calm).answer
     assert found["name"] == "dog~2" and "noise" in {row["dataset"] for row in found["rows"]}
-    typed(calm, "report")
+    typed("dogfast report", calm)
     assert "Round after round" in (one / "report" / "index.html").read_text()
-    assert "stands already" in typed(calm, "train", "--round", "1"), "the first round's classifier is still what `train` makes"
+    assert "stands already" in typed("dogfast train --round 1", calm).out, (
+        "the first round's classifier is still what `train` makes"
+    )
