@@ -99,9 +99,11 @@ class World:
 
 def known_words() -> list[str]:
     """WordNet's names of Tiny ImageNet's classes that `mini` learned."""
-    return [name for each in concepts()[1] for name in each.names if frozen_nouns().senses_of(name)]
+    nouns = frozen_nouns()
+    return [name for each in concepts()[1] for name in each.names if nouns.senses_of(name)]
 
 
 def unpainted(anchors: set[str]) -> list[str]:
     """Folders of the classes that `mini` learned, that show no class of CIFAR-10, and none of whose names is an anchor."""
-    return [each.folder for each in concepts()[1] if each.folder in parted()[0] and not anchors & set(each.names)]
+    training = set(parted()[0])
+    return [each.folder for each in concepts()[1] if each.folder in training and not anchors & set(each.names)]
