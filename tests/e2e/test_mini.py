@@ -13,7 +13,7 @@ CLASSES = ("frog", "ship", "truck")
 WORDS = ("koala", "jellyfish", "lifeboat", "school bus", "barrel", "teapot", "pizza", "umbrella")
 QUICK = "--backbone wrn-10-1 --pretrain-epochs 2 --epochs 1 --batch 16 --ood-batch 16 --dropout 0"
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(not MODEL.exists(), reason="mini is not trained yet")]
 
 
 @pytest.fixture(scope="module")
