@@ -51,5 +51,11 @@ def test_its_engines_are_built(place, backend):
         f"dogfast build-engines --model {MODEL} --backend {backend} {target} --rows 8 --engine-dir {place}/engines --json",
         place,
     ).answer
-    assert {each["network"] for each in built["engines"]} == {"text_encoder", "image_encoder", "unet", "vae_encoder", "vae_decoder"}
+    assert {each["network"] for each in built["engines"]} == {
+        "text_encoder",
+        "image_encoder",
+        "unet",
+        "vae_encoder",
+        "vae_decoder",
+    }
     assert all(Path(each["path"]).stat().st_size == each["bytes"] > 0 for each in built["engines"])
