@@ -11,6 +11,7 @@ from argparse import ArgumentParser
 from pathlib import Path
 from typing import Any
 
+from parts import keep
 from proof.curve import run_curve
 from proof.gate import run_gate
 from proof.rows import run_rows
@@ -21,7 +22,7 @@ from tuning import chosen_precision
 
 from dogfast.environment import hardware
 from dogfast.events import Events, plain_lines
-from dogfast.run import publish, read_json, to_json, versions
+from dogfast.run import versions
 
 RESULT = Path(__file__).parent / "results" / "photographs.json"
 PARTS = {"rows": run_rows, "tables": run_tables, "unmatched": run_unmatched, "curve": run_curve, "gate": run_gate}
@@ -35,15 +36,8 @@ def main() -> None:
     parser.add_argument("--parts", type=lambda text: text.split(","), default=list(PARTS))
     given = parser.parse_args()
     world, events = World(given.data, given.setting), Events(plain_lines(sys.stderr))
-    world.prepare()
     for part in given.parts:
-        keep(part, PARTS[part](world, given.seeds, events) | facts(world))
-
-
-def keep(part: str, found: dict[str, Any]) -> None:
-    """Write what a part found beside what the others did."""
-    others = read_json(RESULT) if RESULT.exists() else {}
-    publish(RESULT, to_json(others | {part: found}))
+        keep(RESULT, part, PARTS[part](world, given.seeds, events) | facts(world))
 
 
 def facts(world: World) -> dict[str, Any]:

@@ -19,7 +19,8 @@ from typing import Any
 from unittest.mock import patch
 
 from comparison import compare
-from proof.rows import prepared
+from parts import keep
+from proof.rows import SHARED, prepared
 from proof.world import STRANGERS
 from proof.world import World as Photographs
 from scipy.stats import spearmanr
@@ -30,8 +31,7 @@ from dogfast.config import RunConfig
 from dogfast.config.training import START
 from dogfast.environment import hardware
 from dogfast.events import Events, plain_lines
-from dogfast.run import Run, launch, publish, read_json, to_json, versions
-from dogfast.shards.format import ID_CONTROL
+from dogfast.run import Run, launch, read_json, versions
 from dogfast.training.names import classifier_name
 from dogfast.workflows.chain import run_evaluate, run_id_control, run_train
 from dogfast.workflows.comparison.inside import run_at, take_over
@@ -43,7 +43,7 @@ from dogfast.workflows.refinement.rounds import read_outcome
 
 RESULT = Path(__file__).parent / "results" / "refine.json"
 WORK = Path(__file__).parents[1] / "build" / "refine"
-SOURCE, SHARED = "dog", ("concepts", f"synthesis/{ID_CONTROL}")
+SOURCE = "dog"
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,6 @@ def photographs(data: Path) -> World:
 
     @contextmanager
     def shared(seed: int, events: Events) -> Iterator[Run]:
-        world.prepare()
         with prepared(world, seed, events) as run:
             run_train(world.config(seed), run, events)
             yield run
@@ -210,8 +209,7 @@ def main() -> None:
     for seed in given.seeds:
         run_seed(world, seed, events)
     facts = {"hardware": hardware(chosen_precision(world.settings(0))), "versions": versions()}
-    others = read_json(RESULT) if RESULT.exists() else {}
-    publish(RESULT, to_json(others | {world.name: result(world, given.seeds) | facts}))
+    keep(RESULT, world.name, result(world, given.seeds) | facts)
 
 
 if __name__ == "__main__":

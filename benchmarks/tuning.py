@@ -43,7 +43,6 @@ def tuned(config: RunConfig, run: Run, data: IdData, outliers: Held, events: Eve
 
 def score(model: torch.nn.Module, sets: Sets, config: RunConfig, folder: Path) -> None:
     """`metrics.json` and `scores/` in ``folder``, the former last."""
-
     device, precision = _machine(config)
     model.to(device)
 

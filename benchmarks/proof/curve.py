@@ -12,7 +12,7 @@ from tuning import few, score, tuned
 
 from dogfast.config.synthesis import fields_of
 from dogfast.config.training import START
-from dogfast.data.catalogue import load_id, named_ood
+from dogfast.data.catalogue import IdData, load_id, named_ood
 from dogfast.detection.measure import load_sets
 from dogfast.events import Events
 from dogfast.run import Run
@@ -40,7 +40,7 @@ def run_curve(world: World, seeds: list[int], events: Events) -> dict[str, Any]:
         config = world.config(seed, "dog")
         data = load_id(config.data)
         sets = load_sets(config, run, data, named_ood(config.detection.ood, config.data))
-        held = {name: _outliers(world, seed, name, run, events) for name in SOURCES}
+        held = {name: _outliers(world, seed, name, run, data, events) for name in SOURCES}
         counts = [*COUNTS, min(len(outliers.rows) for outliers in held.values())]
         for count in counts:
             for name, (objective, outliers) in SOURCES.items():
@@ -59,13 +59,13 @@ def run_curve(world: World, seeds: list[int], events: Events) -> dict[str, Any]:
     }
 
 
-def _outliers(world: World, seed: int, name: str, run: Run, events: Events) -> Held:
+def _outliers(world: World, seed: int, name: str, run: Run, data: IdData, events: Events) -> Held:
     """All that may train; files, which come class by class, in an order of the seed."""
     objective, outliers = SOURCES[name]
     config = world.config(seed, objective, outliers)
     if outliers == REAL:
-        found = training_outliers(config, run, load_id(config.data), events)
+        found = training_outliers(config, run, data, events)
         order = torch.randperm(len(found.rows), generator=stream(seed, "order of files"))
         return Held(found.rows[order], *found.seed)
     run_generate(config.with_values({"synthesis": fields_of(source_of(config.training))}, "benchmark"), run, events)
-    return training_outliers(config, run, load_id(config.data), events)
+    return training_outliers(config, run, data, events)

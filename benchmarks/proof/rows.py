@@ -26,7 +26,7 @@ from dogfast.workflows.comparison.jobs import completed
 from dogfast.workflows.comparison.passes import passes_given, passes_of
 
 LONGER, PAINTED = "longer", "painted-id"
-SHARED = ("concepts", "synthesis/dog", f"synthesis/{ID_CONTROL}")
+SHARED = ("concepts", f"synthesis/{ID_CONTROL}")
 """What a run inside that of a seed takes over."""
 
 
@@ -71,6 +71,7 @@ def _longer(config: RunConfig) -> RunConfig:
 @contextmanager
 def prepared(world: World, seed: int, events: Events) -> Iterator[Run]:
     """The run of a seed with anchors, DOG's outliers, painted ID images and real ones: all that an evaluation may look at."""
+    world.prepare()
     config = world.config(seed)
     with launch(world.of_seed(seed), config.to_toml()) as run:
         run_generate(config.with_values({"synthesis": fields_of("dog")}, "benchmark"), run, events)
@@ -95,7 +96,7 @@ def _run_of(world: World, seed: int, variant: str, config: RunConfig, run: Run, 
     with run_at(world.of_seed(seed, variant), config, run) as own:
         if variant == LONGER:
             run_train(config, own, events)  # before anything is taken over, lest the seed's own `ce` is
-        take_over(run, own, config, SHARED)
+        take_over(run, own, config, (*SHARED, "synthesis/dog"))
         yield own
 
 
