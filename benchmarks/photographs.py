@@ -3,7 +3,7 @@
 CIFAR-10 is ID, `mini` paints, and the strangers are the 40 classes of Tiny ImageNet that it never saw. DATA holds cifar10-train.tar,
 cifar10-test.tar, tiny-imagenet32-train.tar and tiny-imagenet32-val.tar (class/number.jpg). Every seed is a run under
 build/photographs; what stands is not done again, so that a killed benchmark goes on where it was. Each part (a file of `proof`)
-writes its own into benchmarks/results/photographs.json. Only `rows` is of all seeds, the others are of the first.
+writes its own into benchmarks/results/photographs.json. Only `rows`, and on a GPU `causes`, are of all seeds, the others of the first.
 """
 
 import sys
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from parts import keep
+from proof.causes import run_causes
 from proof.curve import run_curve
 from proof.gate import run_gate
 from proof.rows import run_rows
@@ -25,7 +26,14 @@ from dogfast.events import Events, plain_lines
 from dogfast.run import versions
 
 RESULT = Path(__file__).parent / "results" / "photographs.json"
-PARTS = {"rows": run_rows, "tables": run_tables, "unmatched": run_unmatched, "curve": run_curve, "gate": run_gate}
+PARTS = {
+    "rows": run_rows,
+    "causes": run_causes,
+    "tables": run_tables,
+    "unmatched": run_unmatched,
+    "curve": run_curve,
+    "gate": run_gate,
+}
 
 
 def main() -> None:

@@ -1,5 +1,6 @@
 """What no command does: tune a run's starting classifier on outliers that are no source of the run, and score it."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -18,7 +19,7 @@ from dogfast.training.batches import Held
 from dogfast.training.id_synthetic import mixed_id
 from dogfast.training.loop import Machine, fit
 from dogfast.training.names import start_name
-from dogfast.training.regimes import regime_of
+from dogfast.training.regimes import Regime, regime_of
 
 
 def few(outliers: Held, count: int) -> Held:
@@ -34,10 +35,23 @@ def starting_classifier(config: RunConfig, run: Run) -> torch.nn.Module:
 
 def tuned(config: RunConfig, run: Run, data: IdData, outliers: Held, events: Events, name: str) -> torch.nn.Module:
     """The starting classifier after the objective of ``config`` on ``outliers``; ``name`` is what is said of it."""
+    return _trained(
+        config, regime_of(config.training, config.objectives, config.data.classes), run, data, outliers, events, name
+    )
+
+
+def further(config: RunConfig, run: Run, data: IdData, events: Events, name: str) -> torch.nn.Module:
+    """The starting classifier after the steps of `oe`, at its rates, on ID images alone; ``config`` is the starting classifier's."""
+    regime = regime_of(replace(config.training, objective="oe"), config.objectives, config.data.classes)
+    return _trained(config, replace(regime, ood_batch=0, oe_weight=0.0), run, data, None, events, name)
+
+
+def _trained(
+    config: RunConfig, regime: Regime, run: Run, data: IdData, outliers: Held | None, events: Events, name: str
+) -> torch.nn.Module:
     model, training = starting_classifier(config, run), config.training
     images, labels = mixed_id(run, data, training.id_synthetic, config.data.image_px)
-    regime, machine = regime_of(training, config.objectives, config.data.classes), Machine(*_machine(config))
-    fit(model, images, labels, outliers, regime, training, config.objectives, events, machine, name)
+    fit(model, images, labels, outliers, regime, training, config.objectives, events, Machine(*_machine(config)), name)
     return model
 
 

@@ -78,7 +78,9 @@ def _gate(found: dict[str, Any]) -> str:
         ]
         for name in found["order"]
     ]
-    return f"{pipes(head, lines)}\n\nOne seed, objective `dog`, on {found['hardware']}."
+    return (
+        f"{pipes(head, lines)}\n\nOne seed, objective `dog` on {found['outliers']:,} outliers a class, on {found['hardware']}."
+    )
 
 
 def _scale(found: dict[str, Any]) -> str:
@@ -92,6 +94,7 @@ def _scale(found: dict[str, Any]) -> str:
 
 PARTS = {
     "rows": ("Outliers over seeds", _rows),
+    "causes": ("What makes the difference", _rows),
     "tables": ("The papers' tables", _tables),
     "unmatched": ("Without the codec of the ID files", _unmatched),
     "curve": ("FPR95 by number of outliers", _curve),

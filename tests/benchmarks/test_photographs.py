@@ -1,13 +1,16 @@
 """The proof on photographs: who may be painted, who stays strange, what its rows share, and what the README says of it."""
 
+from dataclasses import replace
+
 import pytest
+import tuning
 from mini.vocabulary import concepts
-from proof import curve, gate, rows, told, unmatched, world
+from proof import causes, curve, gate, rows, told, unmatched, world
 from tiny_imagenet import parted
 
 from dogfast.config.training import START
 from dogfast.training.names import classifier_name
-from dogfast.workflows.comparison.passes import passes_given, passes_of
+from dogfast.training.regimes import regime_of
 
 
 @pytest.fixture
@@ -31,31 +34,42 @@ def test_real_outliers_show_no_anchor_no_id_class_and_no_stranger():
 
 
 def test_every_row_of_a_seed_is_painted_trained_and_judged_alike(here):
-    configs = {name: rows.config_of(here, 2, row) for name, row in rows.ROWS.items() if row.variant != rows.LONGER}
+    configs = {name: rows.config_of(here, 2, row) for name, row in causes.CAUSES.items() if row.variant != rows.FURTHER}
     assert {(c.training.train_seed, c.synthesis.seed, c.concepts.concepts_seed) for c in configs.values()} == {(2, 2, 2)}
     assert len({c.detection.ood for c in configs.values()}) == 1
     names = [classifier_name(config.training) for config in configs.values()]
     assert "oe+real@2" in names and names.count("dog@2") == 2, "those of a variant lie in a run of its own"
-    places = {(rows.ROWS[name].variant, classifier_name(config.training)) for name, config in configs.items()}
+    places = {(causes.CAUSES[name].variant, classifier_name(config.training)) for name, config in configs.items()}
     assert len(places) == len(configs)
 
 
-def test_the_longer_start_sees_as_many_images_as_start_and_tuning(here, monkeypatch):
-    class Data:
-        train = range(10_000)
+def test_the_start_goes_on_for_the_steps_of_a_tuning_without_outliers(here, monkeypatch):
+    fitted = {}
+    monkeypatch.setattr(tuning, "starting_classifier", lambda config, run: None)
+    monkeypatch.setattr(tuning, "mixed_id", lambda run, data, share, side: (None, None))
+    monkeypatch.setattr(
+        tuning, "fit", lambda *given: fitted.update(outliers=given[3], regime=given[4], objective=given[5].objective)
+    )
+    config = rows.config_of(here, 0, rows.ROWS[rows.BASELINES[1]])
+    tuning.further(config, None, None, None, "further")
+    beside = regime_of(here.config(0, "oe").training, config.objectives, config.data.classes)
+    assert fitted["objective"] == START and fitted["outliers"] is None and fitted["regime"].ood_batch == 0
+    for name in ("epochs", "batch", "lr", "schedule", "start"):
+        assert getattr(fitted["regime"], name) == getattr(beside, name)
 
-    monkeypatch.setattr(rows, "load_id", lambda config: Data)
-    short, longer = (rows.config_of(here, 0, rows.ROWS[name]) for name in rows.BASELINES)
-    assert short.training.objective == longer.training.objective == START
-    assert passes_of(longer, 10_000) == pytest.approx(passes_given(short, 10_000), rel=0.03)
-    assert longer.training.pretrain_epochs > short.training.pretrain_epochs
+
+def test_two_cores_have_the_causes_of_one_seed_alone(here, monkeypatch):
+    monkeypatch.setattr(causes, "compare_rows", lambda world, seeds, rows, events: {"seeds": seeds, "order": list(rows)})
+    assert causes.run_causes(here, [3, 4], None)["seeds"] == [3]
+    assert causes.run_causes(replace(here, setting="gpu"), [3, 4], None)["seeds"] == [3, 4]
 
 
 def test_recipes_differ_in_what_they_paint_with_alone(here):
-    places = {gate.place(here, 0, name) for name in gate.RECIPES}
-    assert len(places) == len(gate.RECIPES) and gate.place(here, 0, gate.USUAL) == here.of_seed(0)
+    places = {gate.place(here, 0, name) for name in gate.RECIPES} | {here.of_seed(0)}
+    assert len(places) == len(gate.RECIPES) + 1
     recipes = [gate.config_of(here, 0, name).synthesis for name in gate.RECIPES]
     assert [(each.recipe, each.steps) for each in recipes] == [("paper", None), ("quality", None), ("quality", 8)]
+    assert {(each.m, each.strategy) for each in recipes} == {(gate.M, "dog")}
 
 
 def test_unmatched_rows_are_those_of_the_seed_without_the_codec(here):
@@ -92,10 +106,11 @@ def test_every_part_tells_its_rows():
     lines = {"ce": judged(60.0)} | {f"{name} {count}": judged(40.0) for name in curve.SOURCES for count in counts}
     result = {
         "rows": over_seeds,
+        "causes": table(list(causes.CAUSES)) | {"seeds": [0], "outliers": 1000, "id_images": 10_000, "training": training},
         "unmatched": table(list(unmatched.UNMATCHED)),
         "curve": {"counts": counts, "lines": list(curve.SOURCES), "strangers": lines},
         "gate": table(list(gate.RECIPES))
-        | {"published": "paper", "seconds_an_image": dict(zip(gate.RECIPES, (0.4, 0.1, 0.05)))},
+        | {"outliers": 300, "published": "paper", "seconds_an_image": dict(zip(gate.RECIPES, (0.4, 0.1, 0.05)))},
     }
     text = told.photographs_block(result)
     assert "| oe+real |" in text and "10,000 ID images, 1,000 outliers a class, wrn-16-2" in text

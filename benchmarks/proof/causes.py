@@ -1,0 +1,24 @@
+"""Why: {oe, dog} on {words alone, anchors of Eq. 6, real photographs}, and with painted ID images beside the real ones.
+
+On two cores in the first seed alone.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from proof.rows import PAINTED, ROWS, Row, compare_rows
+from proof.world import REAL, World
+
+from dogfast.events import Events
+
+CAUSES = ROWS | {
+    "oe+textual-near-ood": Row("oe", "textual-near-ood"),
+    "oe, painted ID beside": Row("oe", variant=PAINTED),
+    "dog, painted ID beside": Row("dog", variant=PAINTED),
+    "dog+real": Row("dog", REAL),
+}
+
+
+def run_causes(world: World, seeds: list[int], events: Events) -> dict[str, Any]:
+    return compare_rows(world, seeds if world.setting == "gpu" else seeds[:1], CAUSES, events)
