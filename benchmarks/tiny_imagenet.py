@@ -1,5 +1,6 @@
 """Tiny ImageNet beside CIFAR-10: which of its classes may train, which only test, and which are CIFAR's own."""
 
+import os
 import tarfile
 from collections.abc import Iterable
 from hashlib import sha256
@@ -25,12 +26,18 @@ def parted(classes: str = "cifar10") -> tuple[list[str], list[str], list[str]]:
     return sorted(others[HELD_OUT:]), sorted(others[:HELD_OUT]), sorted(set(wnids) & own)
 
 
-def write_subset(source: Path, classes: Iterable[str], target: Path) -> int:
-    """A tar of the images of ``source`` (`class/number.jpg`) whose class is one of ``classes``; how many they are."""
-    wanted, count = set(classes), 0
-    with tarfile.open(source) as given, tarfile.open(target, "w") as kept:
+def write_subset(source: Path, classes: Iterable[str], target: Path, per_class: int = 0) -> int:
+    """A tar of the images of ``source`` (`class/number.jpg`) whose class is one of ``classes``; how many they are.
+
+    At most ``per_class`` of each (0 = all), those that come first.
+    """
+    taken = dict.fromkeys(classes, 0)
+    part = target.with_suffix(".part")
+    with tarfile.open(source) as given, tarfile.open(part, "w") as kept:
         for member in given:
-            if member.isfile() and member.name.partition("/")[0] in wanted:
+            name = member.name.partition("/")[0]
+            if member.isfile() and name in taken and not 0 < per_class <= taken[name]:
                 kept.addfile(member, given.extractfile(member))
-                count += 1
-    return count
+                taken[name] += 1
+    os.replace(part, target)
+    return sum(taken.values())

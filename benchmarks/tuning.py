@@ -1,12 +1,13 @@
 """What no command does: tune a run's starting classifier on outliers that are no source of the run, and score it."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from dogfast.classifiers.evidence import Evidence, collect_evidence, images_together
-from dogfast.classifiers.loading import load_classifier
+from dogfast.classifiers.loading import RECORD_FILE, load_classifier
 from dogfast.config import RunConfig
 from dogfast.data.catalogue import IdData
 from dogfast.detection.measure import Sets, measure
@@ -14,12 +15,14 @@ from dogfast.detection.table import save_scores
 from dogfast.environment import choose_device, choose_training_precision
 from dogfast.errors import DataError
 from dogfast.events import Events
-from dogfast.run import Run, publish, to_json
+from dogfast.run import Run, file_digest, publish, read_json, to_json
 from dogfast.training.batches import Held
 from dogfast.training.id_synthetic import mixed_id
 from dogfast.training.loop import Machine, fit
 from dogfast.training.names import start_name
+from dogfast.training.objectives import OBJECTIVES
 from dogfast.training.regimes import Regime, regime_of
+from dogfast.training.sources import source_digest, source_of
 
 
 def few(outliers: Held, count: int) -> Held:
@@ -53,6 +56,20 @@ def _trained(
     images, labels = mixed_id(run, data, training.id_synthetic, config.data.image_px)
     fit(model, images, labels, outliers, regime, training, config.objectives, events, Machine(*_machine(config)), name)
     return model
+
+
+def measured(folder: Path, config: RunConfig, run: Run, sets: Sets, model: Callable[[], torch.nn.Module]) -> None:
+    """Score what ``model`` makes by ``config`` into ``folder``, unless that stands, of the same start and outliers."""
+    brings = OBJECTIVES[config.training.objective].brings
+    settings = {
+        "config": config.to_toml(),
+        "start": file_digest(run.classifier(start_name(config.training)) / RECORD_FILE),
+        "outliers": source_digest(run, source_of(config.training)) if brings else "",
+    }
+    file = folder / "settings.json"
+    if not file.exists() or read_json(file) != settings:
+        score(model(), sets, config, folder)
+        publish(file, to_json(settings))
 
 
 def score(model: torch.nn.Module, sets: Sets, config: RunConfig, folder: Path) -> None:

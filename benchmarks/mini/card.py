@@ -20,8 +20,8 @@ It was made by `benchmarks/mini` of dogfast to test outlier synthesis, and is go
 ## Data
 
 CIFAR-10's training images (10 concepts, 5,000 images each) and 160 classes of Tiny ImageNet's training images at 32 px (250 each).
-Concepts are called by their class names and WordNet's other names. These {n_held_out} classes of Tiny ImageNet were held out, from images,
-captions and tokens alike: {held_out}.
+Concepts are called by their class names and WordNet's other names. These {n_held_out} classes of Tiny ImageNet were held out, from images
+and names alike: {held_out}.
 
 The weights were trained on photographs collected from the web for research; whoever took these holds their rights, and neither
 data set grants a licence for them. Use the weights for research alone.

@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
 from comparison import compare
-from proof.rows import prepared
+from proof.rows import BASELINES, FURTHER, go_on, prepared
 from proof.world import FAR, REAL, STRANGERS, World
-from tuning import few, score, tuned
+from tuning import few, measured, tuned
 
-from dogfast.config.synthesis import fields_of
-from dogfast.config.training import START
 from dogfast.data.catalogue import IdData, load_id, named_ood
 from dogfast.detection.measure import load_sets
 from dogfast.events import Events
 from dogfast.run import Run
 from dogfast.seeds import stream
 from dogfast.training.batches import Held
-from dogfast.training.names import start_name
-from dogfast.training.sources import source_of, training_outliers
-from dogfast.workflows.chain import run_generate
+from dogfast.training.sources import training_outliers
+from dogfast.workflows.chain import prepare_training
 
-COUNTS = (100, 300, 1000)
+COUNTS = (100, 1000, 3000)
 """And as many as every source has."""
 SOURCES = {
     "DOG": ("dog", "dog"),
@@ -31,6 +29,7 @@ SOURCES = {
     "latents, `oal`": ("oal", "dog"),
 }
 """Objective and outliers of every line."""
+NONE = BASELINES[1]
 
 
 def run_curve(world: World, seeds: list[int], events: Events) -> dict[str, Any]:
@@ -40,32 +39,30 @@ def run_curve(world: World, seeds: list[int], events: Events) -> dict[str, Any]:
         config = world.config(seed, "dog")
         data = load_id(config.data)
         sets = load_sets(config, run, data, named_ood(config.detection.ood, config.data))
+        go_on(world, seed, run, events)
         held = {name: _outliers(world, seed, name, run, data, events) for name in SOURCES}
         counts = [*COUNTS, min(len(outliers.rows) for outliers in held.values())]
         for count in counts:
             for name, (objective, outliers) in SOURCES.items():
-                folder = root / str(count) / name
-                if not (folder / "metrics.json").exists():
-                    own = world.config(seed, objective, outliers)
-                    model = tuned(own, run, data, few(held[name], count), events, f"{name} {count}")
-                    score(model, sets, config, folder)
+                own, title = world.config(seed, objective, outliers), f"{name} {count}"
+                some = few(held[name], count)
+                model = partial(tuned, own, run, data, some, events, title)
+                measured(root / str(count) / name, own, run, sets, model)
     lines = {f"{name} {count}": [root / str(count) / name] for count in counts for name in SOURCES}
-    folders = {START: [Run(world.of_seed(seed)).evaluation(start_name(config.training))], **lines}
+    folders = {NONE: [world.of_seed(seed, FURTHER)], **lines}
     return {
+        "none": NONE,
         "counts": counts,
         "lines": list(SOURCES),
-        "strangers": compare(folders, (START,), (STRANGERS,)),
-        "everywhere": compare(folders, (START,), (STRANGERS, *FAR)),
+        "strangers": compare(folders, (NONE,), (STRANGERS,)),
+        "everywhere": compare(folders, (NONE,), (STRANGERS, *FAR)),
     }
 
 
 def _outliers(world: World, seed: int, name: str, run: Run, data: IdData, events: Events) -> Held:
-    """All that may train; files, which come class by class, in an order of the seed."""
-    objective, outliers = SOURCES[name]
-    config = world.config(seed, objective, outliers)
-    if outliers == REAL:
-        found = training_outliers(config, run, data, events)
-        order = torch.randperm(len(found.rows), generator=stream(seed, "order of files"))
-        return Held(found.rows[order], *found.seed)
-    run_generate(config.with_values({"synthesis": fields_of(source_of(config.training))}, "benchmark"), run, events)
-    return training_outliers(config, run, data, events)
+    """All that may train, in an order of the seed: the first are of all classes and words alike."""
+    config = world.config(seed, *SOURCES[name])
+    prepare_training(config, run, events)
+    found = training_outliers(config, run, data, events)
+    order = torch.randperm(len(found.rows), generator=stream(seed, "order of the curve"))
+    return Held(found.rows[order], *found.seed, id_latents=found.id_latents)

@@ -9,16 +9,15 @@ from typing import Any
 from comparison import compare
 from proof.rows import SHARED, prepared
 from proof.world import FAR, STRANGERS, World
-from tuning import score, tuned
+from tuning import measured, tuned
 
 from dogfast.config import RunConfig
 from dogfast.config.synthesis import fields_of
-from dogfast.data.catalogue import load_id, named_ood
-from dogfast.detection.measure import load_sets
+from dogfast.data.catalogue import IdData, load_id, named_ood
+from dogfast.detection.measure import Sets, load_sets
 from dogfast.events import Events
 from dogfast.run import Run
 from dogfast.shards.reader import read_records
-from dogfast.training.batches import Held
 from dogfast.training.sources import training_outliers
 from dogfast.workflows.chain import run_generate
 from dogfast.workflows.comparison.inside import run_at, take_over
@@ -31,7 +30,7 @@ RECIPES: dict[str, dict[str, Any]] = {
 }
 """``USUAL`` is what all other parts paint with."""
 M = 300
-"""Outliers a class of every recipe: what a curve over them shows to be enough, as ``PUBLISHED`` is slow."""
+"""Outliers a class of every recipe: fewer than elsewhere, as ``PUBLISHED`` is slow."""
 
 
 def run_gate(world: World, seeds: list[int], events: Events) -> dict[str, Any]:
@@ -41,11 +40,8 @@ def run_gate(world: World, seeds: list[int], events: Events) -> dict[str, Any]:
         data = load_id(config.data)
         sets = load_sets(config, run, data, named_ood(config.detection.ood, config.data))
         for name in RECIPES:
-            held = _painted(world, seed, name, run, events)
-            if not (_measured(world, seed, name) / "metrics.json").exists():
-                model = tuned(config, run, data, held, events, name)
-                score(model, sets, config, _measured(world, seed, name))
-    folders = {name: [_measured(world, seed, name)] for name in RECIPES}
+            _measure(world, seed, name, run, data, sets, events)
+    folders = {name: [_folder(world, seed, name)] for name in RECIPES}
     return {
         "order": list(RECIPES),
         "published": PUBLISHED,
@@ -64,17 +60,18 @@ def place(world: World, seed: int, name: str) -> Path:
     return world.of_seed(seed, f"recipe-{list(RECIPES).index(name)}")
 
 
-def _measured(world: World, seed: int, name: str) -> Path:
+def _folder(world: World, seed: int, name: str) -> Path:
     return place(world, seed, name) / "measured"
 
 
-def _painted(world: World, seed: int, name: str, run: Run, events: Events) -> Held:
-    """What may train of the ``M`` a class; as the validation outliers are drawn alike, as many of every recipe but for rejects."""
+def _measure(world: World, seed: int, name: str, run: Run, data: IdData, sets: Sets, events: Events) -> None:
+    """Paint, tune the seed's start on what may train of it, as much of every recipe, and score that."""
     config = config_of(world, seed, name)
     with run_at(place(world, seed, name), config, run) as own:
         take_over(run, own, config, SHARED)
         run_generate(config, own, events)
-        return training_outliers(config, own, load_id(config.data), events)
+        outliers = training_outliers(config, own, data, events)
+        measured(_folder(world, seed, name), config, own, sets, lambda: tuned(config, own, data, outliers, events, name))
 
 
 def _seconds_an_image(run: Run) -> float:

@@ -10,18 +10,20 @@ from typing import Any
 
 from comparison import compare
 from proof.world import FAR, PAINTED_ID, REAL, STRANGERS, World
-from tuning import further, score
+from tuning import further, measured
 
 from dogfast.config import RunConfig
 from dogfast.config.synthesis import fields_of
 from dogfast.config.training import START
 from dogfast.data.catalogue import load_id, named_ood
+from dogfast.data.files import list_image_files
 from dogfast.detection.measure import load_sets
 from dogfast.environment import machine_cores
 from dogfast.events import Events
 from dogfast.run import Run, launch, read_jsonl
 from dogfast.shards.format import ID_CONTROL
 from dogfast.training.names import classifier_name
+from dogfast.training.regimes import regime_of
 from dogfast.workflows.chain import run_generate, run_id_control
 from dogfast.workflows.comparison.cells import Cell, stands
 from dogfast.workflows.comparison.inside import run_at, take_over
@@ -55,19 +57,24 @@ ROWS = {
 
 def config_of(world: World, seed: int, row: Row) -> RunConfig:
     config = world.config(seed, row.objective, row.outliers)
-    return config.with_values({"training": {"id_synthetic": PAINTED_ID}}, "benchmark") if row.variant == PAINTED else config
+    if row.variant != PAINTED:
+        return config
+    epochs = regime_of(config.training, config.objectives, config.data.classes).epochs
+    values = {"id_synthetic": PAINTED_ID, "epochs": round(epochs * (1 - PAINTED_ID))}  # as many steps, as there are more images
+    return config.with_values({"training": values}, "benchmark")
 
 
 # --- one seed ---------------------------------------------------------------------------------------------------
 @contextmanager
 def prepared(world: World, seed: int, events: Events) -> Iterator[Run]:
-    """The run of a seed with anchors, DOG's outliers, painted ID images and real ones: all that an evaluation may look at."""
+    """The run of a seed with all that others stand on: anchors, DOG's outliers, painted ID images, real ones, `ce`."""
     world.prepare()
     config = world.config(seed)
     with launch(world.of_seed(seed), config.to_toml()) as run:
         run_generate(config.with_values({"synthesis": fields_of("dog")}, "benchmark"), run, events)
         run_id_control(config_of(world, seed, Row("dog", variant=PAINTED)), run, events)
         world.write_real(seed, run)
+        complete_all([Cell(config, run)], f"seed {seed}", events)
         yield run
 
 
@@ -76,7 +83,7 @@ def run_seed(world: World, seed: int, rows: dict[str, Row], events: Events) -> N
         for variant in dict.fromkeys(row.variant for row in rows.values()):
             configs = [config_of(world, seed, row) for row in rows.values() if row.variant == variant]
             if variant == FURTHER:
-                _go_on(configs[0], run, world.of_seed(seed, FURTHER), events)
+                go_on(world, seed, run, events)
                 continue
             with _run_of(world, seed, variant, configs[0], run) as own:
                 complete_all([Cell(config, own) for config in configs], f"seed {seed} {variant}".strip(), events)
@@ -92,12 +99,12 @@ def _run_of(world: World, seed: int, variant: str, config: RunConfig, run: Run) 
         yield own
 
 
-def _go_on(config: RunConfig, run: Run, folder: Path, events: Events) -> None:
+def go_on(world: World, seed: int, run: Run, events: Events) -> None:
     """Measure the starting classifier after as many steps more as the others have."""
-    if not (folder / "metrics.json").exists():
-        data = load_id(config.data)
-        sets = load_sets(config, run, data, named_ood(config.detection.ood, config.data))
-        score(further(config, run, data, events, FURTHER), sets, config, folder)
+    config = world.config(seed)
+    data = load_id(config.data)
+    sets = load_sets(config, run, data, named_ood(config.detection.ood, config.data))
+    measured(world.of_seed(seed, FURTHER), config, run, sets, lambda: further(config, run, data, events, FURTHER))
 
 
 def complete_all(cells: list[Cell], what: str, events: Events) -> None:
@@ -109,8 +116,11 @@ def complete_all(cells: list[Cell], what: str, events: Events) -> None:
 
 # --- all seeds --------------------------------------------------------------------------------------------------
 def run_rows(world: World, seeds: list[int], events: Events) -> dict[str, Any]:
-    return compare_rows(world, seeds, ROWS, events) | {
-        "anchors": {seed: _anchors(Run(world.of_seed(seed))) for seed in seeds},
+    runs = {seed: Run(world.of_seed(seed)) for seed in seeds}
+    found = compare_rows(world, seeds, ROWS, events)
+    return found | {
+        "anchors": {seed: _anchors(run) for seed, run in runs.items()},
+        "real_images": {seed: len(list_image_files(world.real(seed))) for seed in seeds},
     }
 
 

@@ -33,7 +33,7 @@ def _rows(found: dict[str, Any]) -> str:
     bases = under_each(SCORES, lambda s: f"`{near['ce']['judged'][s]['baseline']}`")
     return (
         f"{pipes([*head, 'artefact control', 'ID acc.'], lines)}\n\nFPR95 on the held-out photographs, percent; the last but two also "
-        f"on shapes and noises. Seeds {', '.join(map(str, found['seeds']))}; {_scale(found)}. Triples are under {', '.join(SCORES)}; "
+        f"on shapes and on noises, which `oe+noise` learns from. Seeds {', '.join(map(str, found['seeds']))}; {_scale(found)}. Triples are under {', '.join(SCORES)}; "
         f"verdicts against the better baseline under each: {bases}."
     )
 
@@ -53,34 +53,48 @@ def _unmatched(found: dict[str, Any]) -> str:
         ]
         for name in found["order"]
     ]
-    return pipes(head, lines)
+    return (
+        f"{pipes(head, lines)}\n\nOne seed. The photographs on disk are in the codec of the ID files; what was painted is not, and here "
+        "did not go through it."
+    )
 
 
 def _curve(found: dict[str, Any]) -> str:
     def cell(name: str) -> str:
         return under_each(SCORES, lambda s: f"{found['strangers'][name]['judged'][s]['mean']:.1f}")
 
-    lines = [["none (`ce`)", *[cell("ce")] * len(found["lines"])]]
+    lines = [["none", *[cell(found["none"])] * len(found["lines"])]]
     lines += [[f"{count:,}", *(cell(f"{name} {count}") for name in found["lines"])] for count in found["counts"]]
-    return f"{pipes(['outliers', *found['lines']], lines)}\n\nOne seed, at equal steps; the last row is all that each has at least."
+    return f"{pipes(['outliers', *found['lines']], lines)}\n\nOne seed, at equal steps; the last row is all that each has at least. Under each: {', '.join(SCORES)}."
 
 
 def _gate(found: dict[str, Any]) -> str:
     slow = found["seconds_an_image"][found["published"]]
-    head = ["recipe", "seconds an image", f"against `{found['published']}`", *(f"{s}: FPR95" for s in SCORES), "verdicts"]
+    head = [
+        "recipe",
+        "seconds an image",
+        f"against `{found['published']}`",
+        *(f"{s}: FPR95 (change, its interval)" for s in SCORES),
+    ]
     lines = [
         [
             f"`{name}`",
             digits(found["seconds_an_image"][name]),
             f"{slow / found['seconds_an_image'][name]:.1f}×",
-            *(f"{found['strangers'][name]['judged'][s]['mean']:.1f}" for s in SCORES),
-            verdicts(name, found["strangers"][name], SCORES),
+            *(_with_change(found["strangers"][name]["judged"][s], name) for s in SCORES),
         ]
         for name in found["order"]
     ]
     return (
         f"{pipes(head, lines)}\n\nOne seed, objective `dog` on {found['outliers']:,} outliers a class, on {found['hardware']}."
     )
+
+
+def _with_change(judged: dict[str, Any], name: str) -> str:
+    if name == judged["baseline"]:
+        return f"{judged['mean']:.1f}"
+    low, high = judged["interval"]
+    return f"{judged['mean']:.1f} ({judged['change']:+.1f}, {low:+.1f} to {high:+.1f})"
 
 
 def _scale(found: dict[str, Any]) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 from comparison import compare
 from proof.rows import ROWS, Row, config_of, prepared
 from proof.world import FAR, STRANGERS, World
-from tuning import score, starting_classifier, tuned
+from tuning import measured, starting_classifier, tuned
 
 from dogfast.config import RunConfig
 from dogfast.config.training import START
@@ -17,6 +17,7 @@ from dogfast.detection.measure import Sets, load_sets
 from dogfast.events import Events
 from dogfast.run import Run
 from dogfast.training.sources import training_outliers
+from dogfast.workflows.chain import prepare_training
 
 UNMATCHED = {name: row for name, row in ROWS.items() if not row.variant}
 
@@ -29,8 +30,7 @@ def run_unmatched(world: World, seeds: list[int], events: Events) -> dict[str, A
         data = load_id(config.data)
         sets = load_sets(config, run, data, named_ood(config.detection.ood, config.data))
         for name, row in UNMATCHED.items():
-            if not (root / name / "metrics.json").exists():
-                _measure(as_it_is(world, seed, row), name, run, data, sets, events, root / name)
+            _measure(as_it_is(world, seed, row), name, run, data, sets, events, root / name)
     folders = {name: [root / name] for name in UNMATCHED}
     return {
         "order": list(UNMATCHED),
@@ -47,7 +47,8 @@ def as_it_is(world: World, seed: int, row: Row) -> RunConfig:
 
 def _measure(config: RunConfig, name: str, run: Run, data: IdData, sets: Sets, events: Events, folder: Path) -> None:
     if config.training.objective == START:
-        model = starting_classifier(config, run)
-    else:
-        model = tuned(config, run, data, training_outliers(config, run, data, events), events, name)
-    score(model, sets, config, folder)
+        measured(folder, config, run, sets, lambda: starting_classifier(config, run))
+        return
+    prepare_training(config, run, events)
+    outliers = training_outliers(config, run, data, events)
+    measured(folder, config, run, sets, lambda: tuned(config, run, data, outliers, events, name))

@@ -13,6 +13,7 @@ from dogfast.config import RunConfig
 from dogfast.config.detection import SCORES
 from dogfast.config.presets import preset
 from dogfast.config.training import START
+from dogfast.data.catalogue import load_id
 from dogfast.data.nouns import frozen_nouns
 from dogfast.run import Run, publish, read_jsonl
 from dogfast.workflows.comparison.rows import scores_of
@@ -86,10 +87,12 @@ class World:
             write_subset(self.data / "tiny-imagenet32-val.tar", parted()[1], self.held_out)
 
     def write_real(self, seed: int, run: Run) -> None:
-        """The auxiliary images, once the anchors stand."""
+        """The auxiliary images, once the anchors stand: at most about as many as are painted, of all classes alike."""
         if not self.real(seed).exists():
-            anchors = {row["word"] for row in read_jsonl(run.anchors)}
-            write_subset(self.data / "tiny-imagenet32-train.tar", unpainted(anchors), self.real(seed))
+            folders = unpainted({row["word"] for row in read_jsonl(run.anchors)})
+            config = self.config(seed)
+            painted = config.synthesis.m * len(load_id(config.data).class_names)
+            write_subset(self.data / "tiny-imagenet32-train.tar", folders, self.real(seed), -(-painted // len(folders)))
 
     def config(self, seed: int, objective: str = START, outliers: str = "dog") -> RunConfig:
         """What the classifier of ``objective`` on ``outliers`` is made with, and judged under."""

@@ -209,13 +209,14 @@ def load_ood(entry: str, config: DataConfig, limit: int, codec: Codec, split: st
     name, place = parse_ood(entry, config)
     if place is None:
         images = paint(name, split, limit or PAINTED_OOD_IMAGES, config.image_px)
+        coded = pass_through(codec, images.images, tuple(f"{name}/{key}" for key in images.keys))
+        images = replace(images, images=coded)
     else:
         pictures, resize = open_place(place), resize_of(name, config.classes)
-        images = unlabelled(pictures, config.image_px, limit, resize)
+        images = unlabelled(pictures, config.image_px, limit, resize, codec, name)
         facts = _facts(name, place, len(pictures.keys), len(images), resize.says(config.image_px), "test")
         images = replace(images, facts=facts)
-    coded = pass_through(codec, images.images, tuple(f"{name}/{key}" for key in images.keys))
-    return replace(images, images=coded, facts={**images.facts, "group": group_of(name, config.classes)})
+    return replace(images, facts={**images.facts, "group": group_of(name, config.classes)})
 
 
 def names_in_ood(entry: str, config: DataConfig) -> tuple[str, ...]:

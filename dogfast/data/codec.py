@@ -1,4 +1,4 @@
-"""The ID set's codec, and how every other image is passed through it once.
+"""The ID set's codec, and how every other image passes through it once.
 
 A detector learns what separates ID from outliers by the shortest way, and the traces of a codec are shorter than any
 content. So outliers, auxiliary and OOD images go once through the ID files' codec, in training and in evaluation.
@@ -16,8 +16,9 @@ import numpy as np
 import torch
 from PIL import Image
 
-from dogfast.data.files import FORMATS
+from dogfast.data.files import FORMATS, decode_square
 from dogfast.data.noises import keyed_generator
+from dogfast.data.resize import WHOLE, Resize
 
 Codec = Callable[[np.ndarray, str], np.ndarray]
 """uint8 (H, W, 3) and the image's key, to uint8 (H, W, 3)."""
@@ -84,6 +85,7 @@ def codec_of_image(image: Image.Image, image_px: int) -> Codec:
     return Jpeg(tuple(tuple(table) for _, table in sorted(image.quantization.items())), subsampling)
 
 
+LOSSLESS = Lossless()
 KINDS = {"lossless": Lossless, "sensor": Sensor, "jpeg": Jpeg}
 MOST_TABLES, LARGEST_QUANTISER = 4, 2**16 - 1
 """What a JPEG file can hold."""
@@ -113,6 +115,19 @@ def _is_table(table: Any) -> bool:
         and len(table) == 64
         and all(type(value) is int and 0 < value <= LARGEST_QUANTISER for value in table)
     )
+
+
+def decode_through(codec: Codec, encoded: bytes, key: str, side_px: int, resize: Resize = WHOLE) -> np.ndarray:
+    """`decode_square`, then through ``codec``; an image that is in it already, at that size, has passed."""
+    pixels = decode_square(encoded, side_px, resize)
+    return pixels if _is_in(codec, encoded, side_px) else codec(pixels, key)
+
+
+def _is_in(codec: Codec, encoded: bytes, side_px: int) -> bool:
+    if not isinstance(codec, Jpeg):
+        return False
+    with Image.open(io.BytesIO(encoded), formats=FORMATS) as image:
+        return image.size == (side_px, side_px) and codec_of_image(image, side_px) == codec
 
 
 def pass_through(codec: Codec, images: torch.Tensor, keys: tuple[str, ...]) -> torch.Tensor:

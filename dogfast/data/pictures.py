@@ -15,7 +15,8 @@ import psutil
 import torch
 from PIL import Image
 
-from dogfast.data.files import class_names, decode_square, list_class_folders, list_image_files, read_image_files, some
+from dogfast.data.codec import LOSSLESS, Codec, decode_through
+from dogfast.data.files import class_names, list_class_folders, list_image_files, read_image_files, some
 from dogfast.data.images import ImageSet
 from dogfast.data.resize import WHOLE, Resize
 from dogfast.errors import DataError
@@ -67,15 +68,22 @@ def labelled(
     label_of = {key: label for label, keys in enumerate(by_class.values()) for key in _drawn(keys, per_class)}
     kept = sorted(label_of)
     labels = torch.tensor([label_of[key] for key in kept])
-    return ImageSet(_decoded(pictures, kept, image_px, resize), labels, tuple(kept), names)
+    images = _decoded(pictures, kept, image_px, lambda content, key: _coded(content, key, image_px, resize, LOSSLESS))
+    return ImageSet(images, labels, tuple(kept), names)
 
 
-def unlabelled(pictures: Pictures, image_px: int, limit: int = 0, resize: Resize = WHOLE) -> ImageSet:
-    """Every picture whatever its class, without labels; at most ``limit``, drawn by hash (0 = all)."""
+def unlabelled(
+    pictures: Pictures, image_px: int, limit: int = 0, resize: Resize = WHOLE, codec: Codec = LOSSLESS, name: str = ""
+) -> ImageSet:
+    """Every picture whatever its class, without labels; at most ``limit``, drawn by hash (0 = all), once through ``codec``.
+
+    ``name`` stands before a picture's key where the codec wants to know which it is.
+    """
     keys = sorted(_drawn(pictures.keys, limit))
     if not keys:
         raise DataError(f"{pictures.place} holds no images")
-    return ImageSet(_decoded(pictures, keys, image_px, resize), torch.full((len(keys),), -1), tuple(keys), ())
+    images = _decoded(pictures, keys, image_px, lambda content, key: _coded(content, f"{name}/{key}", image_px, resize, codec))
+    return ImageSet(images, torch.full((len(keys),), -1), tuple(keys), ())
 
 
 def called(paths: tuple[Path, ...]) -> tuple[str, dict[Path, str]]:
@@ -96,7 +104,7 @@ def _drawn(keys: list[str], limit: int) -> list[str]:
     return sorted(keys, key=lambda key: hashlib.sha256(key.encode()).digest())[:limit]
 
 
-def _decoded(pictures: Pictures, keys: list[str], image_px: int, resize: Resize) -> torch.Tensor:
+def _decoded(pictures: Pictures, keys: list[str], image_px: int, square: Callable[[Content, str], np.ndarray]) -> torch.Tensor:
     row_of = {key: row for row, key in enumerate(keys)}
     _refuse_too_many(pictures.place, len(keys), image_px)
     images = torch.empty((len(keys), 3, image_px, image_px), dtype=torch.uint8)
@@ -105,7 +113,7 @@ def _decoded(pictures: Pictures, keys: list[str], image_px: int, resize: Resize)
     def place(item: tuple[str, Content]) -> None:
         key, content = item
         try:
-            images[row_of[key]] = torch.from_numpy(_square(content, image_px, resize)).permute(2, 0, 1)
+            images[row_of[key]] = torch.from_numpy(square(content, key)).permute(2, 0, 1)
         except ValueError as error:
             unreadable.append(f"{key} ({error})")
 
@@ -123,10 +131,10 @@ def _decoded(pictures: Pictures, keys: list[str], image_px: int, resize: Resize)
     return images
 
 
-def _square(content: Content, image_px: int, resize: Resize) -> np.ndarray:
+def _coded(content: Content, key: str, image_px: int, resize: Resize, codec: Codec) -> np.ndarray:
     if isinstance(content, bytes):
-        return decode_square(content, image_px, resize)
-    return np.array(resize.squared(Image.fromarray(content).convert("RGB"), image_px))
+        return decode_through(codec, content, key, image_px, resize)
+    return codec(np.array(resize.squared(Image.fromarray(content).convert("RGB"), image_px)), key)
 
 
 def _refuse_too_many(place: str, count: int, image_px: int) -> None:

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from dogfast.data.codec import Codec
-from dogfast.data.files import ImageFile, decode_square, read_image_files
+from dogfast.data.codec import Codec, decode_through
+from dogfast.data.files import ImageFile, read_image_files
 from dogfast.data.splits import may_train
 from dogfast.errors import DataError
 from dogfast.run import read_json
@@ -116,6 +116,6 @@ class ImageFiles:
     def decode(self, sample: tuple[str, bytes]) -> np.ndarray:
         key, encoded = sample
         try:
-            return self.codec(decode_square(encoded, self.side_px), f"{self.name}/{key}")
+            return decode_through(self.codec, encoded, f"{self.name}/{key}", self.side_px)
         except ValueError as error:
             raise DataError(f"{self.path}: unreadable image {key!r} ({error}); replace or remove it") from error

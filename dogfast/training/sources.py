@@ -184,8 +184,7 @@ def _round(config: TrainingConfig, run: Run) -> Round | None:
 
 
 def _held_files(path: Path, data: IdData, image_px: int) -> torch.Tensor:
-    found = unlabelled(image_files(path), image_px)
-    return pass_through(data.codec, found.images, tuple(f"{source_name(path)}/{key}" for key in found.keys))
+    return unlabelled(image_files(path), image_px, codec=data.codec, name=source_name(path)).images
 
 
 def _followed(run: Run, outliers: str) -> Place:

@@ -11,6 +11,7 @@ from tiny_imagenet import parted
 from dogfast.config.training import START
 from dogfast.training.names import classifier_name
 from dogfast.training.regimes import regime_of
+from dogfast.workflows.comparison.passes import passes_of
 
 
 @pytest.fixture
@@ -41,6 +42,13 @@ def test_every_row_of_a_seed_is_painted_trained_and_judged_alike(here):
     assert "oe+real@2" in names and names.count("dog@2") == 2, "those of a variant lie in a run of its own"
     places = {(causes.CAUSES[name].variant, classifier_name(config.training)) for name, config in configs.items()}
     assert len(places) == len(configs)
+
+
+@pytest.mark.parametrize("setting", world.SETTINGS)
+def test_painted_id_images_cost_no_more_steps(here, setting):
+    with_and_without = (rows.Row("dog", variant=rows.PAINTED), rows.Row("dog"))
+    painted, plain = (rows.config_of(replace(here, setting=setting), 0, row) for row in with_and_without)
+    assert passes_of(painted, 9000) == pytest.approx(passes_of(plain, 9000), rel=0.06)
 
 
 def test_the_start_goes_on_for_the_steps_of_a_tuning_without_outliers(here, monkeypatch):
@@ -82,6 +90,7 @@ def test_unmatched_rows_are_those_of_the_seed_without_the_codec(here):
 # --- what is told -----------------------------------------------------------------------------------------------
 def judged(fpr95: float, verdict: str = "better", baseline: str = "ce") -> dict:
     of_score = {"mean": fpr95, "by_seed": [fpr95], "baseline": baseline, "verdict": verdict, "share_of_reference": 0.5}
+    of_score |= {"change": -1.25, "interval": [-2.0, -0.5]}
     return {
         "id_accuracy": 80.0,
         "judged": dict.fromkeys(told.SCORES, of_score),
@@ -103,17 +112,17 @@ def test_every_part_tells_its_rows():
     training = {"backbone": "wrn-16-2", "pretrain_epochs": 20, "epochs": 4}
     over_seeds = table(list(rows.ROWS)) | {"seeds": [0], "outliers": 1000, "id_images": 10_000, "training": training}
     counts = [100, 8000]
-    lines = {"ce": judged(60.0)} | {f"{name} {count}": judged(40.0) for name in curve.SOURCES for count in counts}
+    lines = {curve.NONE: judged(60.0)} | {f"{name} {count}": judged(40.0) for name in curve.SOURCES for count in counts}
     result = {
         "rows": over_seeds,
         "causes": table(list(causes.CAUSES)) | {"seeds": [0], "outliers": 1000, "id_images": 10_000, "training": training},
         "unmatched": table(list(unmatched.UNMATCHED)),
-        "curve": {"counts": counts, "lines": list(curve.SOURCES), "strangers": lines},
+        "curve": {"none": curve.NONE, "counts": counts, "lines": list(curve.SOURCES), "strangers": lines},
         "gate": table(list(gate.RECIPES))
         | {"outliers": 300, "published": "paper", "seconds_an_image": dict(zip(gate.RECIPES, (0.4, 0.1, 0.05)))},
     }
     text = told.photographs_block(result)
     assert "| oe+real |" in text and "10,000 ID images, 1,000 outliers a class, wrn-16-2" in text
-    assert "| 8,000 | 40.0, 40.0, 40.0 |" in text and "| none (`ce`) | 60.0, 60.0, 60.0 |" in text
-    assert "| `quality` | 0.1 | 4.0× |" in text
+    assert "| 8,000 | 40.0, 40.0, 40.0 |" in text and "| none | 60.0, 60.0, 60.0 |" in text
+    assert "| `quality` | 0.1 | 4.0× | 49.0 (-1.2, -2.0 to -0.5) |" in text
     assert text.count("not run") == 1, "the tables alone"

@@ -422,6 +422,13 @@ def test_ood_images_pass_through_the_codec(tmp_path):
         assert torch.equal(coded[1], torch.from_numpy(codec(plain[1].permute(1, 2, 0).numpy(), "").copy()).permute(2, 0, 1))
 
 
+def test_ood_images_in_the_codec_are_left_as_they_are(tmp_path):
+    root = folder(tmp_path, class_names=("a", "b"), n=3, quality=20)
+    codec = load_id(config(str(root))).codec
+    plain, coded = (load_ood(f"mine={root}", config(), 0, each).images for each in (Lossless(), codec))
+    assert isinstance(codec, Jpeg) and torch.equal(plain, coded)
+
+
 def test_sensor_noise_is_of_the_set_and_the_image():
     for name in ("stripes", "checkers"):
         clean, noisy = (

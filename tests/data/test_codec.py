@@ -17,6 +17,7 @@ from dogfast.data.codec import (
     codec_from,
     codec_of,
     codec_of_image,
+    decode_through,
     pass_through,
 )
 
@@ -36,6 +37,33 @@ def encoded(image, format="JPEG", **options):
 
 def tables_of(jpeg_bytes):
     return [list(table) for _, table in sorted(Image.open(io.BytesIO(jpeg_bytes)).quantization.items())]
+
+
+def decoded(file):
+    return np.asarray(Image.open(io.BytesIO(file)))
+
+
+def test_a_file_in_the_codec_has_passed_through_it():
+    file = encoded(photo(4), quality=30, subsampling=2)
+    codec = codec_of(file, 32)
+    assert np.array_equal(decode_through(codec, file, "k", 32), decoded(file))
+    assert not np.array_equal(codec(decoded(file), "k"), decoded(file)), "a second time would tell"
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        encoded(photo(4), quality=60, subsampling=2),
+        encoded(photo(4), quality=30, subsampling=0),
+        encoded(photo(4), "PNG"),
+        encoded(np.tile(photo(4), (1, 2, 1)), quality=30, subsampling=2),
+    ],
+    ids=["other tables", "other subsampling", "lossless", "cut"],
+)
+def test_every_other_file_passes_through_the_codec(file):
+    codec = codec_of(encoded(photo(), quality=30, subsampling=2), 32)
+    plain = decode_through(Lossless(), file, "k", 32)
+    assert np.array_equal(decode_through(codec, file, "k", 32), codec(plain, "k"))
 
 
 @pytest.mark.parametrize("quality", [10, 75, 95])

@@ -107,7 +107,7 @@ def test_more_files_than_are_decoded_together(tmp_path, monkeypatch):
 
 def test_few_encoded_images_wait_in_memory(tmp_path, monkeypatch):
     monkeypatch.setattr(pictures, "DECODED_TOGETHER", 5)
-    found, decode = open_place(write(tmp_path, two_classes(20))), pictures.decode_square
+    found, decode = open_place(write(tmp_path, two_classes(20))), pictures.decode_through
     waiting, most = set(), []
 
     def watched(keys):
@@ -116,7 +116,9 @@ def test_few_encoded_images_wait_in_memory(tmp_path, monkeypatch):
             yield key, content
 
     monkeypatch.setattr(
-        pictures, "decode_square", lambda content, *given: (waiting.discard(id(content)), decode(content, *given))[1]
+        pictures,
+        "decode_through",
+        lambda codec, content, *given: (waiting.discard(id(content)), decode(codec, content, *given))[1],
     )
     labelled(dataclasses.replace(found, read=watched), 32)
     assert len(most) == 40 and max(most) <= 5
