@@ -18,6 +18,7 @@ from dogfast.data.files import (
     decode_square,
     files_below,
     is_image_name,
+    key_in_tar,
     refuse_broken_end,
     square_pixels,
 )
@@ -123,7 +124,7 @@ def _of_tar(path: Path) -> Iterator[Input]:
         with tarfile.open(path, "r:") as tar:
             while member := tar.next():
                 tar.members.clear()
-                if member.isreg() and is_image_name(member.name):
+                if member.isreg() and is_image_name(key_in_tar(member)):
                     found = True
                     yield _of_member(path, tar, member)
             refuse_broken_end(tar)

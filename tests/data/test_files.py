@@ -7,7 +7,7 @@ import os
 import struct
 import tarfile
 import zlib
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 import pytest
@@ -146,6 +146,19 @@ def test_loose_images_of_any_depth(tmp_path):
     assert images.keys == ("a.png", "x/b.jpg", "x/y/c.webp")
     assert images.class_names == () and images.labels.tolist() == [-1, -1, -1]
     assert len(loose(tmp_path, 16, limit=2)) == 2
+
+
+@pytest.mark.parametrize(
+    "name",
+    """a.png a/b.JPG ./a.png a//b.png a/./b.png ././a/b.webp a/.. a/../b.png ../a.png /a.png //a.png .a.png a/.b/c.png a/.png .png
+    ..png a/..png a.png/ a.png/. a.png. a.b.png a.png.txt ./.a/b.png ./ . /""".split(),
+)
+def test_names_in_tars_are_what_paths_make_of_them(name):
+    key, path = files.key_in_tar(tarfile.TarInfo(name)), PurePosixPath(name)
+    hidden = any(part.startswith(".") for part in path.parts)
+    assert key == str(path)
+    assert files.is_plain_name(key) == (not path.is_absolute() and not hidden and key != ".")
+    assert files.is_image_name(key) == (files.is_plain_name(key) and path.suffix.lower() in files.SUFFIXES)
 
 
 def test_hidden_files_are_skipped(tmp_path):
