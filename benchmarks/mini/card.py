@@ -57,19 +57,21 @@ def card(result: dict[str, Any]) -> str:
 
 def quality(result: dict[str, Any]) -> str:
     """What a judge says of samples, of photographs nobody trained on, and of these after the autoencoder."""
-    seen, ten, spread, distance = (result[name] for name in ("recognised", "recognised_among_ten", "diversity", "frechet"))
+    all_, own, spread, distance = (result[name] for name in ("recognised", "recognised_among_own", "diversity", "frechet"))
     rows = [
-        f"| {named} | {_percent(seen[name]['cifar10'])} | {_percent(seen[name]['tiny_imagenet'])} | {among} | {distance[name]:.1f} |"
-        for named, name, among in (
-            ("samples", "samples", _percent(ten["samples"])),
-            ("photographs", "photographs", _percent(ten["photographs"])),
-            ("photographs, encoded and decoded", "decoded", "–"),
+        f"| {named} | {' | '.join(_percent(each[name][of]) for of in ('cifar10', 'tiny_imagenet') for each in (all_, own))} "
+        f"| {distance[name]:.1f} |"
+        for named, name in (
+            ("samples", "samples"),
+            ("photographs", "photographs"),
+            ("photographs, encoded and decoded", "decoded"),
         )
     ]
     table = "\n".join(
         [
-            "| named right by the judge | CIFAR-10's concepts, of all 170 | Tiny ImageNet's, of all 170 | CIFAR-10's, of these ten | Fréchet distance |",
-            "|---|---|---|---|---|",
+            "| named right by the judge | CIFAR-10's concepts, of all 170 | of the ten | Tiny ImageNet's, of all 170 | of the 160 "
+            "| Fréchet distance |",
+            "|---|---|---|---|---|---|",
             *rows,
         ]
     )
@@ -83,17 +85,17 @@ def quality(result: dict[str, Any]) -> str:
 
 
 def weaknesses(result: dict[str, Any]) -> str:
-    """Concepts whose samples are hardly recognised, beside photographs of the same."""
+    """Concepts whose samples are hardly recognised among those of their data set, beside photographs of the same."""
     concepts = result["per_concept"]
-    worst = sorted(concepts, key=lambda word: concepts[word]["samples"])[:WEAKEST]
+    worst = sorted(concepts, key=lambda word: concepts[word]["samples"] - concepts[word]["photographs"])[:WEAKEST]
     hardly = sum(found["samples"] < found["photographs"] / 2 for found in concepts.values())
     told = ", ".join(
         f"{word} {_percent(concepts[word]['samples'])} (photographs {_percent(concepts[word]['photographs'])})"
         for word in worst
     )
     return (
-        f"Of {len(concepts)} concepts, {hardly} are recognised in samples less than half as often as in photographs. Weakest: {told}. "
-        "Everything is 32 pixels wide; text is understood by its names alone, not as sentences."
+        f"Of {len(concepts)} concepts, {hardly} are recognised, among those of their data set, in samples less than half as often as in "
+        f"photographs. Weakest: {told}. Everything is 32 pixels wide; text is understood by its names alone, not as sentences."
     )
 
 

@@ -61,6 +61,15 @@ def some_of_each(labels: Tensor, concepts_: int, count: int) -> Tensor:
     return torch.cat([(labels == concept).nonzero()[:count, 0] for concept in range(concepts_)])
 
 
+def among_own(logits: Tensor, labels: Tensor, ten: int) -> Tensor:
+    """What is named first of the concepts of an image's own data set: which set it is of, sharpness alone can tell."""
+    return torch.where(labels < ten, logits[:, :ten].argmax(1), ten + logits[:, ten:].argmax(1))
+
+
+def by_set(shares: Tensor, ten: int) -> dict[str, float]:
+    return {"cifar10": float(shares[:ten].mean()), "tiny_imagenet": float(shares[ten:].mean())}
+
+
 def frechet(one: Tensor, other: Tensor) -> float:
     """|μ - ν|² + tr(A + B - 2 (A B)^½) of two sets of features (n, d) (Heusel et al. 2017, Eq. 6)."""
     means = [features.double().mean(0) for features in (one, other)]
@@ -93,27 +102,18 @@ def main() -> None:
     count, of_samples = len(words), torch.arange(len(words)).repeat_interleave(PER_CONCEPT)
     beside = some_of_each(labels, count, PER_CONCEPT)
     seen = {"samples": look(painted), "photographs": look(images), "decoded": look(decoded(networks, images[beside]))}
-    right = {
-        "samples": share_right(seen["samples"].logits.argmax(1), of_samples, count),
-        "photographs": share_right(seen["photographs"].logits.argmax(1), labels, count),
-        "decoded": share_right(seen["decoded"].logits.argmax(1), labels[beside], count),
-    }
     ten, of_cifar = len(cifar), labels < len(cifar)
-    among_ten = seen["samples"].logits[: ten * PER_CONCEPT, :ten].argmax(1)
+    shown = {"samples": of_samples, "photographs": labels, "decoded": labels[beside]}
+    right = {name: share_right(seen[name].logits.argmax(1), each, count) for name, each in shown.items()}
+    own = {name: share_right(among_own(seen[name].logits, each, ten), each, count) for name, each in shown.items()}
     zero_shot = ranked_first(pipeline, networks, words[:ten], images[of_cifar])
     features = {"samples": seen["samples"].features, "photographs": seen["photographs"].features[beside]}
     spreads = {name: spread(each, count) for name, each in features.items()}
     ratio = spreads["samples"] / spreads["photographs"]
     known = look(bank.images[some_of_each(bank.labels, count, PER_CONCEPT)]).features
     result = {
-        "recognised": {
-            name: {"cifar10": float(each[:ten].mean()), "tiny_imagenet": float(each[ten:].mean())}
-            for name, each in right.items()
-        },
-        "recognised_among_ten": {
-            "samples": float((among_ten == of_samples[: ten * PER_CONCEPT]).float().mean()),
-            "photographs": float((seen["photographs"].logits[of_cifar, :ten].argmax(1) == labels[of_cifar]).float().mean()),
-        },
+        "recognised": {name: by_set(each, ten) for name, each in right.items()},
+        "recognised_among_own": {name: by_set(each, ten) for name, each in own.items()},
         "zero_shot_cifar10": float((zero_shot == labels[of_cifar]).float().mean()),
         "diversity": {"cifar10": float(ratio[:ten].mean()), "tiny_imagenet": float(ratio[ten:].mean())},
         "frechet": {
@@ -122,7 +122,7 @@ def main() -> None:
             "photographs": frechet(known, features["photographs"]),
         },
         "per_concept": {
-            word: {name: float(each[index]) for name, each in right.items()} | {"diversity": float(ratio[index])}
+            word: {name: float(each[index]) for name, each in own.items()} | {"diversity": float(ratio[index])}
             for index, word in enumerate(words)
         },
         "samples_per_concept": PER_CONCEPT,

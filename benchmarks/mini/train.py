@@ -24,6 +24,7 @@ from recipe.denoiser import said, train_denoiser
 from recipe.export import load_projection, save_network, save_projection, write_pipeline
 from recipe.loop import Loop, Stopped
 from recipe.prompts import prompts_of
+from recipe.sharpen import sharpen
 from recipe.tokenizer import write_tokenizer
 from settings import MAX_TOKENS, SEED, SETTINGS, TEMPLATES
 from vocabulary import concepts
@@ -66,6 +67,10 @@ def train(command: Command) -> None:
         sight = load_sight(loop, bank, chosen["unet"]["sample_size"] // 2)
         unet = train_denoiser(loop, "unet", start, bank, latents, prompts, states, chosen["training"]["unet"], sight)
         save_network(unet, work / "unet")
+    if not (work / "sharp-vae").exists():
+        sharp = sharpen(loop, vae, bank, load_latents(loop, vae, bank), chosen["training"]["decoder"])
+        save_network(sharp, work / "sharp-vae")
+    vae = AutoencoderKL.from_pretrained(work / "sharp-vae")
     unet = UNet2DConditionModel.from_pretrained(work / "unet")
     vision = CLIPVisionModelWithProjection.from_pretrained(work / "image_encoder")
     write_pipeline(command.folder, unet, vae, text, load_projection(work), vision, work / "tokenizer")

@@ -59,8 +59,8 @@ def config_of(world: World, seed: int, row: Row) -> RunConfig:
     config = world.config(seed, row.objective, row.outliers)
     if row.variant != PAINTED:
         return config
-    epochs = regime_of(config.training, config.objectives, config.data.classes).epochs
-    values = {"id_synthetic": PAINTED_ID, "epochs": round(epochs * (1 - PAINTED_ID))}  # as many steps, as there are more images
+    batch = regime_of(config.training, config.objectives, config.data.classes).batch
+    values = {"id_synthetic": PAINTED_ID, "batch": round(batch / (1 - PAINTED_ID))}  # as many steps, and real images in each
     return config.with_values({"training": values}, "benchmark")
 
 

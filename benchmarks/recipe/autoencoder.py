@@ -39,8 +39,8 @@ def train_autoencoder(
             decoded = paint(mean + (logvar / 2).exp() * noise).float()
         error = decoded - batch
         kl = 0.5 * (mean.square() + logvar.exp() - 1 - logvar).mean()
-        edges = (_edges(decoded) - _edges(batch)).abs().mean()
-        return error.abs().mean() + error.square().mean() + edges + setting["kl_weight"] * kl
+        blur = (edges(decoded) - edges(batch)).abs().mean()
+        return error.abs().mean() + error.square().mean() + blur + setting["kl_weight"] * kl
 
     vae = loop.optimise("autoencoder", {"vae": vae}, loss_of_step, setting["steps"], setting["lr"])["vae"]
     some = bank.images[:: max(1, len(bank) // 2000)]
@@ -48,7 +48,8 @@ def train_autoencoder(
     return vae
 
 
-def _edges(images: Tensor) -> Tensor:
+def edges(images: Tensor) -> Tensor:
+    """Differences of neighbours, across and down: (n, k) of (n, c, H, W)."""
     return torch.cat([images.diff(dim=3).flatten(1), images.diff(dim=2).flatten(1)], dim=1)
 
 

@@ -4,17 +4,19 @@ import time
 
 import pytest
 import torch
-from diffusers import UNet2DConditionModel
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from recipe.autoencoder import edges
 from recipe.bank import Bank
 from recipe.clip import seen_by
 from recipe.denoiser import train_denoiser
 from recipe.loop import Loop, Stopped
 from recipe.prompts import Prompts
+from recipe.sharpen import sharpen
 from torch import nn
 from torch.nn import functional as F
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
-from tests.conftest import UNET, VISION
+from tests.conftest import AUTOENCODER, UNET, VISION
 
 STEPS = 40
 
@@ -109,3 +111,23 @@ def test_the_middle_learns_to_see_it(tmp_path):
         return F.cosine_similarity(middle, sight[0], dim=2).mean().item()
 
     assert apart(tmp_path / "with", 1.0) > 0.6 > 0.3 > abs(apart(tmp_path / "without", 0.0))
+
+
+def test_a_critic_makes_what_is_decoded_as_rough_as_the_images_are(tmp_path):
+    """Of grain that no latent tells of, L1 leaves nothing; the encoder stays what it was."""
+    generator = torch.Generator().manual_seed(0)
+    grain = torch.randint(0, 2, (64, 1, 32, 32), generator=generator).expand(-1, 3, -1, -1) * 160 + 40
+    bank = Bank(grain.to(torch.uint8), torch.zeros(64, dtype=torch.long), torch.ones(64))
+    latents = torch.zeros(2, 64, 4, 8, 8)
+    setting = {"steps": 40, "batch": 8, "lr": 3e-3, "width": 8, "ema": 0.5, "jitter": 0.5}
+
+    def roughness(folder, weight):
+        torch.manual_seed(0)
+        vae = AutoencoderKL(**AUTOENCODER)
+        before = {name: value.clone() for name, value in vae.encoder.state_dict().items()}
+        found = sharpen(Loop(folder), vae, bank, latents, setting | {"weight": weight})
+        assert all(torch.equal(value, before[name]) for name, value in found.encoder.state_dict().items())
+        with torch.no_grad():
+            return edges(found.decode(torch.randn(8, 4, 8, 8, generator=generator) * 0.5).sample).abs().mean().item()
+
+    assert roughness(tmp_path / "with", 2.0) > 2 * roughness(tmp_path / "without", 0.0)
