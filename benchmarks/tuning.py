@@ -58,8 +58,8 @@ def _trained(
     return model
 
 
-def measured(folder: Path, config: RunConfig, run: Run, sets: Sets, model: Callable[[], torch.nn.Module]) -> None:
-    """Score what ``model`` makes by ``config`` into ``folder``, unless that stands, of the same start and outliers."""
+def measured(folder: Path, config: RunConfig, run: Run, sets: Callable[[], Sets], model: Callable[[], torch.nn.Module]) -> None:
+    """Score on ``sets`` what ``model`` makes by ``config`` into ``folder``, unless that stands, of the same start and outliers."""
     brings = OBJECTIVES[config.training.objective].brings
     settings = {
         "config": config.to_toml(),
@@ -68,7 +68,7 @@ def measured(folder: Path, config: RunConfig, run: Run, sets: Sets, model: Calla
     }
     file = folder / "settings.json"
     if not file.exists() or read_json(file) != settings:
-        score(model(), sets, config, folder)
+        score(model(), sets(), config, folder)
         publish(file, to_json(settings))
 
 

@@ -7,12 +7,11 @@ from typing import Any
 
 import torch
 from comparison import compare
-from proof.rows import BASELINES, FURTHER, go_on, prepared
+from proof.rows import BASELINES, FURTHER, go_on, loaded, prepared
 from proof.world import FAR, REAL, STRANGERS, World
 from tuning import few, measured, tuned
 
-from dogfast.data.catalogue import IdData, load_id, named_ood
-from dogfast.detection.measure import load_sets
+from dogfast.data.catalogue import IdData
 from dogfast.events import Events
 from dogfast.run import Run
 from dogfast.seeds import stream
@@ -37,16 +36,15 @@ def run_curve(world: World, seeds: list[int], events: Events) -> dict[str, Any]:
     root = world.of_seed(seed) / "curve"
     with prepared(world, seed, events) as run:
         config = world.config(seed, "dog")
-        data = load_id(config.data)
-        sets = load_sets(config, run, data, named_ood(config.detection.ood, config.data))
+        data, sets = loaded(config, run)
         go_on(world, seed, run, events)
-        held = {name: _outliers(world, seed, name, run, data, events) for name in SOURCES}
+        held = {name: _outliers(world, seed, name, run, data(), events) for name in SOURCES}
         counts = [*COUNTS, min(len(outliers.rows) for outliers in held.values())]
         for count in counts:
             for name, (objective, outliers) in SOURCES.items():
                 own, title = world.config(seed, objective, outliers), f"{name} {count}"
                 some = few(held[name], count)
-                model = partial(tuned, own, run, data, some, events, title)
+                model = partial(tuned, own, run, data(), some, events, title)
                 measured(root / str(count) / name, own, run, sets, model)
     lines = {f"{name} {count}": [root / str(count) / name] for count in counts for name in SOURCES}
     folders = {NONE: [world.of_seed(seed, FURTHER)], **lines}

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 from typing import Any
 
+import torch
 from comparison import compare
-from proof.rows import SHARED, prepared
+from proof.rows import SHARED, loaded, prepared
 from proof.world import FAR, STRANGERS, World
 from tuning import measured, tuned
 
 from dogfast.config import RunConfig
 from dogfast.config.synthesis import fields_of
-from dogfast.data.catalogue import IdData, load_id, named_ood
-from dogfast.detection.measure import Sets, load_sets
+from dogfast.data.catalogue import IdData
+from dogfast.detection.measure import Sets
 from dogfast.events import Events
 from dogfast.run import Run
 from dogfast.shards.reader import read_records
@@ -37,8 +39,7 @@ def run_gate(world: World, seeds: list[int], events: Events) -> dict[str, Any]:
     seed = seeds[0]
     with prepared(world, seed, events) as run:
         config = world.config(seed, "dog")
-        data = load_id(config.data)
-        sets = load_sets(config, run, data, named_ood(config.detection.ood, config.data))
+        data, sets = loaded(config, run)
         for name in RECIPES:
             _measure(world, seed, name, run, data, sets, events)
     folders = {name: [_folder(world, seed, name)] for name in RECIPES}
@@ -64,14 +65,19 @@ def _folder(world: World, seed: int, name: str) -> Path:
     return place(world, seed, name) / "measured"
 
 
-def _measure(world: World, seed: int, name: str, run: Run, data: IdData, sets: Sets, events: Events) -> None:
+def _measure(
+    world: World, seed: int, name: str, run: Run, data: Callable[[], IdData], sets: Callable[[], Sets], events: Events
+) -> None:
     """Paint, tune the seed's start on what may train of it, as much of every recipe, and score that."""
     config = config_of(world, seed, name)
     with run_at(place(world, seed, name), config, run) as own:
         take_over(run, own, config, SHARED)
         run_generate(config, own, events)
-        outliers = training_outliers(config, own, data, events)
-        measured(_folder(world, seed, name), config, own, sets, lambda: tuned(config, own, data, outliers, events, name))
+
+        def model() -> torch.nn.Module:
+            return tuned(config, own, data(), training_outliers(config, own, data(), events), events, name)
+
+        measured(_folder(world, seed, name), config, own, sets, model)
 
 
 def _seconds_an_image(run: Run) -> float:

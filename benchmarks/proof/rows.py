@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,9 @@ from tuning import further, measured
 from dogfast.config import RunConfig
 from dogfast.config.synthesis import fields_of
 from dogfast.config.training import START
-from dogfast.data.catalogue import load_id, named_ood
+from dogfast.data.catalogue import IdData, load_id, named_ood
 from dogfast.data.files import list_image_files
-from dogfast.detection.measure import load_sets
+from dogfast.detection.measure import Sets, load_sets
 from dogfast.environment import machine_cores
 from dogfast.events import Events
 from dogfast.run import Run, launch, read_jsonl
@@ -102,9 +103,14 @@ def _run_of(world: World, seed: int, variant: str, config: RunConfig, run: Run) 
 def go_on(world: World, seed: int, run: Run, events: Events) -> None:
     """Measure the starting classifier after as many steps more as the others have."""
     config = world.config(seed)
-    data = load_id(config.data)
-    sets = load_sets(config, run, data, named_ood(config.detection.ood, config.data))
-    measured(world.of_seed(seed, FURTHER), config, run, sets, lambda: further(config, run, data, events, FURTHER))
+    data, sets = loaded(config, run)
+    measured(world.of_seed(seed, FURTHER), config, run, sets, lambda: further(config, run, data(), events, FURTHER))
+
+
+def loaded(config: RunConfig, run: Run) -> tuple[Callable[[], IdData], Callable[[], Sets]]:
+    """The ID images and the test sets, each read when it is first asked for."""
+    data = cache(lambda: load_id(config.data))
+    return data, cache(lambda: load_sets(config, run, data(), named_ood(config.detection.ood, config.data)))
 
 
 def complete_all(cells: list[Cell], what: str, events: Events) -> None:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import torch
 from comparison import compare
-from proof.rows import ROWS, Row, config_of, prepared
+from proof.rows import ROWS, Row, config_of, loaded, prepared
 from proof.world import FAR, STRANGERS, World
 from tuning import measured, starting_classifier, tuned
 
 from dogfast.config import RunConfig
 from dogfast.config.training import START
-from dogfast.data.catalogue import IdData, load_id, named_ood
-from dogfast.detection.measure import Sets, load_sets
+from dogfast.data.catalogue import IdData
+from dogfast.detection.measure import Sets
 from dogfast.events import Events
 from dogfast.run import Run
 from dogfast.training.sources import training_outliers
@@ -27,8 +29,7 @@ def run_unmatched(world: World, seeds: list[int], events: Events) -> dict[str, A
     root = world.of_seed(seed) / "unmatched"
     with prepared(world, seed, events) as run:
         config = as_it_is(world, seed, UNMATCHED["ce"])
-        data = load_id(config.data)
-        sets = load_sets(config, run, data, named_ood(config.detection.ood, config.data))
+        data, sets = loaded(config, run)
         for name, row in UNMATCHED.items():
             _measure(as_it_is(world, seed, row), name, run, data, sets, events, root / name)
     folders = {name: [root / name] for name in UNMATCHED}
@@ -45,10 +46,13 @@ def as_it_is(world: World, seed: int, row: Row) -> RunConfig:
     return config_of(world, seed, row).with_values(values, "benchmark")
 
 
-def _measure(config: RunConfig, name: str, run: Run, data: IdData, sets: Sets, events: Events, folder: Path) -> None:
-    if config.training.objective == START:
-        measured(folder, config, run, sets, lambda: starting_classifier(config, run))
-        return
+def _measure(
+    config: RunConfig, name: str, run: Run, data: Callable[[], IdData], sets: Callable[[], Sets], events: Events, folder: Path
+) -> None:
+    def model() -> torch.nn.Module:
+        if config.training.objective == START:
+            return starting_classifier(config, run)
+        return tuned(config, run, data(), training_outliers(config, run, data(), events), events, name)
+
     prepare_training(config, run, events)
-    outliers = training_outliers(config, run, data, events)
-    measured(folder, config, run, sets, lambda: tuned(config, run, data, outliers, events, name))
+    measured(folder, config, run, sets, model)
