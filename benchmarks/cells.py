@@ -9,7 +9,13 @@ def papers_tables(result: dict) -> str:
     tables = result["tables"]
     own = [f"Table {number}. {table['title']}:\n\n{pipe_table(by_own_score(table))}" for number, table in tables.items()]
     every = pipe_table(by_every_score({"rows": [row for table in tables.values() for row in table["rows"]]}))
-    return "\n\n".join([*own, "Averages under every score:", every, " ".join(notes(next(iter(tables.values())))[:2])])
+    return "\n\n".join([*own, "Averages under every score:", every, _needed(next(iter(tables.values())))])
+
+
+def _needed(table: dict) -> str:
+    """Of the notes: the convention, what is judged, and whose figures are published."""
+    first, second, *others = notes(table)
+    return " ".join([first, second, *(others[-1:] if any(row["published"] for row in table["rows"]) else [])])
 
 
 def digits(value: float) -> str:

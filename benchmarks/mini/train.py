@@ -4,6 +4,7 @@ DATA holds cifar10-train.tar and tiny-imagenet32-train.tar (class/number.jpg). W
 training that was stopped, by its own `--minutes` or by force, goes on at its last checkpoint with the same command.
 """
 
+import signal
 import sys
 import time
 from pathlib import Path
@@ -98,6 +99,9 @@ def load_sight(loop: Loop, bank: Bank, side: int) -> Tensor:
 
 def main() -> None:
     command, began = read_command(), time.monotonic()
+    signal.signal(
+        signal.SIGTERM, lambda *_: sys.exit("ended; the same command goes on")
+    )  # what was spent is still written down
     file = command.loop.folder / "spent.json"
     before = read_json(file)["seconds"] if file.exists() else 0.0
     try:

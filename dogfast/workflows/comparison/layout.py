@@ -38,19 +38,24 @@ class Layout:
 
 
 def by_own_score(table: dict[str, Any]) -> Layout:
-    """Every row under the score it is judged by, what was published of it below."""
+    """Every row under the score it is judged by, what was published of it below: of other sets than ours, beside it, the average alone."""
+    elsewhere = _published_elsewhere(table)
     own = any(row["group"] in ("strategy", "combination") for row in table["rows"])
     lines = []
     for row in table["rows"]:
         names = (row["method"], row["outliers"] or ABSENT, score_label(row["score"]))
-        tail = (_plain(row["id_accuracy"]), _judged(row, True), *([_judged(row, False)] if own else [])) if _has(row) else ()
-        remark = "" if _has(row) else row["status"]
-        lines.append(Line(names, _pairs(row, row["score"], table) if _has(row) else (), tail, remark))
-        if row["published"]:
+        if _has(row):
+            tail = [_plain(row["id_accuracy"]), _judged(row, True), *([_judged(row, False)] if own else [])]
+            tail += [_slashed(row["published"]["average"]) if row["published"] else ABSENT] if elsewhere else []
+            lines.append(Line(names, _pairs(row, row["score"], table), tuple(tail)))
+        else:
+            lines.append(Line(names, remark=row["status"]))
+        if row["published"] and not elsewhere:
             absent = (ABSENT,) * (2 + own)
             lines.append(Line((row["method"], "published", ""), _printed(row["published"], table), absent, published=True))
-    heads = ("ID acc.", f"against `{BASELINE}`", *(["against its rival"] if own else []))
-    return Layout(("method", "outliers", "score"), (*table["sets"], AVERAGE), heads, tuple(lines))
+    heads = ["ID acc.", f"against `{BASELINE}`", *(["against its rival"] if own else [])]
+    heads += ["published: FPR95 / AUROC"] if elsewhere else []
+    return Layout(("method", "outliers", "score"), (*table["sets"], AVERAGE), tuple(heads), tuple(lines))
 
 
 def by_every_score(table: dict[str, Any]) -> Layout:
@@ -82,7 +87,12 @@ def notes(table: dict[str, Any]) -> list[str]:
                 f"Published average of {row['method']}: the paper prints {_slashed(printed['printed_average'])}, the mean of its "
                 f"row is {_slashed(printed['average'])}."
             )
-    if any(row["published"] for row in table["rows"]):
+    if _published_elsewhere(table):
+        found.append(
+            f"What is published is the DOG paper's average over {', '.join(table['published_sets'])}, of its networks and outliers: it "
+            "shows the order there, and compares with no figure of ours."
+        )
+    elif any(row["published"] for row in table["rows"]):
         found.append("Rows marked as published are the DOG paper's figures, not ours.")
     return found
 
@@ -90,6 +100,11 @@ def notes(table: dict[str, Any]) -> list[str]:
 # --- cells ------------------------------------------------------------------------------------------------------
 def _has(row: dict[str, Any]) -> bool:
     return row["status"] == OK
+
+
+def _published_elsewhere(table: dict[str, Any]) -> bool:
+    """Whether there are published figures, and none is of a set of ours."""
+    return any(row["published"] for row in table["rows"]) and not {*table["sets"]} & {*table["published_sets"]}
 
 
 def _pairs(row: dict[str, Any], score: str, table: dict[str, Any]) -> tuple[Pair, ...]:
