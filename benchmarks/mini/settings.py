@@ -54,7 +54,7 @@ SETTINGS = {
         training=dict(
             autoencoder=dict(steps=3500, batch=32, lr=4e-4, kl_weight=5e-4, first_logvar=-4.0),
             clip=dict(steps=7000, batch=96, lr=8e-4, max_logit_scale=30.0, guided=0.5, sparse=0.7),
-            unet=dict(steps=6500, batch=64, lr=8e-4, ema=0.999, drop_text=0.1, min_snr=5.0, align=0.5),
+            unet=dict(steps=12000, batch=64, lr=8e-4, ema=0.999, drop_text=0.1, min_snr=5.0, align=0.5),
             decoder=dict(steps=3500, batch=32, lr=4e-4, width=24, weight=0.5, ema=0.995, jitter=0.05),
             judge=dict(backbone="wrn-16-2", steps=4500, batch=128, lr=2e-3),
         ),
