@@ -52,10 +52,10 @@ SETTINGS = {
         vision=_VISION | dict(hidden_size=192, intermediate_size=768, num_hidden_layers=5, num_attention_heads=3),
         unet=_UNET | _INSIDE | dict(block_out_channels=(64, 160), cross_attention_dim=128, attention_head_dim=4),
         training=dict(
-            autoencoder=dict(steps=3500, batch=32, lr=4e-4, kl_weight=5e-4, first_logvar=-4.0),
+            autoencoder=dict(steps=7000, batch=32, lr=4e-4, kl_weight=5e-4, first_logvar=-4.0),
             clip=dict(steps=7000, batch=96, lr=8e-4, max_logit_scale=30.0, guided=0.5, sparse=0.7),
             unet=dict(steps=12000, batch=64, lr=8e-4, ema=0.999, drop_text=0.1, min_snr=5.0, align=0.5),
-            decoder=dict(steps=3500, batch=32, lr=4e-4, width=24, weight=0.5, ema=0.995, jitter=0.05),
+            decoder=dict(steps=5000, batch=32, lr=4e-4, width=24, weight=0.5, ema=0.995, jitter=0.05),
             judge=dict(backbone="wrn-16-2", steps=4500, batch=128, lr=2e-3),
         ),
     ),
