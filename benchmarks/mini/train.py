@@ -4,6 +4,7 @@ DATA holds cifar10-train.tar and tiny-imagenet32-train.tar (class/number.jpg). W
 training that was stopped, by its own `--minutes` or by force, goes on at its last checkpoint with the same command.
 """
 
+import math
 import signal
 import sys
 import time
@@ -19,7 +20,7 @@ sys.path.append(str(Path(__file__).parents[1]))
 from command import WORK, Command, read_command
 from images import load_bank, mirrored, shifted
 from recipe.autoencoder import encode, train_autoencoder
-from recipe.bank import Bank
+from recipe.bank import Bank, to_signed
 from recipe.clip import new_towers, seen_by, train_clip
 from recipe.denoiser import said, train_denoiser
 from recipe.export import load_projection, save_network, save_projection, write_pipeline
@@ -33,6 +34,9 @@ from vocabulary import concepts
 from dogfast.environment import hardware
 from dogfast.run import publish, read_json, to_json
 
+LEAST_DB = 20
+"""Of photographs that went through the autoencoder; a grey area in place of each has 12."""
+
 
 def train(command: Command) -> None:
     """Every stage that does not stand yet, then the folder of the pipeline. Raises `Stopped` where the time is over."""
@@ -45,9 +49,9 @@ def train(command: Command) -> None:
     prompts = prompts_of(tokenizer, names, TEMPLATES).to(loop.device)
 
     if not (work / "vae").exists():
-        save_network(
-            train_autoencoder(loop, bank, mirrored, chosen["autoencoder"], chosen["training"]["autoencoder"]), work / "vae"
-        )
+        vae = train_autoencoder(loop, bank, mirrored, chosen["autoencoder"], chosen["training"]["autoencoder"])
+        require_learned(loop, vae, bank)
+        save_network(vae, work / "vae")
     vae = AutoencoderKL.from_pretrained(work / "vae").eval().to(loop.device)
 
     if not (work / "image_encoder").exists():
@@ -75,6 +79,17 @@ def train(command: Command) -> None:
     unet = UNet2DConditionModel.from_pretrained(work / "unet")
     vision = CLIPVisionModelWithProjection.from_pretrained(work / "image_encoder")
     write_pipeline(command.folder, unet, vae, text, load_projection(work), vision, work / "tokenizer")
+
+
+@torch.no_grad()
+def require_learned(loop: Loop, vae: AutoencoderKL, bank: Bank) -> None:
+    """All later stages stand on the autoencoder: end where it does not give photographs back."""
+    some = bank.images[:: max(1, len(bank) // 500)]
+    error = (vae.decode(encode(loop, vae, some)).sample.clamp(-1, 1) - to_signed(some)).square().mean().item()
+    decibels = 10 * math.log10(4 / error)
+    print(f"autoencoder: photographs come back at {decibels:.1f} dB")
+    if decibels < LEAST_DB:
+        sys.exit(f"the autoencoder did not learn: {LEAST_DB} dB are the least")
 
 
 def load_latents(loop: Loop, vae: AutoencoderKL, bank: Bank) -> Tensor:
