@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from comparison import compare
-from proof.rows import BASELINES, FURTHER, go_on, loaded, prepared
+from proof.rows import BASELINES, ROWS, evaluation_of, loaded, prepared, vary
 from proof.world import FAR, REAL, STRANGERS, World
 from tuning import few, measured, tuned
 
@@ -37,7 +37,7 @@ def run_curve(world: World, seeds: list[int], events: Events) -> dict[str, Any]:
     with prepared(world, seed, events) as run:
         config = world.config(seed, "dog")
         data, sets = loaded(config, run)
-        go_on(world, seed, run, events)
+        vary(world, seed, NONE, ROWS[NONE], run, events)
         held = {name: _outliers(world, seed, name, run, data(), events) for name in SOURCES}
         counts = [*COUNTS, min(len(outliers.rows) for outliers in held.values())]
         for count in counts:
@@ -47,7 +47,7 @@ def run_curve(world: World, seeds: list[int], events: Events) -> dict[str, Any]:
                 model = partial(tuned, own, run, data(), some, events, title)
                 measured(root / str(count) / name, own, run, sets, model)
     lines = {f"{name} {count}": [root / str(count) / name] for count in counts for name in SOURCES}
-    folders = {NONE: [world.of_seed(seed, FURTHER)], **lines}
+    folders = {NONE: [evaluation_of(world, seed, ROWS[NONE])], **lines}
     return {
         "none": NONE,
         "counts": counts,

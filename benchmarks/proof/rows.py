@@ -9,9 +9,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import torch
 from comparison import compare
 from proof.world import FAR, PAINTED_ID, REAL, STRANGERS, World
-from tuning import further, measured
+from tuning import further, measured, tuned
 
 from dogfast.config import RunConfig
 from dogfast.config.synthesis import fields_of
@@ -25,19 +26,20 @@ from dogfast.run import Run, launch, read_jsonl
 from dogfast.shards.format import ID_CONTROL
 from dogfast.training.names import classifier_name
 from dogfast.training.regimes import regime_of
+from dogfast.training.sources import training_outliers
 from dogfast.workflows.chain import run_generate, run_id_control
 from dogfast.workflows.comparison.cells import Cell, stands
-from dogfast.workflows.comparison.inside import run_at, take_over
 from dogfast.workflows.comparison.jobs import completed
 
 FURTHER, PAINTED = "further", "painted-id"
 SHARED = ("concepts", f"synthesis/{ID_CONTROL}")
-"""What a run inside that of a seed takes over."""
+"""What a run beside that of a seed takes over."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One classifier. ``variant``: where it is not one of the seed's own run, what is different."""
+    """One classifier. ``variant``: what no command makes of the seed's starting classifier, if it is that: as many steps more on ID images
+    alone (`FURTHER`), or steps with painted ID images beside the real ones (`PAINTED`)."""
 
     objective: str
     outliers: str = "dog"
@@ -81,30 +83,24 @@ def prepared(world: World, seed: int, events: Events) -> Iterator[Run]:
 
 def run_seed(world: World, seed: int, rows: dict[str, Row], events: Events) -> None:
     with prepared(world, seed, events) as run:
-        for variant in dict.fromkeys(row.variant for row in rows.values()):
-            configs = [config_of(world, seed, row) for row in rows.values() if row.variant == variant]
-            if variant == FURTHER:
-                go_on(world, seed, run, events)
-                continue
-            with _run_of(world, seed, variant, configs[0], run) as own:
-                complete_all([Cell(config, own) for config in configs], f"seed {seed} {variant}".strip(), events)
+        cells = [Cell(config_of(world, seed, row), run) for row in rows.values() if not row.variant]
+        complete_all(cells, f"seed {seed}", events)
+        for name, row in rows.items():
+            if row.variant:
+                vary(world, seed, name, row, run, events)
 
 
-@contextmanager
-def _run_of(world: World, seed: int, variant: str, config: RunConfig, run: Run) -> Iterator[Run]:
-    if not variant:
-        yield run
-        return
-    with run_at(world.of_seed(seed, variant), config, run) as own:
-        take_over(run, own, config, (*SHARED, "synthesis/dog"))
-        yield own
-
-
-def go_on(world: World, seed: int, run: Run, events: Events) -> None:
-    """Measure the starting classifier after as many steps more as the others have."""
-    config = world.config(seed)
+def vary(world: World, seed: int, name: str, row: Row, run: Run, events: Events) -> None:
+    """Measure a variant, which no command makes."""
+    config = config_of(world, seed, row)
     data, sets = loaded(config, run)
-    measured(world.of_seed(seed, FURTHER), config, run, sets, lambda: further(config, run, data(), events, FURTHER))
+
+    def model() -> torch.nn.Module:
+        if row.variant == FURTHER:
+            return further(config, run, data(), events, name)
+        return tuned(config, run, data(), training_outliers(config, run, data(), events), events, name)
+
+    measured(evaluation_of(world, seed, row), config, run, sets, model)
 
 
 def loaded(config: RunConfig, run: Run) -> tuple[Callable[[], IdData], Callable[[], Sets]]:
@@ -133,7 +129,7 @@ def run_rows(world: World, seeds: list[int], events: Events) -> dict[str, Any]:
 def compare_rows(world: World, seeds: list[int], rows: dict[str, Row], events: Events) -> dict[str, Any]:
     for seed in seeds:
         run_seed(world, seed, rows, events)
-    folders = {name: [_evaluation(world, seed, row) for seed in seeds] for name, row in rows.items()}
+    folders = {name: [evaluation_of(world, seed, row) for seed in seeds] for name, row in rows.items()}
     return {
         "seeds": seeds,
         "order": list(folders),
@@ -144,9 +140,9 @@ def compare_rows(world: World, seeds: list[int], rows: dict[str, Row], events: E
     }
 
 
-def _evaluation(world: World, seed: int, row: Row) -> Path:
-    place = world.of_seed(seed, row.variant)
-    return place if row.variant == FURTHER else Run(place).evaluation(classifier_name(config_of(world, seed, row).training))
+def evaluation_of(world: World, seed: int, row: Row) -> Path:
+    name = classifier_name(config_of(world, seed, row).training)
+    return world.of_seed(seed, row.variant) / name if row.variant else Run(world.of_seed(seed)).evaluation(name)
 
 
 def _anchors(run: Run) -> dict[str, list[str]]:
