@@ -114,9 +114,7 @@ def load_sight(loop: Loop, bank: Bank, side: int) -> Tensor:
 
 def main() -> None:
     command, began = read_command(), time.monotonic()
-    signal.signal(
-        signal.SIGTERM, lambda *_: sys.exit("ended; the same command goes on")
-    )  # what was spent is still written down
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended; the same command goes on"))  # and what was spent is written down
     file = command.loop.folder / "spent.json"
     before = read_json(file)["seconds"] if file.exists() else 0.0
     try:
