@@ -179,7 +179,8 @@ def test_no_images_have_no_scores(name, states):
 def test_images_that_look_alike_score_alike(name, states):
     evidence = make_evidence(relu_features(1, 30).expand(6, 30).contiguous())
     alike = dataclasses.replace(evidence, rejection=torch.ones(6), moved={MAGNITUDE: evidence.logits})
-    assert len(set(bound_scores((name,), states)[name](alike).tolist())) == 1
+    scores = bound_scores((name,), states)[name](alike)
+    torch.testing.assert_close(scores, scores[:1].expand(6))  # some processors round a product of matrices row by row
 
 
 @pytest.mark.parametrize("name", SCORES)
