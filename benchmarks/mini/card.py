@@ -7,6 +7,11 @@ from tiny_imagenet import parted
 from dogfast.data.class_sets import name_of_folder
 
 WEAKEST = 12
+LOOKED_AT = (
+    "Looked at, CIFAR-10's concepts have their shapes; most of Tiny ImageNet's, each seen in a twentieth as many photographs, have their "
+    "colours and textures and hardly more."
+)
+"""Of the sheet of samples, by a person: to be looked at again after another training."""
 CARD = """---
 library_name: diffusers
 pipeline_tag: text-to-image
@@ -87,7 +92,7 @@ def quality(result: dict[str, Any]) -> str:
 def weaknesses(result: dict[str, Any]) -> str:
     """Concepts whose samples are hardly recognised among those of their data set, beside photographs of the same."""
     concepts = result["per_concept"]
-    worst = sorted(concepts, key=lambda word: concepts[word]["samples"] - concepts[word]["photographs"])[:WEAKEST]
+    worst = sorted(concepts, key=lambda word: (concepts[word]["samples"] - concepts[word]["photographs"], word))[:WEAKEST]
     hardly = sum(found["samples"] < found["photographs"] / 2 for found in concepts.values())
     told = ", ".join(
         f"{word} {_percent(concepts[word]['samples'])} (photographs {_percent(concepts[word]['photographs'])})"
@@ -95,7 +100,7 @@ def weaknesses(result: dict[str, Any]) -> str:
     )
     return (
         f"Of {len(concepts)} concepts, {hardly} are recognised, among those of their data set, in samples less than half as often as in "
-        f"photographs. Weakest: {told}. Everything is 32 pixels wide; text is understood by its names alone, not as sentences."
+        f"photographs. Weakest: {told}. {LOOKED_AT} Everything is 32 pixels wide; text is understood by its names alone, not as sentences."
     )
 
 

@@ -4,16 +4,15 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from proof.world import MODEL, known_words
 
 from dogfast.data import shapes
 from tests.typed import typed
 
-MODEL = Path(__file__).parents[2] / "benchmarks" / "mini" / "weights"
 CLASSES = ("frog", "ship", "truck")
-WORDS = ("koala", "jellyfish", "lifeboat", "school bus", "barrel", "teapot", "pizza", "umbrella")
 QUICK = "--backbone wrn-10-1 --pretrain-epochs 2 --epochs 1 --batch 16 --ood-batch 16 --dropout 0"
 
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(not MODEL.exists(), reason="mini is not trained yet")]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
@@ -24,15 +23,15 @@ def place(tmp_path_factory):
         (root / "mine" / name).mkdir(parents=True)
         for index in range(30):
             Image.fromarray(shapes.render(figure, "own", 0, index)).save(root / "mine" / name / f"{index}.png")
-    (root / "words.txt").write_text("\n".join(WORDS))
+    (root / "words.txt").write_text("\n".join(known_words()))
     return root
 
 
 def test_anchors_painting_training_and_rounds(place):
-    asked = f"--classes {place}/mine --model {MODEL} --vocabulary words.txt --inversion-steps 4 --steps 4 --m 8 --backend torch"
+    asked = f"--classes {place}/mine --model {MODEL} --vocabulary words.txt --top-k 12 --inversion-steps 4 --backend torch"
     found = typed(f"dogfast anchors {asked} --json", place).answer
     assert found["anchors"] > 0
-    painted = typed("dogfast generate runs/mine --json", place).answer
+    painted = typed(f"dogfast generate {asked} --steps 4 --m 8 --json", place).answer
     assert painted["outliers"] == 24
     refined = typed(f"dogfast refine runs/mine --objective oe --rounds 2 {QUICK} --json", place).answer
     assert [row["round"] for row in refined["rounds"]] == [1, 2]
