@@ -23,7 +23,12 @@ COMPONENTS = {
 
 
 def save_network(network, folder: Path) -> None:
+    """Weights and configuration, without the place that the network was once loaded from."""
     network.save_pretrained(folder, safe_serialization=True)
+    file = folder / "config.json"
+    config = json.loads(file.read_text())
+    config.pop("_name_or_path", None)
+    file.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
 
 
 def save_projection(projection: torch.nn.Linear, folder: Path) -> None:
