@@ -31,7 +31,7 @@ from dogfast.workflows.chain import run_generate, run_id_control
 from dogfast.workflows.comparison.cells import Cell, stands
 from dogfast.workflows.comparison.jobs import completed
 
-FURTHER, PAINTED = "further", "painted-id"
+FURTHER, PAINTED, HALF = "further", "painted-id", "half-weight"
 SHARED = ("concepts", f"synthesis/{ID_CONTROL}")
 """What a run beside that of a seed takes over."""
 
@@ -39,7 +39,7 @@ SHARED = ("concepts", f"synthesis/{ID_CONTROL}")
 @dataclass(frozen=True)
 class Row:
     """One classifier. ``variant``: what no command makes of the seed's starting classifier, if it is that: as many steps more on ID images
-    alone (`FURTHER`), or steps with painted ID images beside the real ones (`PAINTED`)."""
+    alone (`FURTHER`), steps with painted ID images beside the real ones (`PAINTED`), or with half the outlier loss of its paper (`HALF`)."""
 
     objective: str
     outliers: str = "dog"
@@ -54,16 +54,18 @@ ROWS = {
     "dog+textual-near-ood": Row("dog", "textual-near-ood"),
     "oe": Row("oe"),
     "dog": Row("dog"),
+    "dog, half its weight": Row("dog", variant=HALF),
     "oe+real": Row("oe", REAL),
 }
 
 
 def config_of(world: World, seed: int, row: Row) -> RunConfig:
     config = world.config(seed, row.objective, row.outliers)
-    if row.variant != PAINTED:
-        return config
-    batch = regime_of(config.training, config.objectives, config.data.classes).batch
-    values = {"id_synthetic": PAINTED_ID, "batch": round(batch / (1 - PAINTED_ID))}  # as many steps, and real images in each
+    regime = regime_of(config.training, config.objectives, config.data.classes)
+    values = {
+        PAINTED: {"id_synthetic": PAINTED_ID, "batch": round(regime.batch / (1 - PAINTED_ID))},  # as many steps and real images
+        HALF: {"oe_weight": regime.oe_weight / 2},
+    }.get(row.variant, {})
     return config.with_values({"training": values}, "benchmark")
 
 

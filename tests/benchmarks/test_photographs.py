@@ -38,7 +38,7 @@ def test_every_row_of_a_seed_is_painted_trained_and_judged_alike(here):
     assert {(c.training.train_seed, c.synthesis.seed, c.concepts.concepts_seed) for c in configs.values()} == {(2, 2, 2)}
     assert len({c.detection.ood for c in configs.values()}) == 1
     names = [classifier_name(config.training) for config in configs.values()]
-    assert "oe+real@2" in names and names.count("dog@2") == 2, "those of a variant lie in a run of its own"
+    assert "oe+real@2" in names and names.count("dog@2") == 3, "those of a variant lie in a run of its own"
     places = {(causes.CAUSES[name].variant, classifier_name(config.training)) for name, config in configs.items()}
     assert len(places) == len(configs)
 
@@ -53,6 +53,13 @@ def test_painted_id_images_cost_no_more_steps(here, setting):
         for regime in [regime_of(each.training, each.objectives, each.data.classes)]
     ]
     assert steps[0] == pytest.approx(steps[1], rel=0.01)
+
+
+def test_half_its_weight_is_all_that_differs(here):
+    own, half = (rows.config_of(here, 0, rows.Row("dog", variant=variant)) for variant in ("", rows.HALF))
+    before, after = (regime_of(each.training, each.objectives, each.data.classes) for each in (own, half))
+    assert after == replace(before, oe_weight=before.oe_weight / 2) and before.oe_weight == 1
+    assert replace(half, training=replace(half.training, oe_weight=None)) == own
 
 
 def test_the_start_goes_on_for_the_steps_of_a_tuning_without_outliers(here, monkeypatch):
