@@ -31,7 +31,7 @@ from dogfast.workflows.chain import run_generate, run_id_control
 from dogfast.workflows.comparison.cells import Cell, stands
 from dogfast.workflows.comparison.jobs import completed
 
-FURTHER, PAINTED, HALF = "further", "painted-id", "half-weight"
+FURTHER, REAL_ID, HALF = "further", "real-id-alone", "half-weight"
 SHARED = ("concepts", f"synthesis/{ID_CONTROL}")
 """What a run beside that of a seed takes over."""
 
@@ -39,7 +39,7 @@ SHARED = ("concepts", f"synthesis/{ID_CONTROL}")
 @dataclass(frozen=True)
 class Row:
     """One classifier. ``variant``: what no command makes of the seed's starting classifier, if it is that: as many steps more on ID images
-    alone (`FURTHER`), steps with painted ID images beside the real ones (`PAINTED`), or with half the outlier loss of its paper (`HALF`)."""
+    alone (`FURTHER`), steps without painted ID images beside the real ones (`REAL_ID`), or with half the outlier loss of its paper (`HALF`)."""
 
     objective: str
     outliers: str = "dog"
@@ -63,10 +63,13 @@ def config_of(world: World, seed: int, row: Row) -> RunConfig:
     config = world.config(seed, row.objective, row.outliers)
     regime = regime_of(config.training, config.objectives, config.data.classes)
     values = {
-        PAINTED: {"id_synthetic": PAINTED_ID, "batch": round(regime.batch / (1 - PAINTED_ID))},  # as many steps and real images
+        REAL_ID: {
+            "id_synthetic": 0.0,
+            "batch": round(regime.batch * (1 - PAINTED_ID)),
+        },  # as many steps, and real images in each
         HALF: {"oe_weight": regime.oe_weight / 2},
-    }.get(row.variant, {})
-    return config.with_values({"training": values}, "benchmark")
+    }
+    return config.with_values({"training": values.get(row.variant, {})}, "benchmark")
 
 
 # --- one seed ---------------------------------------------------------------------------------------------------
@@ -77,7 +80,7 @@ def prepared(world: World, seed: int, events: Events) -> Iterator[Run]:
     config = world.config(seed)
     with launch(world.of_seed(seed), config.to_toml()) as run:
         run_generate(config.with_values({"synthesis": fields_of("dog")}, "benchmark"), run, events)
-        run_id_control(config_of(world, seed, Row("dog", variant=PAINTED)), run, events)
+        run_id_control(world.config(seed, "dog"), run, events)
         world.write_real(seed, run)
         complete_all([Cell(config, run)], f"seed {seed}", events)
         yield run
@@ -139,6 +142,7 @@ def compare_rows(world: World, seeds: list[int], rows: dict[str, Row], events: E
         "everywhere": compare(folders, BASELINES, (STRANGERS, *FAR), "oe+real"),
         "outliers": world.config(seeds[0]).synthesis.m,
         "id_images": world.config(seeds[0]).data.id_images,
+        "id_synthetic": world.config(seeds[0]).training.id_synthetic,
     }
 
 

@@ -102,7 +102,7 @@ def _scale(found: dict[str, Any]) -> str:
     images = f"{found['id_images']:,} ID images" if found["id_images"] else "all ID images"
     return (
         f"{images}, {found['outliers']:,} outliers a class, {training['backbone']}, {training['pretrain_epochs']} epochs and "
-        f"{training['epochs']} of tuning, on {found['hardware']}"
+        f"{training['epochs']} of tuning with {100 * found['id_synthetic']:.0f} % painted ID images beside the real ones, on {found['hardware']}"
     )
 
 

@@ -35,7 +35,7 @@ SETTINGS: dict[str, dict[str, dict[str, Any]]] = {
             "backbone": "wrn-16-2",
             "dropout": 0.0,
             "pretrain_epochs": 15,
-            "epochs": 6,
+            "epochs": 4,
             "lr": 1e-2,
             "batch": 64,
             "ood_batch": 32,
@@ -46,7 +46,7 @@ SETTINGS: dict[str, dict[str, dict[str, Any]]] = {
 CANDIDATES = 24
 """K of Eq. 5: a tenth of the words, where the paper has a hundredth of all nouns."""
 PAINTED_ID = 0.3
-"""Share of painted ID images where such are learned from; also how many are painted, so that none repeats."""
+"""Share of painted images among the ID images of a tuning, as in the preset of `shapes`; so many are painted that none repeats."""
 STRANGERS, REAL = "held-out", "real"
 """What the tests and the auxiliary images are called."""
 FAR = ("shapes", "gaussian", "rademacher", "blobs")
@@ -101,7 +101,7 @@ class World:
             "model": {"model": str(self.model)},
             "concepts": {"vocabulary": str(self.words), "top_k": CANDIDATES, "concepts_seed": seed},
             "synthesis": {"seed": seed},
-            "training": {"train_seed": seed, "objective": objective},
+            "training": {"train_seed": seed, "objective": objective, "id_synthetic": PAINTED_ID},
             "detection": {"ood": (f"{STRANGERS}={self.held_out}", *FAR), "corrupted_images": 0},
         }
         values["training"]["outliers"] = str(self.real(seed)) if outliers == REAL else outliers
