@@ -62,11 +62,9 @@ ROWS = {
 def config_of(world: World, seed: int, row: Row) -> RunConfig:
     config = world.config(seed, row.objective, row.outliers)
     regime = regime_of(config.training, config.objectives, config.data.classes)
+    real_a_step = round(regime.batch * (1 - PAINTED_ID))
     values = {
-        REAL_ID: {
-            "id_synthetic": 0.0,
-            "batch": round(regime.batch * (1 - PAINTED_ID)),
-        },  # as many steps, and real images in each
+        REAL_ID: {"id_synthetic": 0.0, "batch": real_a_step},
         HALF: {"oe_weight": regime.oe_weight / 2},
     }
     return config.with_values({"training": values.get(row.variant, {})}, "benchmark")

@@ -121,19 +121,12 @@ def test_what_was_not_run_is_said_so():
 
 def test_every_part_tells_its_rows():
     training = {"backbone": "wrn-16-2", "pretrain_epochs": 20, "epochs": 4}
-    over_seeds = table(list(rows.ROWS)) | {
-        "seeds": [0],
-        "outliers": 1000,
-        "id_images": 10_000,
-        "id_synthetic": 0.3,
-        "training": training,
-    }
+    scale = {"seeds": [0], "outliers": 1000, "id_images": 10_000, "id_synthetic": 0.3, "training": training}
     counts = [100, 8000]
     lines = {curve.NONE: judged(60.0)} | {f"{name} {count}": judged(40.0) for name in curve.SOURCES for count in counts}
     result = {
-        "rows": over_seeds,
-        "causes": table(list(causes.CAUSES))
-        | {"seeds": [0], "outliers": 1000, "id_images": 10_000, "id_synthetic": 0.3, "training": training},
+        "rows": table(list(rows.ROWS)) | scale,
+        "causes": table(list(causes.CAUSES)) | scale,
         "unmatched": table(list(unmatched.UNMATCHED)),
         "curve": {"none": curve.NONE, "counts": counts, "lines": list(curve.SOURCES), "strangers": lines},
         "gate": table(list(gate.RECIPES))
