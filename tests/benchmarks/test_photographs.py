@@ -55,11 +55,13 @@ def test_real_id_images_alone_cost_no_fewer_steps(here, setting):
     assert steps[0] == pytest.approx(steps[1], rel=0.01)
 
 
-def test_half_its_weight_is_all_that_differs(here):
-    own, half = (rows.config_of(here, 0, rows.Row("dog", variant=variant)) for variant in ("", rows.HALF))
-    before, after = (regime_of(each.training, each.objectives, each.data.classes) for each in (own, half))
+def test_half_the_weight_and_no_largest_perturbation_are_all_that_is_gentler(here):
+    own, gentler = (rows.config_of(here, 0, rows.Row("dog", variant=variant)) for variant in ("", rows.GENTLER))
+    before, after = (regime_of(each.training, each.objectives, each.data.classes) for each in (own, gentler))
     assert after == replace(before, oe_weight=before.oe_weight / 2) and before.oe_weight == 1
-    assert replace(half, training=replace(half.training, oe_weight=None)) == own
+    assert gentler.objectives.wor_strengths == (0.01, 0.001, 0.0001) and max(own.objectives.wor_strengths) == 0.1
+    training = replace(gentler.training, oe_weight=None)
+    assert replace(gentler, training=training, objectives=own.objectives) == own
 
 
 def test_the_start_goes_on_for_the_steps_of_a_tuning_without_outliers(here, monkeypatch):
