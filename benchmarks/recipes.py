@@ -28,8 +28,8 @@ JUDGED = ("held-out-shapes", "glyphs")
 PUBLISHED = "paper"
 RECIPES: dict[str, dict[str, Any]] = {
     PUBLISHED: {"recipe": "paper"},
-    "quality, guided at every step": {"recipe": "quality", "guidance_stop": 1.0},
     "quality": {"recipe": "quality"},
+    "quality, guided on the first half": {"recipe": "quality", "guidance_stop": 0.5},
 }
 OWN = {"solver": None, "steps": None, "guidance_scale": None, "guidance_start": None, "guidance_stop": None, "decoder": None}
 """What these settings say of recipes is left out: each is taken as it is named."""

@@ -28,7 +28,9 @@ PUBLISHED, USUAL = "paper", "quality"
 RECIPES: dict[str, dict[str, Any]] = {
     PUBLISHED: {"recipe": "paper"},
     USUAL: {"recipe": "quality"},
+    "quality, 12 steps": {"recipe": "quality", "steps": 12},
     "quality, 8 steps": {"recipe": "quality", "steps": 8},
+    "quality, guided on the first half": {"recipe": "quality", "guidance_stop": 0.5},
 }
 """``USUAL`` is what all other parts paint with."""
 M = 300

@@ -12,7 +12,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         "data": {"id_images": 1500},
         # 36 words are all near: K is a third of them, and lambda drops none.
         "concepts": {"inversion_steps": 100, "top_k": 12, "anchor_quantile": 1.0},
-        "synthesis": {"m": 192, "samples_per_shard": 384, "steps": 15, "guidance_stop": 1.0},
+        "synthesis": {"m": 192, "samples_per_shard": 384, "steps": 15},
         "training": {
             "backbone": "wrn-16-1",
             "dropout": 0.0,

@@ -89,7 +89,13 @@ def test_recipes_differ_in_what_they_paint_with_alone(here):
     places = {gate.place(here, 0, name) for name in gate.RECIPES} | {here.of_seed(0)}
     assert len(places) == len(gate.RECIPES) + 1
     recipes = [gate.config_of(here, 0, name).synthesis for name in gate.RECIPES]
-    assert [(each.recipe, each.steps) for each in recipes] == [("paper", None), ("quality", None), ("quality", 8)]
+    assert [(each.recipe, each.steps, each.guidance_stop) for each in recipes] == [
+        ("paper", None, None),
+        ("quality", None, None),
+        ("quality", 12, None),
+        ("quality", 8, None),
+        ("quality", None, 0.5),
+    ]
     assert {(each.m, each.strategy) for each in recipes} == {(gate.M, "dog")}
 
 
@@ -132,7 +138,7 @@ def test_every_part_tells_its_rows():
         "unmatched": table(list(unmatched.UNMATCHED)),
         "curve": {"none": curve.NONE, "counts": counts, "lines": list(curve.SOURCES), "strangers": lines},
         "gate": table(list(gate.RECIPES))
-        | {"outliers": 300, "published": "paper", "seconds_an_image": dict(zip(gate.RECIPES, (0.4, 0.1, 0.05)))},
+        | {"outliers": 300, "published": "paper", "seconds_an_image": dict(zip(gate.RECIPES, (0.4, 0.1, 0.06, 0.05, 0.08)))},
     }
     text = told.photographs_block(result)
     assert "| oe+real |" in text and "10,000 ID images, 1,000 outliers a class, wrn-16-2" in text

@@ -24,7 +24,7 @@ def paint(root, die_at=None, **options):
 
     if die_at is not None:
         deadly(die_at)
-    config = fakes.config(m=8, samples_per_shard=4, guidance_stop=1.0)  # as the preset of `shapes`, which the command takes
+    config = fakes.config(m=8, samples_per_shard=4)
     with fakes.installed(**options), launch(root, config.to_toml()) as run:
         fakes.write_conditions(config, run, None)
         generate(config, run, Events())

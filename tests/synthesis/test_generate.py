@@ -140,7 +140,7 @@ def test_other_sizes_are_resized_and_said_to_be(tmp_path):
 
 def test_a_recipe_decides_steps_rows_and_decoder(tmp_path, monkeypatch):
     monkeypatch.setattr(fakes.FakePipeline, "has_tiny_decoder", True)
-    for recipe, denoised, decoder in (("paper", [8] * 3, "decode"), ("quality", [8, 8, 4, 4], "decode_tiny")):
+    for recipe, denoised, decoder in (("paper", [8] * 3, "decode"), ("quality", [8] * 4, "decode_tiny")):
         calls, steps = [], len(denoised) - (recipe == "paper")  # PNDM takes its first step twice
         call(tmp_path / recipe, networks={"calls": calls}, recipe=recipe, steps=steps, m=1)
         assert calls == [*(("denoise", rows) for rows in denoised), (decoder, 4)]

@@ -24,7 +24,7 @@ def test_what_it_refuses_is_painted_again(tmp_path, monkeypatch):
     bright = lambda checker, pixels: pixels.flatten(1).mean(1) > 128  # noqa: E731
     monkeypatch.setattr(safety_check, "unsafe", bright)
     monkeypatch.setitem(fakes.installed.__wrapped__.__globals__, "FakePipeline", Guarded)
-    config = fakes.config(m=8).with_values({"model": {"safety_checker": "own"}}, "test")
+    config = fakes.config(m=8, guidance_scale=1.0).with_values({"model": {"safety_checker": "own"}}, "test")
     with fakes.installed(), launch(tmp_path / "run", config.to_toml()) as run:
         fakes.write_conditions(config, run, Events())
         result = generate(config, run, Events())
