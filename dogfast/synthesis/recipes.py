@@ -39,7 +39,7 @@ RECIPES = {
     )
 }
 """``paper``: Stable Diffusion v1.5 as it was published. ``quality`` guides every step: without guidance in the second half, where it
-hardly changes the picture (Castillo et al. 2023, Adaptive Guidance), classifiers learn less from the outliers (benchmarks/proof/gate).
+hardly changes the picture (Castillo et al. 2023, Adaptive Guidance), outliers teach less of photographs (benchmarks/proof/gate.py).
 ``draft`` needs a model distilled for few steps (LCM)."""
 
 

@@ -147,6 +147,12 @@ def test_a_recipe_decides_steps_rows_and_decoder(tmp_path, monkeypatch):
         assert facts(tmp_path / recipe)[0]["recipe"] == recipe
 
 
+def test_where_guidance_ends_the_unconditional_rows_do(tmp_path):
+    calls = []
+    call(tmp_path / "run", networks={"calls": calls}, steps=4, guidance_stop=0.5, m=1)
+    assert calls == [*(("denoise", rows) for rows in (8, 8, 4, 4)), ("decode", 4)]
+
+
 def test_draft_paints_without_guidance(tmp_path):
     calls = []
     call(tmp_path / "run", networks={"calls": calls}, recipe="draft", steps=None, m=1)
