@@ -74,7 +74,7 @@ def _gate(found: dict[str, Any]) -> str:
         "recipe",
         "seconds an image",
         f"against `{found['published']}`",
-        *(f"{s}: FPR95 (change, its interval)" for s in SCORES),
+        *(f"{s}: FPR95 (by seed), change (its interval)" for s in SCORES),
     ]
     lines = [
         [
@@ -85,16 +85,14 @@ def _gate(found: dict[str, Any]) -> str:
         ]
         for name in found["order"]
     ]
-    return (
-        f"{pipes(head, lines)}\n\nOne seed, objective `dog` on {found['outliers']:,} outliers a class, on {found['hardware']}."
-    )
+    return f"{pipes(head, lines)}\n\nSeeds {', '.join(map(str, found['seeds']))}; objective `dog` on {found['outliers']:,} outliers a class, on {found['hardware']}."
 
 
 def _with_change(judged: dict[str, Any], name: str) -> str:
     if name == judged["baseline"]:
-        return f"{judged['mean']:.1f}"
+        return by_seed(judged)
     low, high = judged["interval"]
-    return f"{judged['mean']:.1f} ({judged['change']:+.1f}, {low:+.1f} to {high:+.1f})"
+    return f"{by_seed(judged)}, {judged['change']:+.1f} ({low:+.1f} to {high:+.1f})"
 
 
 def _scale(found: dict[str, Any]) -> str:

@@ -138,10 +138,15 @@ def test_every_part_tells_its_rows():
         "unmatched": table(list(unmatched.UNMATCHED)),
         "curve": {"none": curve.NONE, "counts": counts, "lines": list(curve.SOURCES), "strangers": lines},
         "gate": table(list(gate.RECIPES))
-        | {"outliers": 300, "published": "paper", "seconds_an_image": dict(zip(gate.RECIPES, (0.4, 0.1, 0.06, 0.05, 0.08)))},
+        | {
+            "seeds": [0],
+            "outliers": 300,
+            "published": "paper",
+            "seconds_an_image": dict(zip(gate.RECIPES, (0.4, 0.1, 0.06, 0.05, 0.08))),
+        },
     }
     text = told.photographs_block(result)
     assert "| oe+real |" in text and "10,000 ID images, 1,000 outliers a class, wrn-16-2" in text
     assert "| 8,000 | 40.0, 40.0, 40.0 |" in text and "| none | 60.0, 60.0, 60.0 |" in text
-    assert "| `quality` | 0.1 | 4.0× | 49.0 (-1.2, -2.0 to -0.5) |" in text
+    assert "| `quality` | 0.1 | 4.0× | 49.0 (49.0), -1.2 (-2.0 to -0.5) |" in text
     assert text.count("not run") == 1, "the tables alone"
