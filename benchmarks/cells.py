@@ -35,6 +35,10 @@ def under_each(scores: list[str], cell) -> str:
     return ", ".join(map(cell, scores))
 
 
+def seeds_of(result: dict) -> str:
+    return ", ".join(map(str, result["seeds"]))
+
+
 def by_seed(judged: dict) -> str:
     return f"{judged['mean']:.1f} ({', '.join(f'{value:.1f}' for value in judged['by_seed'])})"
 

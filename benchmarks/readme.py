@@ -18,6 +18,7 @@ from cells import (
     papers_tables,
     percent,
     pipes,
+    seeds_of,
     signed,
     under_each,
     verdicts,
@@ -93,7 +94,7 @@ def seeds_block(result: dict) -> str:
     )
     baselines = ", ".join(f"{s} `{rows['ce']['judged'][s]['baseline']}`" for s in scores)
     return (
-        f"{table}\n\nSeeds {', '.join(map(str, result['seeds']))}; {result['id_images']} ID images, {result['outliers']} "
+        f"{table}\n\nSeeds {seeds_of(result)}; {result['id_images']} ID images, {result['outliers']} "
         f"outliers, {result['training']['backbone']}, {result['training']['epochs']} epochs; minutes a seed: {', '.join(f'{m:.0f}' for m in result['minutes'])}, on {result['hardware']}, painted with {result['backend']}. "
         f"Triples are under {', '.join(scores)}. Baselines: {baselines}."
     )
@@ -118,7 +119,7 @@ def ingredients_block(result: dict) -> str:
         ],
     )
     same = "; ".join(f"{name}, that is the row `{other}`" for name, other in result["ingredients"]["same_as"].items())
-    return f"{table}\n\nSeeds {', '.join(map(str, result['ingredients']['seeds']))}. {same[:1].upper()}{same[1:]}."
+    return f"{table}\n\nSeeds {seeds_of(result['ingredients'])}. {same[:1].upper()}{same[1:]}."
 
 
 def strategies_block(result: dict) -> str:
@@ -143,7 +144,7 @@ def strategies_block(result: dict) -> str:
         ],
     )
     return (
-        f"{table}\n\nMeans over held-out shapes and glyphs; seeds {', '.join(map(str, result['seeds']))}, {result['outliers']} "
+        f"{table}\n\nMeans over held-out shapes and glyphs; seeds {seeds_of(result)}, {result['outliers']} "
         f"outliers of every strategy, objective `dog`, the preset of `shapes`, on {result['hardware']}. "
         f"Triples are under {', '.join(scores)}."
     )
@@ -168,7 +169,7 @@ def recipes_block(result: dict) -> str:
         ],
     )  # fmt: skip
     return (
-        f"{table}\n\nSeeds {', '.join(map(str, result['seeds']))}, {result['outliers']} outliers a class, the settings of `compare`, "
+        f"{table}\n\nSeeds {seeds_of(result)}, {result['outliers']} outliers a class, the settings of `compare`, "
         f"on {result['hardware']}. Triples are under {', '.join(scores)}."
     )
 
@@ -246,7 +247,7 @@ def oal_few_block(result: dict) -> str:
     worth = {name: mean_of(result["h_explains"], name) for name in ("id", "outliers")}
     return (
         f"{pipes([*head, '`oal` against `dog`'], lines)}\n\nMeans over held-out shapes and glyphs; seeds "
-        f"{', '.join(map(str, result['seeds']))}, the settings of `compare`, as many steps, on {result['hardware']}. What latents tell "
+        f"{seeds_of(result)}, the settings of `compare`, as many steps, on {result['hardware']}. What latents tell "
         f"of features (R² of h): {worth['id']:.2f} of ID images it was not fitted on, {worth['outliers']:.2f} of the outliers. "
         f"Verdicts are under {', '.join(scores)}."
     )
@@ -273,7 +274,7 @@ def _rounds(result: dict) -> str:
     ended = sum(_would_end(each) for name in result["order"][1:] for each in result["told"][name])
     return (
         f"{pipes([*head, 'validation FPR95 by round', 'look ID by round'], lines)}\n\nMeans over {' and '.join(result['judged'])}, in percent; "
-        f"{result['outliers']} outliers a class and {result['epochs']} epochs in all, seeds {', '.join(map(str, result['seeds']))}, the "
+        f"{result['outliers']} outliers a class and {result['epochs']} epochs in all, seeds {seeds_of(result)}, the "
         f"settings of the world, on {result['hardware']}. Verdicts are under {', '.join(scores)}. A patience of 1 would have ended "
         f"{ended} of {len(result['seeds']) * (len(result['order']) - 1)} refinements before their last round. What "
         f"foretells which conditions fool the classifier next (rank correlation, rounds dealt evenly): acceptance of the images it was "

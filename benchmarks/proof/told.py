@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from cells import by_seed, control_and_accuracy, digits, papers_tables, percent, pipes, under_each, verdicts
+from cells import by_seed, control_and_accuracy, digits, papers_tables, percent, pipes, seeds_of, under_each, verdicts
 
 SCORES = ("msp", "energy", "ash-s")
 
@@ -33,7 +33,7 @@ def _rows(found: dict[str, Any]) -> str:
     bases = under_each(SCORES, lambda s: f"`{near['ce']['judged'][s]['baseline']}`")
     return (
         f"{pipes([*head, 'artefact control', 'ID acc.'], lines)}\n\nFPR95 on the held-out photographs, percent; the last but two also "
-        f"on shapes and on noises, which `oe+noise` learns from. Seeds {', '.join(map(str, found['seeds']))}; {_scale(found)}. Triples are under {', '.join(SCORES)}; "
+        f"on shapes and on noises, which `oe+noise` learns from. Seeds {seeds_of(found)}; {_scale(found)}. Triples are under {', '.join(SCORES)}; "
         f"verdicts against the better baseline under each: {bases}."
     )
 
@@ -85,7 +85,10 @@ def _gate(found: dict[str, Any]) -> str:
         ]
         for name in found["order"]
     ]
-    return f"{pipes(head, lines)}\n\nSeeds {', '.join(map(str, found['seeds']))}; objective `dog` on {found['outliers']:,} outliers a class, on {found['hardware']}."
+    return (
+        f"{pipes(head, lines)}\n\nSeeds {seeds_of(found)}; objective `dog` on {found['outliers']:,} outliers a class, "
+        f"on {found['hardware']}."
+    )
 
 
 def _with_change(judged: dict[str, Any], name: str) -> str:
