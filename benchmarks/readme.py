@@ -27,6 +27,7 @@ from mini.card import quality, weaknesses
 from proof.told import photographs_block
 
 from dogfast.detection.summary import format_evaluations, format_table
+from dogfast.workflows.refine import rounds_without_gain
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -268,17 +269,22 @@ def _rounds(result: dict) -> str:
         row, told = rows[name], result["told"][name]
         judged = [by_seed(row["judged"][s]) for s in scores]
         against = "–" if name == "one round" else under_each(scores, lambda s, row=row: row["judged"][s]["verdict"])
+        twin = result["against_evenly"].get(name)
+        evenly = under_each(scores, lambda s, twin=twin: twin["judged"][s]["verdict"]) if twin else "–"
         validation, like_id = (_round_by_round(told, key) for key in ("fpr95", "like_id"))
-        lines.append([name, *judged, against, f"{row['id_accuracy']:.2f}", validation, like_id])
-    head = ["in all", *(f"{s}: FPR95 (by seed)" for s in scores), "against one round", "ID accuracy"]
-    ended = sum(_would_end(each) for name in result["order"][1:] for each in result["told"][name])
+        lines.append([name, *judged, against, evenly, f"{row['id_accuracy']:.2f}", validation, like_id])
+    head = ["in all", *(f"{s}: FPR95 (by seed)" for s in scores), "against one round", "against dealing evenly", "ID accuracy"]
+    longest = [told for found in result["told"].values() for told in found if len(told["rounds"]) > 2]
+    ended = sum(_would_end(told["rounds"]) for told in longest)
+    fewest, most = (pick(pick(images) for images in result["painted"].values()) for pick in (min, max))
     return (
         f"{pipes([*head, 'validation FPR95 by round', 'look ID by round'], lines)}\n\nMeans over {' and '.join(result['judged'])}, in percent; "
-        f"{result['outliers']} outliers a class and {result['epochs']} epochs in all, seeds {seeds_of(result)}, the "
+        f"{result['outliers']} outliers a class ({fewest:,} to {most:,} were painted) and {result['epochs']} epochs in all, their "
+        f"learning rate falling to nothing in every round, seeds {seeds_of(result)}, the "
         f"settings of the world, on {result['hardware']}. Verdicts are under {', '.join(scores)}. A patience of 1 would have ended "
-        f"{ended} of {len(result['seeds']) * (len(result['order']) - 1)} refinements before their last round. What "
-        f"foretells which conditions fool the classifier next (rank correlation, rounds dealt evenly): acceptance of the images it was "
-        f"trained on {_correlation(result['foretells']['accepted'])}, of a round's images before they trained it "
+        f"{ended} of the {len(longest)} refinements of three rounds after the second. What "
+        f"foretells which conditions of a class fool the classifier next (rank correlation, rounds dealt evenly): acceptance of the "
+        f"images it was trained on {_correlation(result['foretells']['accepted'])}, of the same images before they trained it "
         f"{_correlation(result['foretells']['fooled'])}."
     )
 
@@ -293,10 +299,9 @@ def _round_by_round(told: list[dict], key: str) -> str:
     return " → ".join(f"{100 * sum(row[key] for row in of_round) / len(of_round):.1f}" for of_round in rounds)
 
 
-def _would_end(told: dict) -> bool:
-    """Whether a round before the last did not lower FPR95 on validation."""
-    found = [row["fpr95"] for row in told["rounds"]]
-    return any(found[number] >= min(found[:number]) for number in range(1, len(found) - 1))
+def _would_end(rounds: list[dict]) -> bool:
+    """Whether `refine` would not have gone on after the second round, were its patience 1."""
+    return rounds_without_gain(rounds[:2]) > 0
 
 
 def inversion_block(result: dict) -> str:

@@ -9,7 +9,8 @@ of benchmarks/results/refine.json. What stands is not done again.
 
 import sys
 from argparse import ArgumentParser
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import count, pairwise, takewhile
@@ -32,6 +33,7 @@ from dogfast.config.training import START
 from dogfast.environment import hardware
 from dogfast.events import Events, plain_lines
 from dogfast.run import Run, launch, read_json, versions
+from dogfast.shards.reader import read_records
 from dogfast.training.names import classifier_name
 from dogfast.workflows.chain import run_evaluate, run_id_control, run_train
 from dogfast.workflows.comparison.inside import run_at, take_over
@@ -112,11 +114,11 @@ def photographs(data: Path) -> World:
 def dealing_evenly():
     """Rounds without selection: every condition paints as many, none is dropped."""
 
-    def deal(tried: list[Tried], more: int, *purpose: str | int) -> dict[int, int]:
+    def deal(tried: list[Tried], more: Mapping[int, int], *purpose: str | int) -> dict[int, int]:
         counts: dict[int, int] = {}
         for cls in {each.cls for each in tried}:
             fewest = sorted((each.images, each.condition) for each in tried if each.cls == cls)
-            for turn in range(more):
+            for turn in range(more[cls]):
                 row = fewest[turn % len(fewest)][1]
                 counts[row] = counts.get(row, 0) + 1
         return counts
@@ -150,6 +152,10 @@ def place_of(world: str, seed: int, name: str = "") -> Path:
     return root / "variants" / name.replace(", ", "-").replace(" ", "-") if name else root
 
 
+def _evenly(name: str) -> str:
+    return f"{name}, dealt evenly"
+
+
 def classifier_of(config: RunConfig, number: int) -> str:
     return classifier_name(of_round(config, number).training)
 
@@ -173,25 +179,39 @@ def result(world: World, seeds: list[int]) -> dict[str, Any]:
         "outliers": world.outliers,
         "epochs": world.epochs,
         "rows": compare(folders, ("one round",), world.judged),
+        "against_evenly": {
+            name: compare({each: folders[each] for each in (name, _evenly(name))}, (_evenly(name),), world.judged)[name]
+            for name in VARIANTS
+            if _evenly(name) in VARIANTS
+        },
+        "painted": {
+            name: [sum(record["samples"] for record in read_records(run.outliers(SOURCE))) for run in found]
+            for name, found in runs.items()
+        },
         "told": {name: [read_json(run.refined(SOURCE)) for run in found] for name, found in runs.items()},
         "foretells": foretells([run for name, found in runs.items() if not VARIANTS[name].selects for run in found]),
     }
 
 
 def foretells(runs: list[Run]) -> dict[str, float | None]:
-    """What says which conditions will fool the classifier next: ``accepted``, of images it was trained on, or ``fooled``, of images
-    before they trained it. Spearman's rank correlation over conditions with the share of the next round's fresh images that fool it,
-    the mean over the rounds of all ``runs``, which deal evenly; None where there is no round to tell.
+    """What says which conditions of a class will fool the classifier next: ``accepted``, of images it was trained on, or ``fooled``, of
+    as many images, each round's before they trained it. Spearman's rank correlation over the conditions of a class with the
+    share of the next round's fresh images that fool it, the mean over classes and the rounds of all ``runs``, which deal evenly; None
+    where there is no round to tell.
     """
     found: dict[str, list[float]] = {"accepted": [], "fooled": []}
     for run in runs:
         rounds_ = list(takewhile(bool, (read_outcome(run, SOURCE, number) for number in count(1))))
+        fooled: Counter[int] = Counter()
         for now, after in pairwise(rounds_):
+            fooled.update({row["condition"]: row["fooled"] for row in now["conditions"]})
             then = {row["condition"]: row["fooled"] / row["new"] for row in after["conditions"] if row["new"]}
-            rows = [row for row in now["conditions"] if row["condition"] in then and row["new"]]
-            for name, among in (("accepted", "images"), ("fooled", "new")):
-                shares = [row[name] / row[among] for row in rows]
-                found[name].append(rank_correlation(shares, [then[row["condition"]] for row in rows]))
+            rows = [row for row in now["conditions"] if row["condition"] in then]
+            for cls in {row["cls"] for row in rows}:
+                own = [row for row in rows if row["cls"] == cls]
+                fate = [then[row["condition"]] for row in own]
+                found["accepted"].append(rank_correlation([row["accepted"] / row["images"] for row in own], fate))
+                found["fooled"].append(rank_correlation([fooled[row["condition"]] / row["images"] for row in own], fate))
     return {name: mean(values) if values else None for name, values in found.items()}
 
 

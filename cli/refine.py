@@ -15,7 +15,7 @@ DECIDED = ("round", "follow", "tune", "budget", "strategy", "output_kind")
 """Fields that the rounds decide, or that would make them unequal."""
 EXTRA = {
     "rounds": (int, typer.Option(3, "--rounds", help="at most so many; the first is what `generate` and `train` do, each adds --m outliers a class")),
-    "patience": (int, typer.Option(1, "--patience", help="rounds without a lower FPR95 on validation before it ends")),
+    "patience": (int, typer.Option(1, "--patience", help="rounds without a lower FPR95 on validation, at the first one's accuracy, before it ends")),
     "score": (str, typer.Option("msp", "--score", help="the score that tells which outliers the classifier accepts as ID")),
 }  # fmt: skip
 

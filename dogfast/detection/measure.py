@@ -15,7 +15,7 @@ from dogfast.config.option import require
 from dogfast.data.catalogue import IdData, ImageSet, load_ood
 from dogfast.data.codec import Codec
 from dogfast.data.corruptions import SEVERITIES
-from dogfast.data.splits import is_validation_outlier
+from dogfast.data.splits import PAINTING_WORDS, is_validation_outlier
 from dogfast.detection.corrupted import corrupted_refusal, to_corrupt
 from dogfast.detection.fitting import CANDIDATES, Choices, described, fit_scores, fitted, to_choose
 from dogfast.detection.protocols import NOTES, add_protocol, group_means
@@ -28,7 +28,6 @@ from dogfast.shards.format import ID_CONTROL
 from dogfast.shards.reader import has_shards
 from dogfast.shards.selection import controls, load_selected
 
-VALIDATION_SOURCE = "dog"
 PAINTED, TRAINING = "id+painted", "id+train"
 VALIDATION = ("id+validation", "ood+validation")
 OURS = (ID, PAINTED, TRAINING, *VALIDATION)
@@ -152,11 +151,12 @@ def teachers(
 
 
 def validation_outliers(config: RunConfig, run: Run, data: IdData) -> torch.Tensor | None:
-    """Outliers that no training has seen: the validation shapes, or painted ones of validation words; None where there are none."""
+    """Outliers that no training has seen: the validation shapes, or painted ones of validation words, those of `dog` where there are;
+    None where there are none."""
     if config.data.classes == "shapes":
         return load_ood("validation-shapes", config.data, len(data.validation), data.codec, "val").images
-    folder = run.outliers(VALIDATION_SOURCE)
-    if not has_shards(folder):
+    folder = next(filter(has_shards, map(run.outliers, PAINTING_WORDS)), None)
+    if folder is None:
         return None
     found = load_selected(folder, config.data.image_px, data.codec, is_validation_outlier)
     return found.images if len(found) else None

@@ -43,8 +43,8 @@ def build_overview(pair: Pair | None, gallery: Gallery, paintings: list[Painting
 
 
 def source_of(name: str) -> str:
-    """`dog+renders@1` learned from `renders`, `dog` from `dog`."""
-    return seedless(name).partition("+")[2] or OWN_SOURCE
+    """`dog+renders~2@1` learned from `renders`, `dog` from `dog`."""
+    return seedless(name).partition("~")[0].partition("+")[2] or OWN_SOURCE
 
 
 def _facts(painting: Painting | None, words: int, gallery: Gallery) -> tuple[tuple[str, str], ...]:

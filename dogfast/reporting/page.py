@@ -71,7 +71,8 @@ def write_report(run: Run, id_examples: dict[str, np.ndarray], events: Events) -
 
 def _view(run: Run, evaluations: list[Evaluation], id_examples: dict[str, np.ndarray], events: Events) -> dict[str, Any]:
     """All that the page shows, by the name that the templates know it by."""
-    pair = pair_of(evaluations)
+    refined = build_refined(run)
+    pair = pair_of(evaluations, [row.classifier for story in refined for row in story.rounds if row.chosen])
     gallery = build_gallery(run, id_examples, read_anchor_distances(run))
     for problem in gallery.problems:
         events.say(problem)
@@ -97,7 +98,7 @@ def _view(run: Run, evaluations: list[Evaluation], id_examples: dict[str, np.nda
         "n_lines": len(lines),
         "points": points,
         "labels": {"wide": wide_labels(points), "narrow": narrow_labels(points)},
-        "refined": build_refined(run),
+        "refined": refined,
         "paintings": paintings,
         "trainings": read_trainings(run),
         "vetoable": _vetoable(run),

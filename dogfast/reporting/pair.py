@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from dogfast.reporting.inputs import BASELINE, Evaluation, datasets_of, scores_of
@@ -25,14 +26,19 @@ class Pair:
         return common_datasets(score, self.before, self.after)
 
 
-def pair_of(evaluations: list[Evaluation]) -> Pair | None:
+def pair_of(evaluations: list[Evaluation], refined: Collection[str] = ()) -> Pair | None:
     """The pair, where both are there and comparable.
 
-    Who is judged goes by name, never by the numbers: the best of several on the test sets would flatter the method.
+    Who is judged goes by name, never by the numbers: the best of several on the test sets would flatter the method. What `refine`
+    chose, on validation images (``refined``), goes first.
     """
     before = baseline_of(evaluations)
     pairs = [Pair(before, after) for after in evaluations if seedless(after.name) != BASELINE] if before else []
-    return min((pair for pair in pairs if pair.scores()), key=lambda pair: _rank(pair.after.name), default=None)
+    return min(
+        (pair for pair in pairs if pair.scores()),
+        key=lambda pair: (pair.after.name not in refined, *_rank(pair.after.name)),
+        default=None,
+    )
 
 
 def baseline_of(evaluations: list[Evaluation]) -> Evaluation | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -105,8 +105,10 @@ def _outcome(path: Path) -> _Outcome:
     if not all(isinstance(rows, list) and all(isinstance(row, dict) for row in rows) for rows in lists):
         raise DataError(f"{path} is no outcome of a round; remove its folder and run `dogfast refine` again")
     conditions, dropped = lists
-    new = {_named(row, path): int(number_of(row, "new", path)) for row in conditions}
-    return _Outcome(new, tuple(_dropped(row, path) for row in dropped))
+    new: Counter[tuple[str, str]] = Counter()
+    for row in conditions:
+        new[_named(row, path)] += int(number_of(row, "new", path))
+    return _Outcome(dict(new), tuple(_dropped(row, path) for row in dropped))
 
 
 def _named(row: dict[str, Any], path: Path) -> tuple[str, str]:

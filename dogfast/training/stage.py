@@ -21,7 +21,9 @@ from dogfast.errors import DataError
 from dogfast.events import Events
 from dogfast.processes import told
 from dogfast.run import Run, read_json, refuse_difference, versions
+from dogfast.seeds import derive_seed
 from dogfast.shards.format import ID_CONTROL
+from dogfast.shards.rounds import plan_file
 from dogfast.training.id_synthetic import mixed_id
 from dogfast.training.loop import Keeping, Machine, fit
 from dogfast.training.metrics import metrics_log
@@ -29,7 +31,7 @@ from dogfast.training.names import classifier_name, start_name
 from dogfast.training.objectives import OBJECTIVES
 from dogfast.training.ranks import ALONE, Ranks
 from dogfast.training.regimes import regime_of
-from dogfast.training.sources import follows, outlier_fields, source_digest, training_outliers
+from dogfast.training.sources import follows, outlier_fields, painted_source, source_digest, training_outliers
 from dogfast.training.start import fresh_classifier, start_fields
 
 OF_EVERY = ("backbone", "weights", "dropout", "momentum", "accumulate", "ema", "train_precision", "train_seed")
@@ -58,7 +60,8 @@ def train(config: RunConfig, run: Run, events: Events, ranks: Ranks = ALONE, fol
     if is_trained(folder):
         record = _record(folder)
         fields = training_identity(config, run, data, record.get("shards"))
-        refuse_difference(f"{folder}", record["identity"], fields, f"remove {folder} to train it anew")
+        of_round = " (or give --round 1, as `refine` does for its first round)" if _was_refined(config, run) else ""
+        refuse_difference(f"{folder}", record["identity"], fields, f"remove {folder} to train it anew{of_round}")
         return _summary(run, name, folder, record, resumed=True)
     fields = _identity_before(config, run, data)
     if warning := count_warning(data.train.facts):
@@ -68,6 +71,12 @@ def train(config: RunConfig, run: Run, events: Events, ranks: Ranks = ALONE, fol
     save_classifier(folder, model, record)
     shutil.rmtree(checkpoint_of(folder).parent, ignore_errors=True)
     return _summary(run, name, folder, record, resumed=False)
+
+
+def _was_refined(config: RunConfig, run: Run) -> bool:
+    """Whether ``config`` means all of a source that `refine` added to."""
+    source = painted_source(config.training)
+    return bool(source) and not config.training.round and plan_file(run, source, 1).exists()
 
 
 def assist(ranks: Ranks) -> None:
@@ -94,25 +103,27 @@ def training_identity(config: RunConfig, run: Run, data: IdData, shards: list[st
     return fields
 
 
-def _identity_but_outliers(config: RunConfig, run: Run, data: IdData) -> dict[str, Any]:
+def tuning_fields(config: RunConfig) -> dict[str, Any]:
+    """The fields that say how a classifier is trained, without what it is trained on; those of other objectives are left out."""
     settings, methods = config.training, identity(config.objectives)
-    regime = regime_of(settings, config.objectives, config.data.classes)
     read = OBJECTIVES[settings.objective].reads
     fields: dict[str, Any] = {
         "objective": settings.objective,
-        "id_data": data.train.digest[:16],
         **identity(config.data),
-        **regime.by_flag(),
+        **regime_of(settings, config.objectives, config.data.classes).by_flag(),
         **{name: value for name, value in identity(settings).items() if name in OF_EVERY},
         **start_fields(config),
         **{name: value for name, value in methods.items() if name.startswith(read)},
     }
-    if regime.start == START:
-        fields["start"] = _record(run.classifier(start_name(settings)))["sha256"][:16]
-    if settings.objective != START:
-        fields["id_synthetic"] = settings.id_synthetic
-        if settings.id_synthetic:
-            fields["id_control"] = source_digest(run, ID_CONTROL)
+    return fields | ({"id_synthetic": settings.id_synthetic} if settings.objective != START else {})
+
+
+def _identity_but_outliers(config: RunConfig, run: Run, data: IdData) -> dict[str, Any]:
+    fields = tuning_fields(config) | {"id_data": data.train.digest[:16]}
+    if fields["start"] == START:
+        fields["start"] = _record(run.classifier(start_name(config.training)))["sha256"][:16]
+    if fields.get("id_synthetic"):
+        fields["id_control"] = source_digest(run, ID_CONTROL)
     return fields
 
 
@@ -135,8 +146,8 @@ def _train(
     model, facts = _start(config, run, data, events)
     share = settings.id_synthetic if settings.objective != START else 0.0
     images, labels = mixed_id(run, data, share, config.data.image_px)
-    brings = OBJECTIVES[settings.objective].brings
-    outliers = training_outliers(config, run, data, events, ranks) if brings else None
+    brings, drawn = OBJECTIVES[settings.objective].brings, _drawing_anew(config)
+    outliers = training_outliers(drawn, run, data, events, ranks) if brings else None
     with (
         closing(outliers) if outliers is not None else nullcontext(),
         metrics_log(folder, name, settings.track, ranks, fields) as log,
@@ -147,7 +158,7 @@ def _train(
             labels,
             outliers,
             regime,
-            settings,
+            drawn.training,
             config.objectives,
             events,
             Machine(device.value, precision.value, ranks),
@@ -163,6 +174,13 @@ def _train(
     shown = collect_evidence(model, data.validation.images, together, device.value, precision.value)
     judged = {"identity": fields, "validation_accuracy": accuracy(shown, data.validation.labels), "versions": versions()}
     return model, facts | outcome | judged
+
+
+def _drawing_anew(config: RunConfig) -> RunConfig:
+    """``config`` with a seed of its round, so that no round of `refine` repeats the batches and augmentations of another."""
+    settings = config.training
+    seed = derive_seed(settings.train_seed, "round", settings.round) if settings.round > 1 else settings.train_seed
+    return config.with_values({"training": {"train_seed": seed}}, "refine")
 
 
 def _start(config: RunConfig, run: Run, data: IdData, events: Events) -> tuple[torch.nn.Module, dict[str, Any]]:

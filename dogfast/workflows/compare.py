@@ -15,7 +15,7 @@ from dogfast.concepts.stage import find_anchors
 from dogfast.config import RunConfig
 from dogfast.config.option import require
 from dogfast.data.catalogue import load_id
-from dogfast.detection.measure import VALIDATION_SOURCE
+from dogfast.data.splits import PAINTING_WORDS
 from dogfast.errors import DogfastError
 from dogfast.events import Events
 from dogfast.reporting.inputs import Evaluation, read_evaluations
@@ -153,7 +153,8 @@ def _prepare(left: list[Cell], events: Events) -> None:
         find_anchors(cell.config, cell.run, events)
     if cell.config.training.id_synthetic:
         run_id_control(cell.config, cell.run, events)
-    judging = next((each for each in left if painted_source(each.config.training) == VALIDATION_SOURCE), None)
+    of_source = {painted_source(each.config.training): each for each in left}
+    judging = next((of_source[source] for source in PAINTING_WORDS if source in of_source), None)
     if judging:
         bring_source(judging, events)
 

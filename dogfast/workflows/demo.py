@@ -12,6 +12,7 @@ from dogfast.config.presets import preset
 from dogfast.detection.summary import format_evaluations
 from dogfast.events import Events
 from dogfast.run import Run
+from dogfast.training.sources import painted_source
 from dogfast.workflows.chain import run_evaluate, run_generate, run_id_control, run_report, run_train
 from dogfast.workflows.refine import of_round, refine
 from dogfast.workflows.refinement.request import Refinement
@@ -44,7 +45,7 @@ def demo_config(seed: int, refined: bool = False) -> RunConfig:
 def demo(config: RunConfig, run: Run, events: Events, refined: bool = False) -> dict[str, Any]:
     """Anchors, outliers, four classifiers, their table and the report; returns it all with the seconds of each stage.
 
-    ``refined``: a further round of outliers and of `dog` as well.
+    ``refined``: a further round of outliers and of `dog` as well; the others learn from the first round.
     """
     seconds: dict[str, float] = {}
     timed = _timer(seconds, events)
@@ -52,15 +53,15 @@ def demo(config: RunConfig, run: Run, events: Events, refined: bool = False) -> 
     outliers = timed("generate", lambda: run_generate(config, run, events))
     if config.training.id_synthetic:
         timed("generate id-control", lambda: run_id_control(config, run, events))
+    rounds = timed("refine", lambda: refine(config, run, events, EVERY_ROUND))["rounds"] if refined else []
     evaluations = {}
     for objective, source in ROWS:
-        chosen = _with_row(config, objective, source)
+        chosen = _with_row(config, objective, source, refined)
         trained = timed(f"train {objective}+{source}", lambda chosen=chosen: run_train(chosen, run, events))
         evaluations[trained["name"]] = timed(
             f"evaluate {trained['name']}", lambda chosen=chosen: run_evaluate(chosen, run, events)
         )
-    rounds = timed("refine", lambda: refine(config, run, events, EVERY_ROUND)) if refined else {"rounds": []}
-    for row in rounds["rounds"][1:]:
+    for row in rounds[1:]:
         evaluations[row["classifier"]] = timed(
             f"evaluate {row['classifier']}", lambda row=row: run_evaluate(of_round(config, row["round"]), run, events)
         )
@@ -82,8 +83,9 @@ def demo_table(result: dict[str, Any]) -> str:
     return "\n\n".join([format_evaluations(result["evaluations"]), f"{times}\n{total}", f"report: {result['report']}"])
 
 
-def _with_row(config: RunConfig, objective: str, source: str) -> RunConfig:
-    return config.with_values({"training": {"objective": objective, "outliers": source}}, "demo")
+def _with_row(config: RunConfig, objective: str, source: str, refined: bool) -> RunConfig:
+    chosen = config.with_values({"training": {"objective": objective, "outliers": source}}, "demo")
+    return of_round(chosen, 1) if refined and painted_source(chosen.training) else chosen
 
 
 def _timer(seconds: dict[str, float], events: Events) -> Callable[[str, Callable[[], Any]], Any]:

@@ -3,7 +3,8 @@
 DOG says that outliers can be adjusted to the detector and leaves open how. Here a round is: the next segment of the plan,
 chosen by Thompson sampling from what the last classifier accepted, without conditions that turned out to be ID; its painting;
 a training that goes on from the last classifier, on all that was painted; and a look at the result. A round that did not lower
-FPR95 on validation is the last. No test image is looked at. Each step stands on disk, so the same command goes on where it was.
+FPR95 on validation, at the accuracy of the first, is the last. No test image is looked at. Each step stands on disk, so the same
+command goes on where it was.
 """
 
 from __future__ import annotations
@@ -11,11 +12,14 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from dogfast.concepts.stage import find_anchors
 from dogfast.config import RunConfig
 from dogfast.config.option import require
 from dogfast.config.synthesis import fields_of
 from dogfast.data.catalogue import load_id
+from dogfast.data.splits import is_validation_outlier
 from dogfast.detection.opening import run_detector
+from dogfast.errors import DataError
 from dogfast.events import Events
 from dogfast.run import Run, publish, read_json, to_json
 from dogfast.shards.reader import read_records
@@ -25,6 +29,7 @@ from dogfast.synthesis.job import open_job
 from dogfast.synthesis.plan import planned_a_class, read_segments
 from dogfast.training.names import classifier_name, start_name
 from dogfast.training.sources import learnable, painted_source
+from dogfast.training.stage import tuning_fields
 from dogfast.workflows.chain import check_generate, check_rounds, check_train, run_generate, run_train
 from dogfast.workflows.refinement.looks import Looker
 from dogfast.workflows.refinement.request import Refinement
@@ -53,10 +58,10 @@ def refine(config: RunConfig, run: Run, events: Events, request: Refinement | No
             break
         outcomes.append(outcome)
         events.say(_said(_row(outcome)))
-        if number < request.rounds and number - 1 - choose(_validated(outcomes)) >= request.patience:
-            reason = f"FPR95 on validation fell no further in {request.patience} rounds"
+        if number < request.rounds and rounds_without_gain(_validated(outcomes)) >= request.patience:
+            reason = f"no lower FPR95 on validation, at the first round's accuracy, in {request.patience} rounds"
             break
-    best = choose(_validated(outcomes))
+    best = best_round(_validated(outcomes))
     result = {
         "source": source,
         "rounds": [_row(outcome) for outcome in outcomes],
@@ -81,8 +86,14 @@ def check_refine(config: RunConfig, run: Run) -> None:
 
 
 def _identity(config: RunConfig, request: Refinement) -> dict[str, Any]:
-    """What all rounds have in common."""
-    return {"classifier": classifier_name(config.training), "m": config.synthesis.m, "score": request.score}
+    """What all rounds have in common: how much each paints, how it is trained, and by which scores it is judged."""
+    return {
+        "classifier": classifier_name(config.training),
+        "m": config.synthesis.m,
+        "score": request.score,
+        "scores": config.detection.scores,
+        **tuning_fields(config),
+    }
 
 
 # --- one round --------------------------------------------------------------------------------------------------
@@ -91,6 +102,8 @@ def _round(config: RunConfig, run: Run, events: Events, request: Refinement, out
     began, number, source = time.monotonic(), config.training.round, painted_source(config.training)
     more, before = config.synthesis.m, outcomes[-1] if outcomes else None
     if number == 1:
+        find_anchors(config, run, events)
+        _require_validation(config, run, source)
         run_generate(config, run, events)
     job = open_job(config, run)
     if not plan_round(job, number, more, before):
@@ -105,6 +118,15 @@ def _round(config: RunConfig, run: Run, events: Events, request: Refinement, out
     outcome["seconds"] = round(time.monotonic() - began, 1)
     write_outcome(run, source, number, outcome)
     return outcome
+
+
+def _require_validation(config: RunConfig, run: Run, source: str) -> None:
+    """Raise DataError where no outlier that ``source`` is to paint would validate."""
+    if config.data.classes != "shapes" and not any(map(is_validation_outlier, read_conditions(run.conditions, source))):
+        raise DataError(
+            f"no anchor of {source!r} is among the validation words (a tenth of all words, by hash), on which rounds are judged; "
+            "find more anchors (--top-k), or leave refine out"
+        )
 
 
 def _look(config: RunConfig, run: Run, events: Events, request: Refinement, first_new: int) -> Outcome:
@@ -146,6 +168,17 @@ def _said(row: dict[str, Any]) -> str:
         f"{row['like_id']:.1%} look ID; {row['classifier']} has FPR95 {row['fpr95']:.2%} and accuracy {row['accuracy']:.2%} on "
         "validation"
     )
+
+
+def best_round(rounds: list[dict[str, Any]]) -> int:
+    """The place of the round of lowest ``fpr95`` among those that kept the first one's ``accuracy``, but for what `choose` lets them
+    give up."""
+    return choose(rounds, rounds[0]["accuracy"])
+
+
+def rounds_without_gain(rounds: list[dict[str, Any]]) -> int:
+    """How many of the last ``rounds`` were not the best so far."""
+    return len(rounds) - 1 - best_round(rounds)
 
 
 def _validated(outcomes: list[Outcome]) -> list[dict[str, Any]]:

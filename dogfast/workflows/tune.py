@@ -19,7 +19,7 @@ from dogfast.classifiers.loading import is_trained, load_classifier, save_classi
 from dogfast.config import RunConfig
 from dogfast.config.option import require
 from dogfast.config.resolve import SECTION_OF, parse_assignment
-from dogfast.data.catalogue import load_id
+from dogfast.data.catalogue import IdData, load_id
 from dogfast.detection.fitting import fitted
 from dogfast.detection.measure import learn, validation_outliers
 from dogfast.detection.scores import bound_scores, moves
@@ -69,6 +69,7 @@ def tune(config: RunConfig, run: Run, events: Events, ranks: Ranks = ALONE) -> d
     folder, tried = run.classifier(name), candidates(config)
     if is_trained(folder):
         return train(_standing(config, folder, tried), run, events, ranks)
+    _validation(config, run, load_id(config.data))
     places = [folder / "tune" / str(number) for number in range(len(tried))]
     for candidate, place in zip(tried, places):
         train(candidate, run, events, ranks, place)
@@ -94,9 +95,10 @@ def _standing(config: RunConfig, folder: Path, tried: list[RunConfig]) -> RunCon
     return tried[found["chosen"]]
 
 
-def choose(rows: list[dict[str, Any]]) -> int:
-    """The row of lowest ``fpr95`` among those that give up at most :data:`ACCURACY_GIVEN_UP` of the best ``accuracy``; the first of equals."""
-    least = max(row["accuracy"] for row in rows) - ACCURACY_GIVEN_UP
+def choose(rows: list[dict[str, Any]], accuracy: float | None = None) -> int:
+    """The row of lowest ``fpr95`` among those that give up at most :data:`ACCURACY_GIVEN_UP` of ``accuracy``, which one of them has
+    (None: the best of them); the first of equals."""
+    least = (max(row["accuracy"] for row in rows) if accuracy is None else accuracy) - ACCURACY_GIVEN_UP
     return min(
         (number for number, row in enumerate(rows) if row["accuracy"] >= least), key=lambda number: rows[number]["fpr95"]
     )
@@ -105,11 +107,7 @@ def choose(rows: list[dict[str, Any]]) -> int:
 def judged_on_validation(config: RunConfig, run: Run, place: Path) -> dict[str, Any]:
     """``accuracy`` and ``fpr95``, meaned over the scores, of the classifier at ``place`` on validation images, in [0, 1]."""
     data = load_id(config.data)
-    outliers = validation_outliers(config, run, data)
-    if outliers is None:
-        raise DataError(
-            "there are no outliers of validation words to choose on; generate more of them, or leave --tune or refine out"
-        )
+    outliers = _validation(config, run, data)
     model, _ = load_classifier(place)
     device = choose_device(config.model.device).value
     precision = choose_training_precision(config.training.train_precision, device).value
@@ -125,6 +123,16 @@ def judged_on_validation(config: RunConfig, run: Run, place: Path) -> dict[str, 
     bound = bound_scores(scores, states, device)
     rows, _ = evaluate_scores(known, {"validation": unknown}, {"validation": "near"}, bound)
     return {"accuracy": accuracy(known, data.validation.labels), "fpr95": mean(row["fpr95"] for row in rows)}
+
+
+def _validation(config: RunConfig, run: Run, data: IdData) -> torch.Tensor:
+    """Outliers to choose on. Raises :class:`DataError` where there are none."""
+    outliers = validation_outliers(config, run, data)
+    if outliers is None:
+        raise DataError(
+            "there are no outliers of validation words to choose on; generate more of them, or leave --tune or refine out"
+        )
+    return outliers
 
 
 def _values(candidate: RunConfig, config: RunConfig) -> dict[str, Any]:

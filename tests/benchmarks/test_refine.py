@@ -26,7 +26,7 @@ def test_dealing_evenly_selects_and_drops_nothing():
     tried = [Tried(0, 0, 4, 4), Tried(1, 0, 2, 0), Tried(2, 0, 3, 0), Tried(5, 1, 1, 1)]
     own = rounds.allot
     with refine.dealing_evenly():
-        assert rounds.allot(tried, 4, 0) == {1: 2, 2: 1, 0: 1, 5: 4}
+        assert rounds.allot(tried, {0: 4, 1: 3}, 0) == {1: 2, 2: 1, 0: 1, 5: 3}
         assert rounds.why_contaminant(4, 4, 0.0, 1.0) == ""
     assert rounds.allot is own
 
@@ -48,7 +48,7 @@ def measured(monkeypatch, tmp_path):
         control = [{"score": "msp", "called_ood": 0.0}]
         (folder / "metrics.json").write_text(json.dumps({"id_accuracy": 0.9, "rows": rows, "artefact_control": control}))
         fpr = [0.5, 0.5, 0.4][: variant.rounds]
-        told = [{"round": n, "fpr95": each, "like_id": 0.125 * n} for n, each in enumerate(fpr, 1)]
+        told = [{"round": n, "fpr95": each, "accuracy": 0.9, "like_id": 0.125 * n} for n, each in enumerate(fpr, 1)]
         publish(run.refined("dog"), to_json({"rounds": told}))
     return world, [7]
 
@@ -57,6 +57,9 @@ def test_rounds_are_compared_with_one_round(measured):
     found = refine.result(*measured)
     verdicts = {name: row["judged"]["msp"].get("verdict") for name, row in found["rows"].items()}
     assert verdicts["two rounds"] == "better" and verdicts["three rounds, dealt evenly"] == "worse"
+    evenly = {name: row["judged"]["msp"]["verdict"] for name, row in found["against_evenly"].items()}
+    assert evenly == {"two rounds": "better", "three rounds": "better"}
+    assert found["painted"] == {name: [0] for name in refine.VARIANTS}
 
 
 def test_what_foretells_is_a_rank_correlation_with_the_next_round(tmp_path):
@@ -64,7 +67,8 @@ def test_what_foretells_is_a_rank_correlation_with_the_next_round(tmp_path):
     shares = {1: ([0, 1, 2], [2, 1, 0]), 2: ([1, 1, 1], [8, 6, 4]), 3: ([0, 0, 0], [1, 2, 3])}
     for number, (accepted, fooled) in shares.items():
         rows = [
-            {"condition": row, "images": 10, "new": 10, "accepted": a, "fooled": f}
+            {"condition": 3 * cls + row, "cls": cls, "images": 10 * number, "new": 10, "accepted": a, "fooled": f + 0.5 * cls}
+            for cls in (0, 1)
             for row, (a, f) in enumerate(zip(accepted, fooled))
         ]
         rounds.write_outcome(run, "dog", number, {"conditions": rows})
@@ -78,5 +82,5 @@ def test_the_readme_block_tells_every_variant(measured):
     text = readme.refine_block({"shapes": refine.result(*measured) | {"hardware": "a machine", "scores": ["msp"]}})
     lines = [line for line in text.splitlines() if line.startswith("|")]
     assert len(lines) == 7 and "50.0 → 50.0 → 40.0" in lines[4] and "12.5 → 25.0" in lines[3]
-    assert "ended 2 of 4 refinements" in text
+    assert "ended 2 of the 2 refinements" in text
     assert text.endswith("**CIFAR-10**\n\nnot run")

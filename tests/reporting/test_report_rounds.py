@@ -10,7 +10,7 @@ from dogfast.events import Events
 from dogfast.reporting.page import write_report
 from dogfast.reporting.refinement import build_refined
 from dogfast.run import publish, to_json
-from tests.reporting.made_up_run import HOSTILE, add_rounds, fill, twins
+from tests.reporting.made_up_run import HOSTILE, add_evaluation, add_rounds, fill, twins
 
 
 def test_a_run_without_rounds_tells_of_none(run):
@@ -81,3 +81,27 @@ def test_a_condition_that_is_none_is_named(run, row):
     publish(path, to_json(found))
     with pytest.raises(DataError, match=r"outcome\.json"):
         build_refined(run)
+
+
+def test_the_round_that_was_chosen_is_judged_whatever_the_test_sets_say(run):
+    fill(run)
+    add_evaluation(run, "dog~2", 0.94, {"near": (0.30, 0.95), "noise": (0.40, 0.90)})
+    write_report(run, twins(), Events())
+    assert "<code>dog~2</code>" not in headline(run)
+    add_rounds(run)
+    write_report(run, twins(), Events())
+    assert "<code>dog~2</code>" in headline(run)
+
+
+def headline(run):
+    """The verdict's sentences on the page."""
+    return run.report.read_text().partition('id="verdict"')[2].partition("</section>")[0]
+
+
+def test_several_prompts_of_one_anchor_are_counted_together(run):
+    add_rounds(run)
+    path = run.round("dog", 2) / "outcome.json"
+    found = json.loads(path.read_text())
+    found["conditions"].append(found["conditions"][0] | {"condition": 7, "new": 10})
+    publish(path, to_json(found))
+    assert [(each.anchor, each.new) for each in build_refined(run)[0].risen] == [("word0", (5, 40))]

@@ -10,6 +10,7 @@ import dogfast.data.catalogue as catalogue
 import dogfast.workflows.chain as chain
 import dogfast.workflows.demo as demo
 import dogfast.workflows.plans as plans
+import dogfast.workflows.refine as refine
 from dogfast.config import RunConfig
 from dogfast.data import shapes
 from dogfast.run import write_jsonl
@@ -74,7 +75,7 @@ def world(monkeypatch):
         return stage
 
     monkeypatch.setattr(catalogue, "SHAPES_TEST_IMAGES", 16)
-    for workflow in (chain, demo):
+    for workflow in (chain, demo, refine):
         monkeypatch.setattr(workflow, "find_anchors", anchors)
     monkeypatch.setattr(plans, "Pipeline", fakes.FakePipeline)
     for name in ("generate", "train", "evaluate"):

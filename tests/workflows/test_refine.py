@@ -26,28 +26,29 @@ CONTAMINANT = "bent ring"
 # --- who is painted more of -------------------------------------------------------------------------------------
 def test_what_is_accepted_most_is_painted_most_and_every_class_gets_as_many():
     tried = [Tried(0, 0, 20, 1), Tried(1, 0, 20, 10), Tried(2, 0, 20, 1), Tried(3, 1, 4, 4)]
-    counts = allot(tried, 200, "seed", 2)
-    assert counts[1] > 190 and counts[3] == 200 and sum(counts[row] for row in (0, 1, 2) if row in counts) == 200
+    counts = allot(tried, {0: 200, 1: 150}, "seed", 2)
+    assert counts[1] > 190 and counts[3] == 150 and sum(counts[row] for row in (0, 1, 2) if row in counts) == 200
 
 
 def test_what_was_seldom_tried_is_tried_again():
     often, seldom = Tried(0, 0, 400, 120), Tried(1, 0, 2, 0)
-    counts = allot([often, seldom], 300, 0)
+    counts = allot([often, seldom], {0: 300}, 0)
     assert 40 < counts[1] < 260, counts
 
 
 def test_draws_are_a_function_of_seed_round_and_class_alone():
     first = [Tried(row, row % 2, 9, row) for row in range(8)]
-    assert allot(first, 50, 0, "dog", 2) == allot(first[::-1], 50, 0, "dog", 2)
-    assert allot(first, 50, 0, "dog", 2) != allot(first, 50, 1, "dog", 2)
+    more = {0: 50, 1: 50}
+    assert allot(first, more, 0, "dog", 2) == allot(first[::-1], more, 0, "dog", 2)
+    assert allot(first, more, 0, "dog", 2) != allot(first, more, 1, "dog", 2)
     even = [each for each in first if each.cls == 0]
-    whole = allot(first, 50, 0, "dog", 2)
-    assert allot(even, 50, 0, "dog", 2) == {row: count for row, count in whole.items() if row % 2 == 0}
+    whole = allot(first, more, 0, "dog", 2)
+    assert allot(even, more, 0, "dog", 2) == {row: count for row, count in whole.items() if row % 2 == 0}
 
 
 def test_as_often_as_the_posterior_says():
     """Two conditions of Beta(2, 1) and Beta(1, 2): the first draw is the larger one with probability 5/6."""
-    counts = allot([Tried(0, 0, 1, 1), Tried(1, 0, 1, 0)], 20_000, "share")
+    counts = allot([Tried(0, 0, 1, 1), Tried(1, 0, 1, 0)], {0: 20_000}, "share")
     assert counts[0] / 20_000 == pytest.approx(5 / 6, abs=0.01)
 
 
@@ -65,6 +66,28 @@ def test_as_often_as_the_posterior_says():
 def test_contaminants(like_id, distance, part):
     found = why_contaminant(10, like_id, distance, 0.3)
     assert part in found and bool(part) == bool(found)
+
+
+def test_a_condition_of_few_images_is_not_judged():
+    assert why_contaminant(3, 2, 0.1, 0.3) and not why_contaminant(2, 2, 0.1, 0.3)
+
+
+# --- which round is the best ------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    "rounds, best, without_gain",
+    [
+        ([(0.90, 0.5)], 0, 0),
+        ([(0.90, 0.5), (0.90, 0.4)], 1, 0),
+        ([(0.90, 0.5), (0.90, 0.5), (0.90, 0.6)], 0, 2),
+        ([(0.90, 0.5), (0.88, 0.1)], 0, 1),
+        ([(0.90, 0.5), (0.90, 0.4), (0.92, 0.6)], 1, 1),
+        ([(0.90, 0.5), (0.895, 0.4), (0.92, 0.3)], 2, 0),
+    ],
+    ids=["alone", "lower", "no lower", "accuracy lost", "a later gain in accuracy undoes nothing", "lower again"],
+)
+def test_the_best_round_and_how_many_followed_it(rounds, best, without_gain):
+    rows = [{"accuracy": accuracy, "fpr95": fpr95} for accuracy, fpr95 in rounds]
+    assert (module.best_round(rows), module.rounds_without_gain(rows)) == (best, without_gain)
 
 
 # --- what a round learns from -----------------------------------------------------------------------------------
@@ -121,7 +144,7 @@ def counts_of(run):
 
 
 def test_every_round_paints_trains_and_tells(tmp_path, config, judged, said):
-    result = api.refine(config(), tmp_path / "run", said.sink, rounds=3)
+    result = api.refine(config(synthesis={"m": 6}), tmp_path / "run", said.sink, rounds=3)
     run = Run(tmp_path / "run")
     assert [row["classifier"] for row in result["rounds"]] == ["dog", "dog~2", "dog~3"]
     assert (result["chosen"], result["classifier"], result["ended"]) == (3, "dog~3", "--rounds 3")
@@ -130,12 +153,18 @@ def test_every_round_paints_trains_and_tells(tmp_path, config, judged, said):
     contaminant = next(row for row, condition in enumerate(dog) if condition["anchor"] == CONTAMINANT)
     first, *later = counts_of(run)
     validating = [row for row, condition in enumerate(dog) if is_validation_word(condition["anchor"])]
-    kept_out = sum(first[row][1] for row in validating)
-    assert kept_out > 0 and not any(row in counts for counts in later for row in validating)
-    assert [row["new"] for row in result["rounds"]] == [24 - kept_out, 24, 24], "three of each of eight classes"
+    kept_out = [sum(counts.get(row, (0, 0))[1] for row in validating) for counts in (first, *later)]
+    painted = Counter(dog[row]["cls"] for counts in later for row, (_, count) in counts.items() for _ in range(count))
+    assert set(painted.values()) == {12}, "six of each class in a round"
+    for row in validating:
+        others = [other for other, condition in enumerate(dog) if condition["cls"] == dog[row]["cls"] and other != row]
+        assert others and sum(counts.get(row, (0, 0))[1] for counts in (first, *later)) == 18 // (1 + len(others)), (
+            "its even share"
+        )
+    assert [row["new"] for row in result["rounds"]] == [48 - few for few in kept_out], "six of each of eight classes"
     assert contaminant in first and not any(contaminant in counts for counts in later), "what is ID is painted no more"
     assert [row["dropped"] for row in result["rounds"]] == [0, 1, 1]
-    assert result["rounds"][1]["images"] == 48 - kept_out - first[contaminant][1], "nor does it train"
+    assert result["rounds"][1]["images"] == 96 - sum(kept_out[:2]) - first[contaminant][1], "nor does it train"
     records = [read_json(run.classifier(name) / RECORD_FILE)["identity"] for name in ("ce", "dog", "dog~2", "dog~3")]
     assert "dropped" not in records[1] and records[2]["dropped"] == records[3]["dropped"]
     sums = [read_json(run.classifier(name) / RECORD_FILE)["sha256"][:16] for name in ("ce", "dog", "dog~2")]
@@ -187,14 +216,14 @@ def test_more_can_be_painted_after_a_refinement(tmp_path, config, judged):
 def test_it_ends_where_validation_sees_no_gain(tmp_path, config, judged, patience, rounds):
     judged[1:3] = [0.5, 0.6]
     result = api.refine(config(), tmp_path / "run", rounds=4, patience=patience)
-    assert (len(result["rounds"]), result["chosen"]) == (rounds, 1) and "fell no further" in result["ended"]
+    assert (len(result["rounds"]), result["chosen"]) == (rounds, 1) and "no lower FPR95" in result["ended"]
 
 
 def test_it_ends_where_nothing_is_left(tmp_path, config, judged, monkeypatch):
     monkeypatch.setattr(
         FakeLooker, "__call__", lambda self, images, facts: Looks(torch.ones(len(facts), dtype=bool), torch.ones(len(facts)))
     )
-    result = api.refine(config(), tmp_path / "run", rounds=3)
+    result = api.refine(config(synthesis={"m": 6}), tmp_path / "run", rounds=3)
     assert (len(result["rounds"]), result["ended"]) == (1, "every condition was dropped")
 
 
@@ -258,6 +287,60 @@ def test_other_fields_are_refused_once_a_round_is_over(tmp_path, config, judged)
         api.refine(config(synthesis={"m": 4}), tmp_path / "run", rounds=2)
     with pytest.raises(RunMismatch, match="'dog', now 'oe'"):
         api.refine(config(training={"objective": "oe"}), tmp_path / "run", rounds=2)
+
+
+@pytest.mark.parametrize(
+    "fields, part",
+    [
+        ({"training": {"lr": 0.2}}, "lr: was 0.001, now 0.2"),
+        ({"training": {"epochs": 2}}, "epochs: was 1, now 2"),
+        ({"detection": {"scores": ("energy",)}}, "scores: was"),
+    ],
+)
+def test_rounds_are_all_trained_and_judged_alike(tmp_path, config, judged, fields, part):
+    api.refine(config(), tmp_path / "run", rounds=1)
+    changed = config().with_values(fields, "test")
+    with pytest.raises(RunMismatch, match=part):
+        api.refine(changed, tmp_path / "run", rounds=2)
+
+
+def test_what_was_added_to_an_unfinished_first_round_belongs_to_it(tmp_path, config, judged, monkeypatch):
+    def fails(*given):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(module, "run_train", fails)
+        api.refine(config(), tmp_path / "run", rounds=1)
+    whole = api.refine(config(synthesis={"m": 6}), tmp_path / "run", rounds=1)
+    run = Run(tmp_path / "run")
+    assert read_round(run, "dog", 1).shards == len(list(run.outliers("dog").glob("*.tar"))) and whole["rounds"][0]["new"] > 24
+
+
+def test_rounds_repeat_no_batches_of_each_other(tmp_path, config, judged, monkeypatch):
+    import dogfast.training.stage as stage
+
+    seeds, own = [], stage.fit
+
+    def fit(*given, **named):
+        seeds.append((given[3].seed[0] if given[3] else None, given[5].train_seed))
+        return own(*given, **named)
+
+    monkeypatch.setattr(stage, "fit", fit)
+    api.refine(config(), tmp_path / "run", rounds=3)
+    of_start, *of_rounds = seeds
+    assert of_start == (None, 0) and of_rounds[0] == (0, 0) and len(set(of_rounds)) == 3
+    assert all(order == drawn for order, drawn in of_rounds)
+
+
+def test_no_anchor_to_judge_rounds_by_is_said_before_anything_is_painted(tmp_path, config, world, monkeypatch):
+    monkeypatch.setattr(module, "is_validation_outlier", lambda facts: False)
+    check = module._require_validation
+    monkeypatch.setattr(
+        module, "_require_validation", lambda c, *rest: check(c.with_values({"data": {"classes": "cifar10"}}, "test"), *rest)
+    )
+    with pytest.raises(DataError, match=r"no anchor of 'dog' is among the validation words .* --top-k"):
+        api.refine(config(), tmp_path / "run", rounds=2)
+    assert "generate" not in world
 
 
 def test_a_later_round_needs_the_one_before(tmp_path, config, world):

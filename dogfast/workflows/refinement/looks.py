@@ -56,9 +56,15 @@ class Looker:
         return Looks(to_names.amax(1) > to_word, 1 - to_names.gather(1, own[:, None])[:, 0])
 
 
+FEWEST = 3
+"""Images by which a condition can be judged."""
+
+
 def why_contaminant(images: int, like_id: int, distance: float, bound: float) -> str:
     """Why a condition is to be dropped, by the ``images`` it gave: ID to CLIP by most of them, or nearer to the class's name
-    (median ``distance``) than nearly all ID images are (``bound``); empty where it is not."""
+    (median ``distance``) than nearly all ID images are (``bound``); empty where it is not, or gave too few to tell."""
+    if images < FEWEST:
+        return ""
     if like_id > images / 2:
         return f"CLIP takes {like_id} of its {images} images for ID classes"
     if distance < bound and not math.isnan(distance):

@@ -7,7 +7,7 @@ what fools the classifier most is painted most, and what was seldom tried is tri
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,8 +25,8 @@ class Tried:
     accepted: int
 
 
-def allot(tried: Sequence[Tried], more: int, *purpose: str | int) -> dict[int, int]:
-    """``more`` images of every class among its conditions: how many each is to paint, those with none left out.
+def allot(tried: Sequence[Tried], more: Mapping[int, int], *purpose: str | int) -> dict[int, int]:
+    """``more[cls]`` images of every class among its conditions: how many each is to paint, those with none left out.
 
     A class without a condition gets none. Draws are a function of ``purpose`` and the class.
     """
@@ -35,7 +35,7 @@ def allot(tried: Sequence[Tried], more: int, *purpose: str | int) -> dict[int, i
         own = sorted((each for each in tried if each.cls == cls), key=lambda each: each.condition)
         accepted, images = (np.array([getattr(each, name) for each in own]) for name in ("accepted", "images"))
         chance = np.random.default_rng(derive_seed("refine", *purpose, cls))
-        drawn = chance.beta(1 + accepted, 1 + images - accepted, size=(more, len(own)))
+        drawn = chance.beta(1 + accepted, 1 + images - accepted, size=(more[cls], len(own)))
         won = np.bincount(drawn.argmax(1), minlength=len(own)).tolist()
         counts |= {each.condition: count for each, count in zip(own, won) if count}
     return counts

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -41,12 +42,12 @@ def _outcome_file(run: Run, source: str, number: int) -> Path:
 def plan_round(job: Job, number: int, more: int, before: Outcome | None) -> bool:
     """Write what round ``number`` adds, ``more`` images a class, and leaves out, and append its segment to the plan.
 
-    The first takes what is planned. The others go by the outcome ``before``; False, and nothing written, where that
-    leaves no condition. What stands is not planned again.
+    The first takes what is planned, and what was added to it since. The others go by the outcome ``before``; False, and
+    nothing written, where that leaves no condition. What stands of them is not planned again.
     """
     run, source = job.run, job.source
     folder, path = run.plan(source), plan_file(run, source, number)
-    if not path.exists():
+    if before is None or not path.exists():
         plan = _first_plan(folder) if before is None else _next_plan(job, number, more, before)
         if before is not None and not plan["allotted"]:
             return False
@@ -71,9 +72,31 @@ def _next_plan(job: Job, number: int, more: int, before: Outcome) -> dict[str, A
         if row not in out and may_train(condition)
     ]
     settings, segments = job.config.synthesis, read_segments(job.run.plan(job.source))
-    allotted = allot(tried, more, settings.seed, job.source, number)
+    validating = _validating(job, segments, more)
+    left = Counter(dict.fromkeys(job.class_of, more))
+    for row, count in validating.items():
+        left[job.class_of[row]] -= count
+    allotted = allot(tried, left, settings.seed, job.source, number)
+    allotted |= validating if allotted else {}
     shards = _shards(segments) + (_segment(job, segments, allotted).shards if allotted else 0)
     return {"shards": shards, "allotted": sorted(allotted.items()), "dropped": dropped}
+
+
+def _validating(job: Job, segments: Sequence[Segment], more: int) -> dict[int, int]:
+    """What the conditions that validate are to have of ``more`` images a class: their even share of all, as in the first round.
+
+    So rounds bring training and validation as many images as the same number painted at once.
+    """
+    planned, conditions = planned_a_condition(list(segments)), Counter(job.class_of)
+    of_class: Counter[int] = Counter()
+    for row, count in planned.items():
+        of_class[job.class_of[row]] += count
+    lacking = {
+        row: (of_class[cls] + more) // conditions[cls] - planned[row]
+        for row, cls in enumerate(job.class_of)
+        if not may_train(job.conditions[row])
+    }
+    return {row: count for row, count in lacking.items() if count > 0}
 
 
 def _contaminants(outcome: Outcome, number: int) -> list[dict[str, Any]]:

@@ -89,7 +89,7 @@ def _of(condition: int, told: tuple[int, str, str], seen: _Seen) -> Tally:
         images=int(own.sum()),
         accepted=count(seen.accepted, own),
         like_id=count(seen.like_id, own),
-        distance=round(float(seen.distance[own].median()), 6),
+        distance=round(float(seen.distance[own].quantile(0.5)), 6),
         new=int(new.sum()),
         fooled=count(seen.fooled, new),
         new_like_id=count(seen.like_id, new),
