@@ -51,15 +51,16 @@ def choose_anchors(
 
     ``distances`` q_y(c) of each of ``candidates`` (C, K), ``own`` q_y of class y's own name (C,). A class with fewer than
     `FEWEST_ANCHORS` anchors takes the nearest (``far``: the farthest) of its candidates above the bound as well, whoever owns
-    them.
+    them, but none that is under its owner's bound.
     """
     distances = distances.double()
-    owned = _owned(candidates.words, distances)
+    owned, bounds = _owned(candidates.words, distances), own.double() + settings.margin
+    refused = set(candidates.words[owned & (distances < bounds[:, None])].tolist())
     verdicts: list[Verdict] = []
     for owner in range(len(distances)):
         columns = (candidates.words, candidates.cosines, distances, owned)
         rows = [_Row(*row) for row in zip(*(column[owner].tolist() for column in columns)) if math.isfinite(row[2])]
-        verdicts += _of_owner(owner, rows, float(own[owner]) + settings.margin, settings)
+        verdicts += _of_owner(owner, rows, float(bounds[owner]), refused, settings)
     return verdicts
 
 
@@ -83,7 +84,7 @@ def _owned(words: torch.Tensor, distances: torch.Tensor) -> torch.Tensor:
     return owned.view(words.shape)
 
 
-def _of_owner(owner: int, rows: list[_Row], bound: float, settings: ConceptsConfig) -> list[Verdict]:
+def _of_owner(owner: int, rows: list[_Row], bound: float, refused: set[int], settings: ConceptsConfig) -> list[Verdict]:
     mine = torch.tensor([row.distance for row in rows if row.owned], dtype=torch.float64)
     limit = _limit(mine, bound, settings)
     low, high = _interval(mine, bound, limit, settings)
@@ -94,7 +95,7 @@ def _of_owner(owner: int, rows: list[_Row], bound: float, settings: ConceptsConf
     found = {row.word: verdict(row, _reason(row.distance, bound, low, high)) for row in rows if row.owned}
     missing = max(0, FEWEST_ANCHORS - sum(not each.reason for each in found.values()))
     kept = {word for word, each in found.items() if not each.reason}
-    spare = [row for row in rows if row.distance >= bound and row.word not in kept]
+    spare = [row for row in rows if row.distance >= bound and row.word not in kept | refused]
     spare.sort(key=lambda row: row.distance, reverse=settings.anchor_side == "far")
     found |= {row.word: verdict(row, "", topped_up=True) for row in spare[:missing]}
     return sorted(found.values(), key=lambda each: each.distance)

@@ -192,12 +192,11 @@ def brush_for(
     rows: int,
 ) -> Brush:
     """The brush for ``conditions``: latents of ``side``, images of ``image_px``, ``rows`` at once."""
-    start_t = conditions[0].get("start_t")
-    signal = 0.0 if start_t is None else float(pipeline.alphas_cumprod[start_t])
+    schedule = schedule_of(recipe, conditions, pipeline)
+    signal = 0.0 if "start_t" not in conditions[0] else float(pipeline.alphas_cumprod[schedule.timesteps[0]])
     resolver = Resolver(conditions, pipeline, networks, (pipeline.latent_channels, side, side), signal, sources)
     empty = networks.encode_text(tokenize(pipeline.tokenizer, [recipe.negative_prompt]))[0]
     decode = {"none": None, "tiny": networks.decode_tiny}.get(recipe.decoder, networks.decode)
-    schedule = schedule_of(recipe, conditions, pipeline)
     return Brush(networks, decode, recipe, schedule, image_px, rows, resolver.texts, resolver.starts, empty)
 
 

@@ -137,9 +137,13 @@ class Batches:
             images = self.objective.augment(self._images(mine), draws)
             yield Batch(images, self.labels[mine.to(self.device)], self._outliers(step))
 
-    def id_chunks(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Every ID image as it is, float in [0, 1], with its label, ``size`` at a time."""
-        for index in torch.arange(len(self.images)).split(size):
+    def id_chunks(self, size: int, at_most: int | None = None) -> Iterator[tuple[Tensor, Tensor]]:
+        """Every ID image as it is, float in [0, 1], with its label, ``size`` at a time; where there are more than ``at_most``, so many
+        of them, drawn from all."""
+        rows = torch.arange(len(self.images))
+        if at_most is not None and at_most < len(rows):
+            rows = torch.randperm(len(rows), generator=stream(self.seed, "some ID images"))[:at_most]
+        for index in rows.split(size):
             yield to_unit(self._images(index)), self.labels[index.to(self.device)]
 
     def latent_chunks(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +13,6 @@ from torch.optim import SGD, Adam, Optimizer
 from dogfast.training.regimes import Regime
 
 FINAL_LR = 1e-6
-DROPS = (0.5, 0.75, 0.9)
 WARMUP = 1 / 70
 """Of all steps: 10 of CSI's 700 epochs. SupCon's release warms up as long where a batch is as large as here, of 500."""
 TRUST = 1e-3
@@ -25,9 +25,9 @@ def cosine(step: int, steps: int, peak: float) -> float:
     return final + (peak - final) * (1 + math.cos(math.pi * step / max(steps - 1, 1))) / 2
 
 
-def stepwise(step: int, steps: int, peak: float) -> float:
-    """``peak``, and a tenth of it less after 50, 75 and 90 % of the steps each."""
-    return peak * 0.1 ** sum(step >= drop * steps for drop in DROPS)
+def stepwise(step: int, steps: int, peak: float, drops: tuple[float, ...] = (0.5, 0.75, 0.9)) -> float:
+    """``peak``, and after each of ``drops``, shares of the steps, a tenth of what it was."""
+    return peak * 0.1 ** sum(step >= drop * steps for drop in drops)
 
 
 def warm_cosine(step: int, steps: int, peak: float) -> float:
@@ -39,6 +39,8 @@ def warm_cosine(step: int, steps: int, peak: float) -> float:
 SCHEDULES: dict[str, Callable[[int, int, float], float]] = {
     "cosine": cosine,
     "steps": stepwise,
+    "even-steps": partial(stepwise, drops=(0.3, 0.6, 0.9)),
+    "one-step": partial(stepwise, drops=(0.6,)),
     "warm-cosine": warm_cosine,
 }
 

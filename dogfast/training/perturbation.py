@@ -123,7 +123,8 @@ class Perturbation(nn.Module):
             return self.absorb(model, forward_aside(model, images)[n_id:], ranks)
 
     def absorb(self, model: nn.Module, logits_ood: Tensor, ranks: Ranks = ALONE) -> Tensor:
-        """Update P from outlier logits (m, C) of a forward at the current weights, whose graph is kept; returns r, a scalar.
+        """Update P from outlier logits (m, C) of a forward at the current weights, whose graph and precision are kept; returns r, a
+        scalar.
 
         Over several processes r is the mean r̄ of all, and ∇r̄² the mean of 2 r̄ ∇r: the mean of r² would be another thing.
         """

@@ -53,7 +53,7 @@ REGIMES: dict[str, Regime] = {
     "vos": dataclasses.replace(_FRESH, oe_weight=0.1),
     "npos": dataclasses.replace(_FRESH, epochs=500, lr=0.5, batch=256, oe_weight=0.1, weight_decay=1e-4),
     "csi": dataclasses.replace(_FRESH, epochs=700, schedule="warm-cosine", optimizer="lars", weight_decay=1e-6),
-    "confgan": dataclasses.replace(_FRESH, lr=2e-4, oe_weight=1.0, optimizer="adam", weight_decay=0.0),
+    "confgan": dataclasses.replace(_FRESH, lr=2e-4, oe_weight=1.0, schedule="one-step", optimizer="adam", weight_decay=0.0),
     "supcon": dataclasses.replace(_FRESH, epochs=500, lr=0.5, batch=512, schedule="warm-cosine", weight_decay=1e-4),
 }
 """`methods.md`'s regimes of each method's own paper or release; `supcon` is the backbone of KNN+."""
@@ -63,7 +63,7 @@ OF_DATA: dict[str, dict[str, dict[str, Any]]] = {
     # fourfold, unlearns its classes; it keeps its own.
     "shapes": {name: {"lr": 0.05} for name in ("oe", "energy-oe", "doe")} | {"dog": {"lr": 0.05, "oe_weight": 0.5}},
     "cifar10": {"confgan": {"oe_weight": 0.1, "batch": 64}},
-    "cifar100": {"poem": {"epochs": 200}},
+    "cifar100": {"poem": {"epochs": 200, "schedule": "even-steps"}},
     "imagenet": {name: {"epochs": 4, "lr": 1e-4, "batch": 64, "ood_batch": 64} for name in ("oe", "energy-oe", "doe", "dog")},
 }
 """Where one data set is trained on differently: by the papers, or for want of time."""

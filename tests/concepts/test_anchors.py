@@ -103,14 +103,14 @@ def test_two_classes_by_hand():
     found = {(v.owner, v.word): (v.reason, v.topped_up) for v in verdicts}
     assert found == {
         # Class 0 owns 0, 1, 2, 3, 5, 6 (not 4: class 1 is nearer). Bound 0.20 and the median 0.315 keep 1 and 2; the three
-        # nearest of its candidates above the bound are added: 3 (0.32), 5 (0.34), and 4 (0.50), which class 1 owns.
+        # nearest of its candidates above the bound are added: 3 (0.32), 5 (0.34) and 6 (0.90), but not 4 (0.50), which is ID to
+        # its owner, class 1.
         (0, 0): (near, False),
         (0, 1): ("", False),
         (0, 2): ("", False),
         (0, 3): ("", True),
         (0, 5): ("", True),
-        (0, 4): ("", True),
-        (0, 6): ("farther than what is kept", False),
+        (0, 6): ("", True),
         # Class 1 owns 4 and 7 (7 although class 0 is nearer: it is no candidate there). 4 is under its bound, 7 above its
         # median 0.425; 7, 5 and 6 are all its candidates above the bound.
         (1, 4): (near, False),
@@ -118,8 +118,8 @@ def test_two_classes_by_hand():
         (1, 5): ("", True),
         (1, 6): ("", True),
     }
-    assert [v.word for v in verdicts] == [0, 1, 2, 3, 5, 4, 6, 4, 7, 5, 6]
-    assert [v.limit for v in verdicts if v.owner == 0] == pytest.approx([0.315] * 7)
+    assert [v.word for v in verdicts] == [0, 1, 2, 3, 5, 6, 4, 7, 5, 6]
+    assert [v.limit for v in verdicts if v.owner == 0] == pytest.approx([0.315] * 6)
     assert [v.bound for v in verdicts if v.owner == 1] == pytest.approx([0.42] * 4)
 
 
@@ -222,11 +222,14 @@ def test_every_verdict_follows_from_its_own_numbers(classes, words, quantile, ma
         assert ("name" in v.reason) == (v.distance < v.bound)
         of_class[v.owner].append(v)
     assert list(of_class) == sorted(of_class)
+    refused = {v.word for v in verdicts if "name" in v.reason}
+    assert not refused & {v.word for v in verdicts if not v.reason}, "what is ID to its owner is nobody's outlier"
     for owner, found in of_class.items():
         q = [v.distance for v in found]
         assert q == sorted(q) and len({v.word for v in found}) == len(found)
         kept = [v.distance for v in found if not v.reason]
-        reachable = sorted(float(d) for d in distances[owner][candidates[owner]] if float(d) >= found[0].bound)
+        mine = [word for word in range(words) if candidates[owner, word] and word not in refused]
+        reachable = [word for word in mine if float(distances[owner, word]) >= found[0].bound]
         filtered = [v for v in found if not v.reason and not v.topped_up]
         assert len(kept) == max(len(filtered), min(FEWEST_ANCHORS, len(reachable)))
         assert len(filtered) < FEWEST_ANCHORS or not any(v.topped_up for v in found)

@@ -7,12 +7,16 @@ import dogfast.synthesis.resolver as module
 from dogfast.config.model import ModelConfig
 from dogfast.data.images import ImageSet
 from dogfast.diffusion.autoencoder import to_signed
+from dogfast.diffusion.guidance import Guidance
 from dogfast.diffusion.load import Pipeline
 from dogfast.diffusion.noise import gaussian_noise
 from dogfast.diffusion.prompts import initial_rows, token_table, tokenize
+from dogfast.diffusion.solvers import SOLVERS
 from dogfast.engines.opening import open_networks
 from dogfast.events import Events
+from dogfast.synthesis.recipes import Recipe
 from dogfast.synthesis.resolver import Resolver, Sources, painted_from, prompt_of
+from dogfast.synthesis.worker import brush_for
 
 SHAPE, SIGNAL = (4, 8, 8), 0.36
 
@@ -81,6 +85,16 @@ def test_a_tables_row_stands_for_a_word(pipeline, networks):
 def test_pure_noise_is_the_seeds(pipeline, networks):
     made = resolver(pipeline, networks, [{"text": [["a star", 1.0]]}])
     assert torch.equal(made.starts([0, 0], [5, 6]), gaussian_noise([5, 6], SHAPE))
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_a_start_has_the_noise_that_its_solver_begins_with(pipeline, networks, solver):
+    recipe = Recipe("test", solver, 4, Guidance(1.0, 0.0, 1.0))
+    conditions = [{"text": [["a star", 1.0]], "start": [["b", 1.0]], "start_t": 500}]
+    brush = brush_for(pipeline, networks, recipe, conditions, Sources("a photo of a {}", {}, images), 8, 32, 4)
+    latents = networks.encode(to_signed(images().images[1:2], 32))
+    rest = brush.starts([0], [5]) - brush.schedule.sigma[0] * gaussian_noise([5], SHAPE)
+    torch.testing.assert_close(rest, brush.schedule.alpha[0] * latents, atol=1e-4, rtol=1e-4)
 
 
 def test_a_start_is_the_images_latents_under_noise(pipeline, networks):

@@ -19,7 +19,7 @@ from dogfast.training.loop import Keeping, Machine, fit
 from dogfast.training.objective import Task
 from dogfast.training.objectives import OBJECTIVES
 from dogfast.training.objectives.ce import CrossEntropy
-from dogfast.training.optimizers import cosine, stepwise, warm_cosine
+from dogfast.training.optimizers import SCHEDULES, cosine, stepwise, warm_cosine
 from dogfast.training.regimes import regime_of
 from tests.training.steps import held_for
 
@@ -99,6 +99,13 @@ def test_steps_drop_to_a_tenth_three_times():
     assert rates[-1] == pytest.approx(1e-4)
 
 
+@pytest.mark.parametrize("name, drops", [("even-steps", [60, 120, 180]), ("one-step", [120])])
+def test_other_steps_drop_where_their_papers_say(name, drops):
+    rates = [SCHEDULES[name](step, 200, 0.1) for step in range(200)]
+    assert [step for step in range(1, 200) if rates[step] < rates[step - 1]] == drops
+    assert rates[-1] == pytest.approx(0.1 ** (1 + len(drops)))
+
+
 def test_the_warm_cosine_rises_then_ends_at_its_floor():
     rates = [warm_cosine(step, 700, 0.1) for step in range(700)]
     assert rates[0] == pytest.approx(0.01) and rates[9] == rates[10] == 0.1 and rates[-1] == pytest.approx(1e-6)
@@ -167,6 +174,15 @@ def test_an_epoch_shows_each_image_once_with_its_label():
     assert seen != [number for batch in second for number in numbers(batch.id_images)]
     shown = [number for batch in first + second for number in numbers(batch.outliers)]
     assert set(shown[:100]) == set(range(100, 200))
+
+
+def test_some_id_images_are_drawn_from_all():
+    batches = batches_of(marked(100), torch.arange(100), marked(10))
+    some = [(numbers(images), labels.tolist()) for images, labels in batches.id_chunks(16, 40)]
+    assert all(shown == labels for shown, labels in some) and [len(shown) for shown, _ in some] == [16, 16, 8]
+    drawn = [number for shown, _ in some for number in shown]
+    assert len(set(drawn)) == 40 and min(drawn) < 20 and max(drawn) >= 80, "an ordered set is not read from its beginning alone"
+    assert [numbers(images) for images, _ in batches.id_chunks(100, 100)] == [list(range(100))]
 
 
 def test_an_epoch_is_taken_up_in_its_middle():

@@ -194,6 +194,22 @@ def test_a_step_in_parts_is_the_step_of_the_whole(batch):
         torch.testing.assert_close(a, b)
 
 
+def test_the_parts_of_a_step_share_one_perturbation(batch):
+    """That of the first part: blended in once, as in a step that is computed in one."""
+    torch.manual_seed(0)
+    model = plain_model().double()
+    dog, learner = objective_of("dog", model, wor_strengths=(STRENGTH,)), learner_of(model)
+    proxy = Perturbation(model, (STRENGTH,), "ascend", 0.6, 0)
+    learner.parts = 2
+    for learner.at in range(2):
+        parts = batch.parts(2)
+        proxy.refresh(model, parts[0].joint, len(parts[0].id_images))
+        for learner.part, part in enumerate(parts):
+            assert dog(learner, part)["regret"] > 0
+        for name, tensor in dog.perturbation.tensors.items():
+            torch.testing.assert_close(tensor, proxy.tensors[name])
+
+
 # --- energy-oe --------------------------------------------------------------------------------------------------
 def test_hinge_loss_against_a_scalar_loop():
     generator = torch.Generator().manual_seed(0)

@@ -13,7 +13,7 @@ from dogfast.training.batches import Batch
 from dogfast.training.learner import Learner
 from dogfast.training.objective import Objective, Task
 from dogfast.training.objectives.oe import exposed_step, oe_loss
-from dogfast.training.perturbation import Perturbation, drops, moved
+from dogfast.training.perturbation import Perturbation, drops, moved, regret_slope
 
 ALTERNATE_CLIP = 1.0
 
@@ -47,10 +47,13 @@ class Dog(Objective):
     def _joint(self, learner: Learner, batch: Batch, strength: float) -> dict[str, Tensor]:
         """∇CE(θ) + γ ∇L_OE(θ + αP), one step at θ. The weights never move, so nothing is to be restored.
 
-        Without dropout the forward of CE is the proxy's too and serves both; in fp16 the slope would underflow.
+        Without dropout the forward of CE is the proxy's too and serves both; in fp16 the slope would underflow. A step that is
+        computed in parts takes P from the first of them.
         """
         id_logits, ood_logits = batch.split(learner.logits(batch.joint))
-        if drops(learner.model) or learner.precision == "fp16":
+        if learner.part:
+            slope = regret_slope(ood_logits.detach())
+        elif drops(learner.model) or learner.precision == "fp16":
             slope = self._refresh(learner, batch)
         else:
             slope = self.perturbation.absorb(learner.model, ood_logits, learner.ranks)

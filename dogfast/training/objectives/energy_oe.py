@@ -5,7 +5,6 @@ Liu et al., "Energy-based out-of-distribution detection" (NeurIPS 2020, arXiv 20
 
 from __future__ import annotations
 
-from itertools import islice
 from typing import ClassVar
 
 import torch
@@ -17,7 +16,7 @@ from dogfast.training.batches import Batch, Batches
 from dogfast.training.learner import Learner
 from dogfast.training.objective import Objective, Task
 
-CHUNK, CHUNKS = 500, 8
+CHUNK, AT_MOST = 500, 4000
 
 
 def energy(logits: Tensor) -> Tensor:
@@ -51,7 +50,7 @@ class Margins(Objective):
     def begin(self, learner: Learner, batches: Batches) -> None:
         with learner.looking():
             if self.energy_in.isnan():
-                some = [learner.logits(images) for images, _ in islice(batches.id_chunks(CHUNK), CHUNKS)]
+                some = [learner.logits(images) for images, _ in batches.id_chunks(CHUNK, AT_MOST)]
                 self.energy_in.copy_(energy(torch.cat(some)).mean())
             if self.energy_out.isnan():
                 self.energy_out.copy_(energy(learner.logits(to_unit(batches.take_outliers(CHUNK)))).mean())
