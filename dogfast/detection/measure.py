@@ -152,7 +152,7 @@ def teachers(
 
 def validation_outliers(config: RunConfig, run: Run, data: IdData) -> torch.Tensor | None:
     """Outliers that no training has seen: the validation shapes, or painted ones of validation words, those of `dog` where there are;
-    None where there are none."""
+    None where there are none. A synonym of such a word may have been painted for the training."""
     if config.data.classes == "shapes":
         return load_ood("validation-shapes", config.data, len(data.validation), data.codec, "val").images
     folder = next(filter(has_shards, map(run.outliers, PAINTING_WORDS)), None)
