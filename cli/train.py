@@ -10,6 +10,7 @@ import typer
 from dogfast.cli.answer import run_stage
 from dogfast.cli.options import Invocation, add_command
 from dogfast.cli.places import argument_place
+from dogfast.config.option import require
 
 
 def register(app: typer.Typer) -> None:
@@ -21,6 +22,7 @@ def train(invocation: Invocation) -> None:
 
     Started by `accelerate launch`, the processes share every batch; the same command resumes.
     """
+    from dogfast.environment import USE_CPU, choose_device
     from dogfast.run import beside, launch
     from dogfast.training.ranks import join_ranks
     from dogfast.training.stage import assist
@@ -31,6 +33,10 @@ def train(invocation: Invocation) -> None:
     if ranks.index > 0:
         return assist(ranks)
     place, config = argument_place(invocation)
+    require(
+        ranks.count == 1 or config.model.device != "cpu" or choose_device("auto").value == "cpu",
+        f"--device cpu under `accelerate launch`: set {USE_CPU}=1 as well, so that the processes meet on CPUs",
+    )
     opening = beside if config.training.follow else launch
     run_stage(invocation, place, config, partial(run_train, ranks=ranks), plan_train, _text, opening)
     ranks.tell(None)

@@ -14,6 +14,8 @@ from dogfast.errors import EnvironmentFault
 
 T = TypeVar("T")
 
+USE_CPU, YES = "ACCELERATE_USE_CPU", ("1", "true", "yes", "y", "t", "on")
+
 
 @dataclass(frozen=True)
 class Choice(Generic[T]):
@@ -28,6 +30,8 @@ def choose_device(wanted: str) -> Choice[str]:
     import torch
 
     if wanted == "auto":
+        if os.environ.get(USE_CPU, "").lower() in YES:
+            return Choice("cpu", f"{USE_CPU} is set")
         if torch.cuda.is_available():
             return Choice("cuda", f"a GPU is present ({torch.cuda.get_device_name()})")
         return Choice("cpu", "no CUDA device is present")
@@ -96,6 +100,15 @@ def machine_cores() -> int:
 def hardware(precision: str) -> str:
     """What a figure was measured on, in words: processor, cores and ``precision``."""
     return f"{processor_name()}, {processor_count()} cores, {precision}"
+
+
+def device_name(device: str) -> str:
+    """The GPU, or the processor, that ``device`` is."""
+    if not device.startswith("cuda"):
+        return processor_name()
+    import torch
+
+    return torch.cuda.get_device_name(device)
 
 
 def processor_name() -> str:

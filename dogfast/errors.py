@@ -52,3 +52,9 @@ SIGNS_OF_NO_MEMORY = re.compile(
 def is_out_of_memory(error: BaseException) -> bool:
     said_so = isinstance(error, RuntimeError) and SIGNS_OF_NO_MEMORY.search(str(error)) is not None
     return said_so or isinstance(error, MemoryError | OutOfMemory)
+
+
+def fault_of_device(message: str, words: str) -> EnvironmentFault:
+    """What a device's runtime could not do: :class:`OutOfMemory` where its own ``words`` say so."""
+    kind = OutOfMemory if SIGNS_OF_NO_MEMORY.search(words) else EnvironmentFault
+    return kind(f"{message} ({words})")

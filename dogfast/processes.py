@@ -2,14 +2,33 @@
 
 from __future__ import annotations
 
+import os
 from datetime import timedelta
 from typing import TypeVar
 
+from dogfast.environment import USE_CPU, choose_device
 from dogfast.errors import EnvironmentFault
 
 T = TypeVar("T")
 PATIENCE = timedelta(days=30)
 """For how long the others wait while the first prepares what they are to do."""
+
+
+def own_gpu() -> int | None:
+    """The number of this process's GPU on its machine, by the variables that launchers set; None where it works on CPUs.
+
+    Raises :class:`EnvironmentFault` where more processes were started than there are GPUs.
+    """
+    import torch
+
+    if choose_device("auto").value == "cpu":
+        return None
+    own, present = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
+    if own >= present:
+        raise EnvironmentFault(
+            f"--num_processes: this machine has {present} GPUs; start one process for each, or work on its CPUs with {USE_CPU}=1"
+        )
+    return own
 
 
 def told(word: T | None) -> T | None:

@@ -30,7 +30,7 @@ from dogfast.engines.export import OPSET, export_graph
 from dogfast.engines.parity import MAX_RELATIVE, NOT_RUN, OK, Parity, measure_parity
 from dogfast.engines.table import GRAPH_OPEN, Engine, Network, Shape, sizes_of
 from dogfast.environment import processor_name
-from dogfast.errors import DogfastError, EnvironmentFault
+from dogfast.errors import DogfastError, EnvironmentFault, OutOfMemory, is_out_of_memory
 from dogfast.events import Events
 from dogfast.text import first_line
 
@@ -189,7 +189,8 @@ class Workshop:
             except DogfastError:
                 raise
             except Exception as error:  # what runtimes raise has no common base
-                raise EnvironmentFault(f"{self.platform.backend} cannot open {network.name} ({first_line(error)})") from error
+                kind = OutOfMemory if is_out_of_memory(error) else EnvironmentFault
+                raise kind(f"{self.platform.backend} cannot open {network.name} ({first_line(error)})") from error
         return self._open[network.name, shapes]
 
     def _loaded(self, folder: Path, network: Network, shapes: tuple[Shape, ...]) -> Engine:
@@ -240,6 +241,11 @@ class Workshop:
         return not platform.target or (
             platform.device.startswith("cuda") and present_target(platform.device) == platform.target
         )
+
+
+def runtime_versions(backend: str) -> dict[str, str]:
+    """The version of what runs the engines of ``backend``; torch's is told with those of all runs."""
+    return {backend: RUNTIME_VERSIONS[backend]()} if backend in RUNTIME_VERSIONS else {}
 
 
 def is_current(fields: Fields) -> bool:

@@ -19,6 +19,7 @@ from dogfast.environment import (
     processor_name,
 )
 from dogfast.errors import EnvironmentFault
+from dogfast.processes import own_gpu
 
 
 @pytest.fixture
@@ -47,6 +48,23 @@ def test_automatic_devices(gpus):
     gpus(2)
     choice = choose_device("auto")
     assert choice.value == "cuda" and "Pretended GPU" in choice.reason
+
+
+def test_a_launch_on_cpus_leaves_gpus_alone(gpus, monkeypatch):
+    gpus(2)
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "1")
+    assert choose_device("auto") == Choice("cpu", "ACCELERATE_USE_CPU is set") and own_gpu() is None
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "false")
+    assert choose_device("auto").value == "cuda"
+
+
+def test_every_process_of_a_launch_has_a_gpu_of_its_own(gpus, monkeypatch):
+    gpus(2)
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert own_gpu() == 1
+    monkeypatch.setenv("LOCAL_RANK", "2")
+    with pytest.raises(EnvironmentFault, match=r"--num_processes: this machine has 2 GPUs; .*ACCELERATE_USE_CPU=1"):
+        own_gpu()
 
 
 @pytest.mark.parametrize("wanted", ["cpu", "cuda", "cuda:0", "cuda:1"])

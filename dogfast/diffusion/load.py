@@ -101,6 +101,11 @@ class Pipeline:
         from diffusers import UNet2DConditionModel
 
         unet = self._network(UNet2DConditionModel.from_pretrained, "unet", torch_dtype=torch.float32)
+        if unet.config.get("time_cond_proj_dim"):
+            raise EnvironmentFault(
+                f"--model {self.name}: its UNet was distilled to read the guidance scale (time_cond_proj_dim), which is not "
+                "supported; name the model it was distilled from, with the distillation as --lora"
+            )
         if self._lora_file:
             fuse_lora(unet, self._lora_file)
         return unet.requires_grad_(False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from contextlib import suppress
 from pathlib import Path
@@ -21,6 +22,8 @@ from dogfast.text import first_line
 AT_ONCE = 2
 """Shards a painter holds: one is painted while the other is committed."""
 RESTARTS = 3
+PLACES_WITHIN_S = 300.0
+"""A painter that has a place answers as soon as its process has loaded Python's packages."""
 LOCAL, ANY = "local", "auto"
 
 
@@ -35,6 +38,10 @@ class Painter:
         self._painting = Lock()
         self._worker: Worker | None = None
         self._shards: dict[int, Shard] = {}
+
+    def ready(self) -> bool:
+        """Answers once the cluster has a place for this painter."""
+        return True
 
     def paint(self, number: int) -> Record:
         """Paint and commit the planned shard ``number``."""
@@ -64,7 +71,7 @@ def paint_on_cluster(address: str, workers: int) -> PaintAll:
             return
         ray = _connected(address)
         try:
-            painters = _painters(ray, job, min(workers or _places(ray), len(shards)), events)
+            painters = _ready(ray, _painters(ray, job, min(workers or _places(ray), len(shards)), events), events)
             sizes = {shard.number: len(shard) for shard in shards}
             pool = ray.util.ActorPool([painter for painter in painters for _ in range(AT_ONCE)])
             for record in pool.map_unordered(lambda painter, number: painter.paint.remote(number), list(sizes)):
@@ -106,13 +113,41 @@ def _places(ray: Any) -> int:
 
 
 def _painters(ray: Any, job: Job, count: int, events: Events) -> list[Any]:
-    resources = ray.cluster_resources()
-    gpus = min(1.0, resources.get("GPU", 0) / count)
-    share = resources.get("CPU", 1) / count
-    cores = max(1, int(share))
+    cpus, gpus = share_of([node["Resources"] for node in ray.nodes() if node["Alive"]], count)
+    cores = max(1, int(cpus))
     events.say(f"{count} painters on Ray, each with {cores} cores and {gpus:g} GPUs")
     actor = ray.remote(Painter).options(
-        num_cpus=min(share, cores), num_gpus=gpus, max_concurrency=AT_ONCE, max_restarts=RESTARTS, max_task_retries=RESTARTS
+        num_cpus=0 if gpus else min(cpus, cores),
+        num_gpus=gpus,
+        max_concurrency=AT_ONCE,
+        max_restarts=RESTARTS,
+        max_task_retries=RESTARTS,
     )
     place = (job.config, job.run.root.absolute(), os.getcwd())
     return [actor.remote(*place, number, cores) for number in range(count)]
+
+
+def share_of(machines: list[dict[str, float]], count: int) -> tuple[float, float]:
+    """Cores and GPUs for each of ``count`` painters, so that the ``machines`` of a cluster hold them all: a painter is on one machine
+    alone. On GPUs the cores are those of the machine that has fewest for its GPUs; they bind no one."""
+    machines = [machine for machine in machines if machine.get("CPU", 0) > 0] or [{"CPU": 1}]
+    gpus = [int(machine.get("GPU", 0)) for machine in machines]
+    if sum(gpus):
+        on_each = math.ceil(count / sum(gpus))
+        return min(machine["CPU"] / (own * on_each) for machine, own in zip(machines, gpus) if own), 1 / on_each
+    return min(machine["CPU"] for machine in machines) / math.ceil(count / len(machines)), 0.0
+
+
+def _ready(ray: Any, painters: list[Any], events: Events) -> list[Any]:
+    """Those of ``painters`` that found a place. Raises EnvironmentFault where none does."""
+    asked = {painter.ready.remote(): painter for painter in painters}
+    found, waiting = ray.wait(list(asked), num_returns=len(asked), timeout=PLACES_WITHIN_S)
+    if not found:
+        raise EnvironmentFault(
+            f"--ray: in {PLACES_WITHIN_S:.0f} s the cluster had no place for a painter; see `ray status` for who holds it, or lower --workers"
+        )
+    if waiting:
+        events.say(f"{len(waiting)} of {len(painters)} painters found no place on the cluster; the others paint without them")
+        for each in waiting:
+            ray.kill(asked[each])
+    return [asked[each] for each in found]

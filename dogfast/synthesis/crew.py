@@ -15,7 +15,7 @@ from typing import TypeVar
 
 from dogfast.environment import processor_count
 from dogfast.events import Events
-from dogfast.processes import PATIENCE, told
+from dogfast.processes import PATIENCE, own_gpu, told
 from dogfast.run import Run
 from dogfast.shards.format import record_name
 from dogfast.shards.reader import record_paths
@@ -75,8 +75,9 @@ def join_crew() -> Crew:
         return Crew()
     import torch
 
-    if torch.cuda.is_available():
-        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    gpu = own_gpu()
+    if gpu is not None:
+        torch.cuda.set_device(gpu)
     torch.set_num_threads(processor_count())
     torch.distributed.init_process_group("gloo", timeout=PATIENCE)
     return Crew(torch.distributed.get_rank(), size)

@@ -148,4 +148,5 @@ def job_identity(job: Job) -> dict[str, object]:
         "model": model_name(pipeline),
         "model_revision": pipeline.revision,
         "conditions": digest(job.conditions)[:16],
+        **({"start_noise": "of the first timestep"} if "start_t" in job.conditions[0] else {}),
     }

@@ -38,8 +38,12 @@ class Watchdog:
         finally:
             faulthandler.cancel_dump_traceback_later()
 
-    def batch_done(self) -> None:
+    @contextmanager
+    def between_batches(self) -> Iterator[None]:
+        """A batch is done and the next has not begun; what is done within may wait, for a store say."""
         self._seconds.append(time.monotonic() - self._began)
+        faulthandler.cancel_dump_traceback_later()
+        yield
         self._arm()
 
     def forget(self) -> None:

@@ -18,10 +18,11 @@ import torch
 from dogfast.data.catalogue import load_id
 from dogfast.diffusion.load import Pipeline
 from dogfast.diffusion.prompts import tokenize
+from dogfast.engines.building import runtime_versions
 from dogfast.engines.choice import TORCH
 from dogfast.engines.networks import Networks
 from dogfast.engines.opening import open_networks
-from dogfast.environment import Choice
+from dogfast.environment import Choice, device_name
 from dogfast.errors import DataError, EnvironmentFault, OutOfMemory, is_out_of_memory
 from dogfast.events import Events
 from dogfast.run import Run, read_table, versions
@@ -62,7 +63,10 @@ class Worker:
     def __init__(self, job: Job, rank: int, events: Events):
         self.job, self.rank, self.events, self.watchdog = job, rank, events, Watchdog()
         self.faults = FaultCount(read_records(job.folder))
-        self.brush = open_brush(job, events, open_networks(job.pipeline, job.config.model, events))
+        self.brush = self._open()
+
+    def _open(self) -> Brush:
+        return open_brush(self.job, self.events, open_networks(self.job.pipeline, self.job.config.model, self.events))
 
     def paint(self, shard: Shard, advance: Advance = lambda images: None) -> Fresh:
         """Every image of ``shard``. Where the device runs out of memory, fewer together from then on: images do not change.
@@ -72,8 +76,8 @@ class Worker:
         began, counted, items = time.monotonic(), _Counted(advance), shard.items()
 
         def told(images: int) -> None:
-            self.watchdog.batch_done()
-            counted(images)
+            with self.watchdog.between_batches():
+                counted(images)
 
         while True:
             try:
@@ -84,11 +88,17 @@ class Worker:
             except (RuntimeError, MemoryError, OutOfMemory) as error:
                 if not is_out_of_memory(error):
                     raise
-                self.brush = replace(self.brush, rows=fewer(self.brush.rows, error))
+                rows = fewer(self.brush.rows, error)
+            self._reopen(rows)
             counted.again()
             self.watchdog.forget()
-            free_memory()
-            self.events.say(f"the device is out of memory; {self.brush.rows} rows from here on")
+            self.events.say(f"the device is out of memory; {rows} rows from here on")
+
+    def _reopen(self, rows: int) -> None:
+        """The brush for ``rows``; engines that were made for more let go of their memory first."""
+        self.brush = None
+        free_memory()
+        self.brush = replace(self._open(), rows=rows)
 
     def commit(self, fresh: Fresh) -> Record:
         return _commit(self.job, fresh)
@@ -266,4 +276,5 @@ def _encoded(job: Job, item: Item, result: Painted, content: np.ndarray) -> Samp
 def _record_facts(brush: Brush, rank: int, seconds: float) -> dict[str, Any]:
     networks = brush.networks
     engine = {"backend": networks.backend, "device": networks.device, "precision": networks.precision, "rows": brush.rows}
-    return {**engine, "rank": rank, "versions": versions(), "seconds": round(seconds, 3)}
+    made = {"processor": device_name(networks.device), "versions": versions() | runtime_versions(networks.backend)}
+    return {**engine, **made, "rank": rank, "seconds": round(seconds, 3)}

@@ -21,7 +21,7 @@ from dogfast.training.ranks import ALONE, Ranks
 from dogfast.training.regimes import Regime
 
 RESIDENT_SHARE = 1 / 3
-"""Of a GPU's free memory, what ID images may take up; more of them stay in the machine's memory."""
+"""Of a GPU's free memory, what ID images, and then outliers, may take up; more of them stay in the machine's memory."""
 
 
 @dataclass(frozen=True)
@@ -123,6 +123,8 @@ class Batches:
         self.device, self.ranks, self.seed, self.objective = device, ranks, seed, objective
         self.images, self.labels = _near(images, device), labels.to(device)
         self.outliers, self.focus = outliers, None
+        if isinstance(outliers, Held):
+            outliers.rows = _near(outliers.rows, device)
         self.size = _shared(min(regime.batch, len(images)), ranks, parts, "--batch", whole=len(images) >= regime.batch)
         self.ood_size = 0 if outliers is None else _shared(regime.ood_batch, ranks, parts, "--ood-batch", whole=True)
         self.steps = len(images) // self.size
@@ -162,13 +164,13 @@ class Batches:
         self.focus = Held(rows, self.seed, "focus", epoch)
 
     def _images(self, index: Tensor) -> Tensor:
-        return self.images[index.to(self.images.device)].to(self.device, non_blocking=True)
+        return _brought(self.images[index.to(self.images.device)], self.device)
 
     def _outliers(self, step: int) -> Tensor | None:
         if self.outliers is None:
             return None
         rows = self.ranks.rows(self.ood_size)
-        taken = (self.focus or self.outliers).take(self.ood_size, rows).to(self.device, non_blocking=True)
+        taken = _brought((self.focus or self.outliers).take(self.ood_size, rows), self.device)
         if taken.dtype != torch.uint8:
             return taken.float()
         return self.objective.augment(taken, Draws(stream(self.seed, "outlier augmentation", step), self.ood_size, rows))
@@ -177,8 +179,14 @@ class Batches:
 def _near(images: Tensor, device: torch.device) -> Tensor:
     """``images`` on ``device`` where they fit into it, else where they are."""
     if device.type == "cuda" and images.nbytes > RESIDENT_SHARE * torch.cuda.mem_get_info(device)[0]:
-        return images.pin_memory()
+        return images
     return images.to(device)
+
+
+def _brought(rows: Tensor, device: torch.device) -> Tensor:
+    """``rows`` on ``device``; from the machine's memory to a GPU without anybody waiting."""
+    waits = device.type == "cuda" and rows.device.type == "cpu"
+    return (rows.pin_memory() if waits else rows).to(device, non_blocking=True)
 
 
 def _shared(size: int, ranks: Ranks, parts: int, flag: str, whole: bool) -> int:

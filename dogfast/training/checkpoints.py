@@ -18,7 +18,10 @@ from dogfast.errors import DataError
 from dogfast.run import publish
 
 FACTS = "facts"
-KINDS = {"identity": dict, "step": int, "epoch": int, "history": list, "tally": dict, "seconds": float, "waited_s": float}
+KINDS = {"identity": dict, "step": int, "epoch": int, "history": list, "tally": dict, "scaler": dict} | {
+    "seconds": float,
+    "waited_s": float,
+}
 """What the facts of every checkpoint hold."""
 
 

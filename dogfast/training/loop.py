@@ -203,10 +203,20 @@ class _Training:
             self.batches.focus.seek(facts["focus"])
         if self.batches.outliers is not None:
             self._seek(self.batches.outliers, facts["outliers"])
+        self._restore_scale(facts["scaler"])
         self.history, self.seconds, self.waited_s = facts["history"], facts["seconds"], facts["waited_s"]
         self.tally.restore(facts["tally"])
         self.events.say(f"{self.task} goes on with step {facts['step'] + 1} of {self.steps}")
         return facts["step"]
+
+    def _restore_scale(self, scaler: dict[str, Any]) -> None:
+        """The scale that fp16 gradients had grown to; there is none in other precisions."""
+        if not self.learner.scaler.is_enabled():
+            return
+        try:
+            self.learner.scaler.load_state_dict(scaler)
+        except (KeyError, TypeError, RuntimeError) as error:
+            raise DataError(f"{self.keeping.path} has no scale of fp16 gradients; remove it to train anew") from error
 
     def _seek(self, outliers: Outliers, position: Any) -> None:
         try:
@@ -242,6 +252,7 @@ class _Training:
         return {
             "identity": self.keeping.identity,
             "step": done,
+            "scaler": self.learner.scaler.state_dict(),
             "epoch": self.learner.epoch,
             "history": self.history,
             "tally": self.tally.state(),

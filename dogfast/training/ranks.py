@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from dogfast.environment import processor_count
-from dogfast.processes import PATIENCE, told
+from dogfast.processes import PATIENCE, own_gpu, told
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def join_ranks() -> Ranks:
         return ALONE
     from accelerate import PartialState
 
-    state = PartialState(cpu=not torch.cuda.is_available(), timeout=PATIENCE)
+    state = PartialState(cpu=own_gpu() is None, timeout=PATIENCE)
     if state.device.type == "cpu":
         torch.set_num_threads(processor_count())
     return Ranks(state.process_index, state.num_processes)

@@ -57,9 +57,15 @@ def _providers(backend: str, device: str) -> list[tuple[str, dict[str, object]]]
     """
     if device == "cpu":
         return [(CPU, {})]
-    place = {"device_id": torch.device(device).index or 0}
+    place = {"device_id": _index(device)}
     compiling = [(TENSORRT, place | {"trt_fp16_enable": True})] if backend == "onnxruntime-tensorrt" else []
     return [*compiling, (CUDA, place), (CPU, {})]
+
+
+def _index(device: str) -> int:
+    """The number of the GPU that ``device`` means: of several processes each has its own, by torch's current device."""
+    index = torch.device(device).index
+    return torch.cuda.current_device() if index is None else index
 
 
 def _outputs(session, sizes: dict[str, int]) -> list[Shape]:
@@ -79,7 +85,7 @@ def _on_gpu(session, network: Network, outputs: list[Shape], precision: str, dev
     """Torch's memory is bound as it is; nothing passes through the host."""
     import numpy
 
-    index = torch.device(device).index or 0
+    index = _index(device)
     elements = {torch.float32: numpy.float32, torch.float16: numpy.float16, torch.int64: numpy.int64}
 
     def engine(*inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:

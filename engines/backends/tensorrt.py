@@ -1,13 +1,14 @@
 """TensorRT and TensorRT for RTX: one implementation on two modules that share their Python interface.
 
 A plan is built from an fp16 graph, strongly typed (precision is the graph's, no flag can change it) and static in every
-shape. It runs on torch's memory and stream, as one CUDA graph.
+shape. It runs on torch's memory and stream, as one CUDA graph where the engine allows.
 """
 
 from __future__ import annotations
 
 import importlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -16,7 +17,7 @@ import torch
 
 from dogfast.engines.export import GRAPH_FILE
 from dogfast.engines.table import Engine, Network, Shape
-from dogfast.errors import EnvironmentFault, OutOfMemory
+from dogfast.errors import EnvironmentFault, fault_of_device
 
 MODULES = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx"}
 TARGETS = ("sm75", "sm80", "sm86", "sm89", "sm120")
@@ -119,10 +120,10 @@ def open_engine(backend: str, plan: Path, network: Network, shapes: tuple[Shape,
         loaded = runtime.deserialize_cuda_engine(plan.read_bytes())
         context = loaded.create_execution_context() if loaded else None
         if context is None:
-            raise EnvironmentFault(f"{backend} cannot load {plan} ({logger.last})")
+            raise fault_of_device(f"{backend} cannot load {plan}", logger.last)
         for fault in _other_ports(trt, loaded, network, shapes):
             raise EnvironmentFault(f"{backend}: {plan} is no engine of {network.name}: {fault}")
-        return _Bound(context, (loaded, runtime, logger), network, shapes, device)
+        return _Bound(context, loaded, runtime, logger, network, shapes, device)
 
 
 def _other_ports(trt: ModuleType, loaded: Any, network: Network, shapes: tuple[Shape, ...]) -> Iterator[str]:
@@ -149,16 +150,20 @@ def _dtypes(trt: ModuleType) -> dict[torch.dtype, Any]:
 class _Bound:
     """Own buffers, bound once; the launch is recorded as a CUDA graph when it is opened, and replayed at every call.
 
-    A recorded graph reads and writes fixed addresses: inputs are copied to them and outputs from them, on the device.
+    A recorded graph reads and writes fixed addresses: inputs are copied to them and outputs from them, on the device. An engine
+    that allocates while it runs cannot be recorded (TensorRT for RTX tells); it is launched at every call.
     """
 
-    def __init__(self, context: Any, owners: tuple[Any, ...], network: Network, shapes: tuple[Shape, ...], device: str):
-        self._context, self._owners, self._device = context, owners, device
+    def __init__(
+        self, context: Any, loaded: Any, runtime: Any, logger: Any, network: Network, shapes: tuple[Shape, ...], device: str
+    ):
+        self._context, self._device, self._logger, self._owners = context, device, logger, (loaded, runtime)
+        self._stream = torch.cuda.Stream(device)
         self._inputs = [
             torch.zeros(shape, dtype=port.dtype("fp16"), device=device) for port, shape in zip(network.inputs, shapes)
         ]
         self._outputs = [
-            torch.empty(tuple(owners[0].get_tensor_shape(port.name)), dtype=port.dtype("fp16"), device=device)
+            torch.empty(tuple(loaded.get_tensor_shape(port.name)), dtype=port.dtype("fp16"), device=device)
             for port in network.outputs
         ]
         for port, tensor in zip((*network.inputs, *network.outputs), (*self._inputs, *self._outputs)):
@@ -169,22 +174,36 @@ class _Bound:
         with torch.cuda.device(self._device):
             for own, given in zip(self._inputs, inputs, strict=True):
                 own.copy_(given, non_blocking=True)
-            self._graph.replay()
+            if self._graph is not None:
+                self._graph.replay()
+            else:
+                with self._beside_current():
+                    self._launch()
             return tuple(tensor.clone() for tensor in self._outputs)
 
-    def _recorded(self) -> torch.cuda.CUDAGraph:
-        """The launch, warmed up on a stream of its own: the first launches allocate, which a graph may not."""
-        stream, graph = torch.cuda.Stream(self._device), torch.cuda.CUDAGraph()
-        stream.wait_stream(torch.cuda.current_stream(self._device))
-        with torch.cuda.stream(stream):
+    def _recorded(self) -> torch.cuda.CUDAGraph | None:
+        """The launch, warmed up: the first launches allocate, which a graph may not. None where the engine cannot be recorded."""
+        with self._beside_current():
             for _ in range(2):
-                self._launch(stream)
-        torch.cuda.current_stream(self._device).wait_stream(stream)
+                self._launch()
         torch.cuda.synchronize(self._device)
-        with torch.cuda.graph(graph, stream=stream):
-            self._launch(stream)
+        capturable = getattr(self._context, "is_stream_capturable", lambda stream: True)
+        if not capturable(self._stream.cuda_stream):
+            return None
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, stream=self._stream):
+            self._launch()
         return graph
 
-    def _launch(self, stream: torch.cuda.Stream) -> None:
-        if not self._context.execute_async_v3(stream.cuda_stream):
-            raise OutOfMemory("TensorRT could not launch its engine; is the GPU's memory full? lower --rows")
+    @contextmanager
+    def _beside_current(self) -> Iterator[None]:
+        """What is launched on the engine's own stream comes after all that torch was asked for before, and before what follows."""
+        current = torch.cuda.current_stream(self._device)
+        self._stream.wait_stream(current)
+        with torch.cuda.stream(self._stream):
+            yield
+        current.wait_stream(self._stream)
+
+    def _launch(self) -> None:
+        if not self._context.execute_async_v3(self._stream.cuda_stream):
+            raise fault_of_device("TensorRT could not launch its engine", self._logger.last)

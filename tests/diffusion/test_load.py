@@ -315,6 +315,13 @@ def test_a_size_that_is_not_told_is_a_fault(pipeline_copy, part, key, fact):
     assert f"{part}/config.json" in (message := fault_of(pipeline_copy, fact)) and f"{key} is missing" in message
 
 
+def test_a_unet_that_wants_to_be_told_the_guidance_scale_is_refused(random_pipeline, pipeline_copy):
+    """A model that was distilled as a whole, such as LCM's; nothing would feed that input."""
+    unet = pipeline_of(random_pipeline).unet
+    type(unet).from_config(dict(unet.config) | {"time_cond_proj_dim": 16}).save_pretrained(pipeline_copy / "unet")
+    assert "--lora" in (message := fault_of(pipeline_copy, "unet")) and "time_cond_proj_dim" in message
+
+
 def test_what_is_released_is_loaded_again(random_pipeline):
     pipeline = pipeline_of(random_pipeline)
     first = pipeline.unet

@@ -18,7 +18,7 @@ from dogfast.engines.examples import example_inputs
 from dogfast.engines.parity import Parity
 from dogfast.engines.table import NETWORKS, axis_sizes, input_shapes
 from dogfast.engines.wrappers import wrap
-from dogfast.errors import EnvironmentFault
+from dogfast.errors import EnvironmentFault, OutOfMemory
 from dogfast.events import Events
 
 NETWORK = NETWORKS["vae_decoder"]
@@ -325,6 +325,25 @@ def test_what_a_runtime_raises_is_one_message(workshop, shapes, monkeypatch, bac
     broken_workshop = replace(workshop, platform=replace(OPENVINO, backend=backend))
     with pytest.raises(EnvironmentFault, match=rf"{backend} cannot open vae_decoder \(Check failed\)$"):
         broken_workshop.open(NETWORK, shapes)
+
+
+@pytest.mark.parametrize(
+    "error", [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("Failed to allocate"), MemoryError()]
+)
+def test_memory_that_ends_while_an_engine_opens_is_told_as_such(workshop, shapes, monkeypatch, error):
+    def full(*args):
+        raise error
+
+    monkeypatch.setattr(building.openvino, "open_engine", full)
+    with pytest.raises(OutOfMemory, match="openvino cannot open vae_decoder"):
+        workshop.open(NETWORK, shapes)
+
+
+@pytest.mark.parametrize("current, device, index", [(3, "cuda", 3), (3, "cuda:1", 1), (0, "cuda", 0)])
+def test_onnx_runtime_works_on_the_gpu_of_its_process(monkeypatch, current, device, index):
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: current)
+    providers = dict(building.onnxruntime._providers("onnxruntime-tensorrt", device))
+    assert [place["device_id"] for place in list(providers.values())[:2]] == [index, index]
 
 
 @pytest.mark.skipif(os.getuid() == 0, reason="root may write anywhere")

@@ -1,10 +1,14 @@
 """What of TensorRT can be judged with no GPU: ports of a loaded engine, settings, messages. Plans are built in test_building."""
 
+from contextlib import nullcontext
+from types import SimpleNamespace
+
 import pytest
+import torch
 
 from dogfast.engines.backends import tensorrt
 from dogfast.engines.table import NETWORKS
-from dogfast.errors import EnvironmentFault
+from dogfast.errors import EnvironmentFault, OutOfMemory
 
 trt = pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx is not installed (extra rtx)")
 UNET = NETWORKS["unet"]
@@ -73,3 +77,73 @@ def test_a_module_that_does_not_load_is_one_message(monkeypatch):
     monkeypatch.setattr(tensorrt.importlib, "import_module", broken)
     with pytest.raises(EnvironmentFault, match=r"^tensorrt_rtx: libtensorrt_rtx\.so: cannot open"):
         tensorrt.load_module("tensorrt-rtx")
+
+
+# --- launching, on a pretended device ---------------------------------------------------------------------------
+class Graph:
+    """A recorded graph: how often it was replayed."""
+
+    def __init__(self):
+        self.replays = 0
+
+    def replay(self):
+        self.replays += 1
+
+
+class Context:
+    """An execution context that counts launches, and refuses them with the ``words`` of its logger."""
+
+    def __init__(self, capturable=None, words=""):
+        self.launches, self.words, self.addresses = 0, words, {}
+        if capturable is not None:
+            self.is_stream_capturable = lambda stream: capturable
+
+    def set_tensor_address(self, name, address):
+        self.addresses[name] = address
+
+    def execute_async_v3(self, stream):
+        self.launches += 1
+        return not self.words
+
+
+@pytest.fixture
+def pretended(monkeypatch):
+    """torch.cuda without a GPU, as far as an engine is launched by it."""
+    stream = SimpleNamespace(cuda_stream=7, wait_stream=lambda other: None)
+    made = {"Stream": lambda device: stream, "current_stream": lambda device: stream, "CUDAGraph": Graph}
+    made |= {name: lambda *given, **named: nullcontext() for name in ("stream", "graph", "device")}
+    for name, value in (made | {"synchronize": lambda device: None}).items():
+        monkeypatch.setattr(torch.cuda, name, value)
+
+
+def bound(context):
+    logger = SimpleNamespace(last=context.words)
+    return tensorrt._Bound(context, Loaded(), None, logger, UNET, SHAPES, "cpu")
+
+
+@pytest.mark.parametrize("capturable", [None, True])
+def test_a_launch_is_recorded_once_and_replayed(pretended, capturable):
+    context = Context(capturable)
+    engine = bound(context)
+    assert context.launches == 3 and set(context.addresses) == {"latents", "timesteps", "states", "noise"}
+    engine(*(torch.zeros(shape) for shape in SHAPES))
+    assert context.launches == 3 and engine._graph.replays == 1
+
+
+def test_what_cannot_be_recorded_is_launched_at_every_call(pretended):
+    context = Context(capturable=False)
+    engine = bound(context)
+    assert context.launches == 2, "only warmed up"
+    for calls in (1, 2):
+        (noise,) = engine(*(torch.zeros(shape) for shape in SHAPES))
+        assert context.launches == 2 + calls and noise.shape == SHAPES[0]
+
+
+@pytest.mark.parametrize(
+    "words, kind",
+    [("cudaMalloc: out of memory", OutOfMemory), ("the engine is not stream capturable", EnvironmentFault)],
+)
+def test_a_launch_that_fails_is_told_in_tensorrts_words(pretended, words, kind):
+    with pytest.raises(EnvironmentFault, match=words) as told:
+        bound(Context(words=words))
+    assert type(told.value) is kind

@@ -64,7 +64,9 @@ def test_the_limit_is_long_at_first_and_then_ten_median_batches(timer, clock):
     with dog.watching():
         for seconds, limit in ((30.0, 300.0), (2.0, 160.0), (2.0, LEAST_LIMIT_S), (9.0, LEAST_LIMIT_S), (9.0, 90.0)):
             clock.s += seconds
-            dog.batch_done()
+            with dog.between_batches():
+                assert timer.limit_s is None, "what waits for a store is no batch"
+                clock.s += 1000.0
             assert timer.limit_s == limit
     assert timer.limit_s is None and timer.limits[0] == FIRST_LIMIT_S
     with dog.watching():

@@ -428,6 +428,7 @@ def test_out_of_memory_paints_fewer_together_and_the_same_bytes(tmp_path, full):
     assert [rows for what, rows in calls if what == "denoise"][:3] == [16, 8, 4], "guided rows are twice as many"
     assert fakes.tars(tmp_path / "full" / "outliers" / "dog") == fakes.tars(tmp_path / "calm" / "outliers" / "dog")
     assert {record["rows"] for record in read_records(tmp_path / "full" / "outliers" / "dog")} == {2}
+    assert sum("decoder" in text for text in said) == 3, "engines for more rows are let go of, and others are opened"
     assert max(fields["done"] for name, fields in events if name == "progress") == 9
 
 

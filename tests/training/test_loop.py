@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ from dogfast.config import ObjectivesConfig, TrainingConfig
 from dogfast.errors import DataError, DogfastError, OutOfMemory, RunMismatch, UsageError
 from dogfast.events import Events
 from dogfast.training.batches import Batches, Held
-from dogfast.training.checkpoints import read_checkpoint
+from dogfast.training.checkpoints import read_checkpoint, write_checkpoint
 from dogfast.training.loop import Keeping, Machine, fit
 from dogfast.training.objective import Task
 from dogfast.training.objectives import OBJECTIVES
@@ -392,6 +393,33 @@ def test_a_resumed_training_equals_one_that_was_never_interrupted(objective, fie
         assert read_checkpoint(tmp_path / "last.safetensors")[1]["step"] == step
     resumed, again = train(objective, epochs=3, precision=precision, keeping=keeping(tmp_path), **fields)
     assert same_weights(whole, resumed) and again["history"] == report["history"]
+
+
+def test_the_scale_that_fp16_gradients_grew_to_is_gone_on_with(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.amp, "GradScaler", partial(torch.amp.GradScaler, growth_interval=1))
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setitem(OBJECTIVES, "ce", dies_at("ce", 3))
+        train(epochs=3, precision="fp16", keeping=keeping(tmp_path))
+    grown, seen = read_checkpoint(tmp_path / "last.safetensors")[1]["scaler"]["scale"], []
+
+    class Spy(CrossEntropy):
+        def forward(self, learner, batch):
+            seen.append(learner.scaler.get_scale())
+            return super().forward(learner, batch)
+
+    monkeypatch.setitem(OBJECTIVES, "ce", Spy)
+    train(epochs=3, precision="fp16", keeping=keeping(tmp_path))
+    assert seen[0] == grown != torch.amp.GradScaler("cpu").get_scale()
+
+
+def test_a_checkpoint_without_that_scale_is_named(tmp_path, monkeypatch):
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setitem(OBJECTIVES, "ce", dies_at("ce", 1))
+        train(precision="fp16", keeping=keeping(tmp_path))
+    tensors, facts = read_checkpoint(tmp_path / "last.safetensors")
+    write_checkpoint(tmp_path / "last.safetensors", tensors, facts | {"scaler": {}})
+    with pytest.raises(DataError, match=r"last\.safetensors has no scale"):
+        train(precision="fp16", keeping=keeping(tmp_path))
 
 
 def test_a_checkpoint_of_another_training_is_refused(tmp_path, monkeypatch):
