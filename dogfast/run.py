@@ -94,6 +94,13 @@ def read_json(path: Place) -> Any:
         raise DataError(f"{path} is not readable JSON ({error}); remove it and run the command again") from error
 
 
+def has_fields(found: Any, kinds: dict[str, Any]) -> bool:
+    """Whether ``found``, as read from JSON, is an object that has every field of ``kinds``, of its type; true and false are no numbers."""
+    return isinstance(found, dict) and all(
+        isinstance(found.get(name), kind) and not isinstance(found.get(name), bool) for name, kind in kinds.items()
+    )
+
+
 def write_jsonl(path: Path, rows: list[dict]) -> None:
     publish(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
 

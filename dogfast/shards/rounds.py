@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from dogfast.errors import DataError
-from dogfast.run import Run, read_json
+from dogfast.run import Run, has_fields, read_json
 from dogfast.shards.format import shard_of, tar_name
 
 PLAN_FILE = "plan.json"
@@ -33,22 +33,28 @@ def read_round(run: Run, source: str, number: int) -> Round:
     path = plan_file(run, source, number)
     if not path.exists():
         raise DataError(f"round {number} of {source!r} is not planned in {run.root}; `dogfast refine` does it round by round")
-    return _parsed(path, read_json(path))
+    found = read_plan(path)
+    return Round(found["shards"], frozenset(row["condition"] for row in found["dropped"]))
+
+
+def read_plan(path: Path) -> dict[str, Any]:
+    """What a round adds and leaves out. Raises :class:`DataError` for a file that is no such plan."""
+    found = read_json(path)
+    if not has_fields(found, {"shards": int, "allotted": list, "dropped": list}) or not all(
+        (
+            found["shards"] >= 0,
+            all(has_fields(row, {"condition": int}) and row["condition"] >= 0 for row in found["dropped"]),
+            all(_is_allotment(pair) for pair in found["allotted"]),
+        )
+    ):
+        raise DataError(f"{path} is no plan of a round; remove {path.parent} and run `dogfast refine` again")
+    return found
+
+
+def _is_allotment(pair: Any) -> bool:
+    """Whether it is a condition's row and a number of images."""
+    return isinstance(pair, list) and len(pair) == 2 and all(type(number) is int and number >= 0 for number in pair)
 
 
 def plan_file(run: Run, source: str, number: int) -> Path:
     return run.round(source, number) / PLAN_FILE
-
-
-def _parsed(path: Path, found: Any) -> Round:
-    try:
-        shards, dropped = found["shards"], [row["condition"] for row in found["dropped"]]
-    except (KeyError, TypeError) as error:
-        raise _broken(path) from error
-    if any(type(number) is not int or number < 0 for number in (shards, *dropped)):
-        raise _broken(path)
-    return Round(shards, frozenset(dropped))
-
-
-def _broken(path: Path) -> DataError:
-    return DataError(f"{path} is no plan of a round; remove {path.parent} and run `dogfast refine` again")

@@ -66,12 +66,15 @@ def test_what_foretells_is_a_rank_correlation_with_the_next_round(tmp_path):
     run = refine.Run(tmp_path)
     shares = {1: ([0, 1, 2], [2, 1, 0]), 2: ([1, 1, 1], [8, 6, 4]), 3: ([0, 0, 0], [1, 2, 3])}
     for number, (accepted, fooled) in shares.items():
+        named = {"class_name": "ring", "anchor": "oval", "like_id": 0, "distance": 0.5}
         rows = [
-            {"condition": 3 * cls + row, "cls": cls, "images": 10 * number, "new": 10, "accepted": a, "fooled": f + 0.5 * cls}
+            {"condition": 3 * cls + row, "cls": cls, "images": 10 * number, "new": 10, "accepted": a, "fooled": f + cls} | named
             for cls in (0, 1)
             for row, (a, f) in enumerate(zip(accepted, fooled))
         ]
-        rounds.write_outcome(run, "dog", number, {"conditions": rows})
+        told = {"round": number, "classifier": "dog", "images": 30, "new": 30, "fooled": 0, "like_id": 0, "accepted": 0}
+        told |= {"seconds": 1, "shards": 1, "dropped": [], "bounds": {"ring": 0}, "validation": {"fpr95": 0, "accuracy": 1}}
+        rounds.write_outcome(run, "dog", number, told | {"conditions": rows})
     assert refine.foretells([run]) == {"accepted": pytest.approx(-0.5), "fooled": pytest.approx(0.0)}
     assert refine.foretells([]) == {"accepted": None, "fooled": None}
 

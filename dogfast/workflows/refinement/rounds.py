@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from dogfast.data.splits import may_train
-from dogfast.run import Run, publish, read_json, to_json
-from dogfast.shards.rounds import plan_file
+from dogfast.errors import DataError
+from dogfast.run import Run, has_fields, publish, read_json, to_json
+from dogfast.shards.rounds import plan_file, read_plan
 from dogfast.synthesis.job import Job
 from dogfast.synthesis.plan import (
     Segment,
@@ -23,12 +24,41 @@ from dogfast.workflows.refinement.posterior import Tried, allot
 
 OUTCOME_FILE = "outcome.json"
 Outcome = dict[str, Any]
+NUMBER = int | float
+FIELDS = {name: int for name in ("round", "images", "new", "shards")} | {
+    **{name: NUMBER for name in ("fooled", "like_id", "accepted", "seconds")},
+    **{"classifier": str, "conditions": list, "dropped": list, "bounds": dict, "validation": dict},
+}
+OF_VALIDATION = {"fpr95": NUMBER, "accuracy": NUMBER}
+OF_CONDITION = {name: int for name in ("condition", "cls", "images", "accepted", "like_id", "new", "fooled")} | {
+    **{"class_name": str, "anchor": str, "distance": NUMBER},
+}
+OF_DROPPED = {"condition": int, "class_name": str, "anchor": str, "round": int, "reason": str}
+"""What is read of an outcome, of its validation, of each of its conditions, and of each that was dropped."""
 
 
 def read_outcome(run: Run, source: str, number: int) -> Outcome | None:
-    """What came of a round; None where it is not over."""
+    """What came of a round; None where it is not over. Raises :class:`DataError` for a file that `write_outcome` did not write."""
     path = _outcome_file(run, source, number)
-    return read_json(path) if path.exists() else None
+    if not path.exists():
+        return None
+    found = read_json(path)
+    if not _is_outcome(found):
+        raise DataError(
+            f"{path} is no outcome of a round; remove {path.parent} and the later rounds, and run `dogfast refine` again"
+        )
+    return found
+
+
+def _is_outcome(found: Any) -> bool:
+    if not has_fields(found, FIELDS) or not has_fields(found["validation"], OF_VALIDATION):
+        return False
+    rows = all(has_fields(row, OF_CONDITION) for row in found["conditions"])
+    return (
+        rows
+        and all(has_fields(row, OF_DROPPED) for row in found["dropped"])
+        and has_fields(found["bounds"], {row["class_name"]: NUMBER for row in found["conditions"]})
+    )
 
 
 def write_outcome(run: Run, source: str, number: int, outcome: Outcome) -> None:
@@ -52,7 +82,7 @@ def plan_round(job: Job, number: int, more: int, before: Outcome | None) -> bool
         if before is not None and not plan["allotted"]:
             return False
         publish(path, to_json(plan))
-    plan, segments = read_json(path), read_segments(folder)
+    plan, segments = read_plan(path), read_segments(folder)
     if _shards(segments) < plan["shards"]:
         append_segment(folder, _segment(job, segments, dict(plan["allotted"])))
     return True
