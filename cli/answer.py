@@ -13,7 +13,7 @@ from dogfast.cli.options import Invocation
 from dogfast.config import RunConfig
 from dogfast.environment import Choice, free_bytes
 from dogfast.events import Events, diary, for_stream
-from dogfast.run import Run, launch
+from dogfast.run import Run, launch, require_run_place
 
 Work = Callable[[RunConfig, Run, Events], dict[str, Any]]
 Plan = Callable[[RunConfig, Run, Events], dict[str, Any]]
@@ -33,6 +33,7 @@ def run_stage(
     events = Events() if invocation.quiet else Events(for_stream(sys.stderr))
     events.say(f"run {place.value} ({place.reason})")
     if invocation.dry_run:
+        require_run_place(place.value)
         planned = {"run": str(place.value), "dry_run": True, **plan(config, Run(place.value, events.say), events)}
         planned["disk_free_bytes"] = free_bytes(place.value)
         answer(invocation, planned, render_plan(planned))

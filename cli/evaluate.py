@@ -15,11 +15,11 @@ def register(app: typer.Typer) -> None:
 
 def evaluate(invocation: Invocation) -> None:
     """FPR95, AUROC and AUPR of a classifier under every score on every OOD set, and whether it is better than `ce`."""
-    from dogfast.workflows.chain import run_evaluate
+    from dogfast.workflows.chain import run_evaluate_with_baseline
     from dogfast.workflows.plans import plan_evaluate
 
     place, config = argument_place(invocation)
-    run_stage(invocation, place, config, run_evaluate, plan_evaluate, _text)
+    run_stage(invocation, place, config, run_evaluate_with_baseline, plan_evaluate, _text)
 
 
 def _text(result: dict) -> str:

@@ -8,8 +8,9 @@ from pathlib import Path
 from dogfast.cli.options import Invocation
 from dogfast.config import RunConfig
 from dogfast.config.presets import preset
-from dogfast.config.resolve import read_toml
+from dogfast.config.resolve import remembered_config
 from dogfast.environment import Choice
+from dogfast.errors import DataError
 from dogfast.run import RUNS, Run, default_place, is_run, newest_run, open_run
 
 RUN_VARIABLE = "DOGFAST_RUN"
@@ -40,10 +41,16 @@ def argument_place(invocation: Invocation) -> tuple[Choice[Path], RunConfig]:
 
 
 def base_config(invocation: Invocation, place: Path) -> RunConfig:
-    """What an existing run was last used with, else the preset of the classes that were asked for."""
+    """What an existing run was last used with, else the preset of the classes that were asked for.
+
+    Raises :class:`DataError` for a run whose configuration is broken, or gone and not given again.
+    """
     run = Run(place)
     if is_run(place) and run.config_file.exists():
-        return RunConfig().with_values(read_toml(run.config_file), str(run.config_file))
+        return remembered_config(run.config_file)
+    told = invocation.config_file is not None or "classes" in invocation.flags.get("data", {})
+    if is_run(place) and run.state["stages"] and not told:
+        raise DataError(f"{run.config_file} is missing; put it back, or say with --config or --classes what the run is of")
     return preset(_classes(invocation))
 
 

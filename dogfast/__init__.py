@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-_VERBS = ("build_engines", "anchors", "generate", "train", "evaluate", "compare", "export", "report", "demo")
+_VERBS = ("build_engines", "anchors", "generate", "train", "evaluate", "refine", "compare", "export", "report", "demo")
 __all__ = ["Detector", "RunConfig", *_VERBS]
 
 

@@ -231,7 +231,7 @@ class Run:
             state = None
         stages = state.get("stages") if isinstance(state, dict) else None
         if not isinstance(stages, dict) or not all(isinstance(fields, dict) for fields in stages.values()):
-            raise DataError(f"{self.root / RUN_FILE} is not a run record; choose another --output")
+            raise DataError(f"{self.root / RUN_FILE} is not a run record; name another run or folder")
         return state
 
     def claim(self, stage: str, fields: dict[str, Any], has_results: bool) -> None:
@@ -270,8 +270,7 @@ def launch(root: Path, config_toml: str) -> Iterator[Run]:
     A new run whose first stage fails before it leaves anything is removed again. Raises :class:`RunMismatch` when the
     folder holds something else or another process has the run, :class:`DataError` when its `run.json` is broken.
     """
-    if not is_run(root) and root.exists() and (not root.is_dir() or not all(map(_is_of_launch, os.listdir(root)))):
-        raise RunMismatch(f"{root} exists and is not a dogfast run; choose another --output or an empty folder")
+    require_run_place(root)
     bare = [folder for folder in (root, *root.parents) if not folder.exists()]
     with exclusive(root):
         _sweep_unless_training(root)
@@ -287,6 +286,14 @@ def launch(root: Path, config_toml: str) -> Iterator[Run]:
             if fresh and run.state["stages"] == stages and set(os.listdir(root)) <= BARE_FILES:
                 _remove_bare(root, bare)
             raise
+
+
+def require_run_place(root: Path) -> None:
+    """Raise :class:`RunMismatch` where ``root`` is neither a run, an empty folder nor a new name, :class:`DataError` for a broken run."""
+    if is_run(root):
+        _ = Run(root).state
+    elif root.exists() and (not root.is_dir() or not all(map(_is_of_launch, os.listdir(root)))):
+        raise RunMismatch(f"{root} exists and is not a dogfast run; choose another --output or an empty folder")
 
 
 def _sweep_unless_training(root: Path) -> None:

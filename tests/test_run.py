@@ -255,7 +255,7 @@ RECORDS = {
 @pytest.mark.parametrize("kind", RECORDS)
 def test_a_record_that_is_not_ours_is_refused_and_kept(tmp_path, kind):
     (tmp_path / "run.json").write_bytes(RECORDS[kind])
-    with pytest.raises(DataError, match=r"run\.json is not a run record; choose another --output"):
+    with pytest.raises(DataError, match=r"run\.json is not a run record; name another run or folder"):
         with launch(tmp_path, "x = 1"):
             pytest.fail("entered")
     assert (tmp_path / "run.json").read_bytes() == RECORDS[kind] and not (tmp_path / "run.toml").exists()

@@ -26,7 +26,9 @@ def read_edited(path: Path, class_names: tuple[str, ...]) -> list[dict[str, Any]
         if not (isinstance(word, str) and word.strip() and is_utf8(word)):
             raise DataError(f"--anchors {path}, anchor {number}: 'word' is missing or no text")
         if not isinstance(name, str) or folded(name) not in labels:
-            raise DataError(f"--anchors {path}, anchor {number}: {name!r} is none of the classes")
+            raise DataError(
+                f"--anchors {path}, anchor {number}: {name!r} is none of the classes (--classes) that the run is of"
+            )
         owner = labels[folded(name)]
         if (owner, folded(word)) in seen:
             raise DataError(f"--anchors {path}, anchor {number}: {word!r} stands twice for {name!r}; remove one")

@@ -22,7 +22,7 @@ from dogfast.config.model import ModelConfig
 from dogfast.config.objectives import ObjectivesConfig
 from dogfast.config.synthesis import SynthesisConfig
 from dogfast.config.training import TrainingConfig
-from dogfast.errors import UsageError
+from dogfast.errors import DataError, UsageError
 from dogfast.text import is_utf8
 
 
@@ -82,18 +82,28 @@ def field_types(section: type) -> dict[str, Any]:
     return typing.get_type_hints(section)
 
 
-def read_toml(path: Path) -> dict[str, dict[str, Any]]:
-    """Sections and fields of a configuration file; :class:`UsageError` names file and line of what is no TOML."""
+def read_toml(path: Path, what: str = "") -> dict[str, dict[str, Any]]:
+    """Sections and fields of a configuration file; :class:`UsageError` names ``what`` it is (default: --config ``path``) and the line of
+    what is no TOML."""
+    what = what or f"--config {path}"
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise UsageError(f"--config {path} does not exist") from error
+        raise UsageError(f"{what} does not exist") from error
     except (ValueError, RecursionError, OSError) as error:
-        raise UsageError(f"--config {path} is not readable TOML: {error}") from error
+        raise UsageError(f"{what} is not readable TOML: {error}") from error
+
+
+def remembered_config(path: Path) -> RunConfig:
+    """What the `run.toml` at ``path`` says that a run was last used with; :class:`DataError` where it is broken."""
+    try:
+        return RunConfig().with_values(read_toml(path, str(path)), str(path))
+    except UsageError as error:
+        raise DataError(f"{error}; mend the file, or put a configuration such as --config takes in its place") from error
 
 
 def parse_assignment(text: str) -> dict[str, dict[str, Any]]:
-    """`section.field=value` as nested values; the value is TOML, or a bare string."""
+    """`section.field=value` as nested values; the value is TOML, a bare string, or `default` for what the field is without a word."""
     target, equals, value = text.partition("=")
     section, dot, name = target.strip().partition(".")
     if not (equals and dot and section and name):
@@ -102,6 +112,8 @@ def parse_assignment(text: str) -> dict[str, dict[str, Any]]:
         parsed = tomllib.loads(f"value = {value}")["value"]
     except (ValueError, RecursionError):
         parsed = value
+    if parsed == "default":
+        parsed = getattr(getattr(RunConfig(), section, None), name, parsed)
     return {section: {name: parsed}}
 
 

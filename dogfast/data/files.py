@@ -162,16 +162,35 @@ def read_small_members(path: Path, suffixes: tuple[str, ...]) -> Iterator[tuple[
 
 
 def files_below(root: Path) -> Iterator[str]:
-    """Relative names of all files below ``root``, folder by folder; linked folders are entered, each real folder once."""
+    """Relative names of all files below ``root``, folder by folder; linked folders are entered, each real folder once.
+
+    Raises :class:`DataError` for what may not be looked into.
+    """
     seen: set[str] = set()
-    for folder, folders, files in os.walk(root, followlinks=True):
+    for folder, folders, files in os.walk(root, followlinks=True, onerror=_refuse_hidden):
         folders.sort()
         real = os.path.realpath(folder)
         if real in seen:
             folders.clear()
             continue
         seen.add(real)
-        yield from (file.relative_to(root).as_posix() for name in sorted(files) if (file := Path(folder, name)).is_file())
+        yield from (file.relative_to(root).as_posix() for name in sorted(files) if _is_file(file := Path(folder, name)))
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError as error:
+        _refuse_hidden(error)
+        return False
+
+
+def _refuse_hidden(error: OSError) -> None:
+    """What is gone holds nothing; what is there has to be seen."""
+    if not isinstance(error, FileNotFoundError):
+        raise DataError(
+            f"{error.filename} cannot be read ({error.strerror}); allow it, or take it out of the folder"
+        ) from error
 
 
 @contextmanager

@@ -167,7 +167,8 @@ def _read(folder: Path, classifier: Path | None) -> tuple[Detector, dict[str, An
 def is_nothing_but_a_detector(folder: Path) -> bool:
     """Whether ``folder`` holds the files that its `detector.json` names and no other, so that it may be replaced."""
     try:
-        return set(_files_of(folder)) == set(_checked(folder / DETECTOR_FILE, read_json(folder / DETECTOR_FILE))["files"])
+        named = _checked(folder / DETECTOR_FILE, read_json(folder / DETECTOR_FILE))["files"]
+        return set(_files_of(folder)) == set(named)
     except DataError:
         return False
 

@@ -14,7 +14,7 @@ from dogfast.classifiers.facts import checked_facts
 from dogfast.classifiers.loading import RECORD_FILE, is_trained, load_classifier
 from dogfast.config import RunConfig
 from dogfast.config.option import identity, one_of, require
-from dogfast.config.resolve import read_toml
+from dogfast.config.resolve import remembered_config
 from dogfast.data.catalogue import load_id, resize_of
 from dogfast.detection.detector import Detector
 from dogfast.detection.fitting import described
@@ -37,7 +37,7 @@ def open_detector(path: Path, name: str, score: str, device: str) -> Detector:
     if found is None:
         return exported_detector(path, score, device)
     run, known = found
-    config = RunConfig().with_values(read_toml(run.config_file), str(run.config_file))
+    config = remembered_config(run.config_file)
     return run_detector(config, run, known or name or config.training.objective, score or DEFAULT_SCORE, device, Events())
 
 

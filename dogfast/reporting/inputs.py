@@ -96,6 +96,12 @@ class Evaluation:
         return next((r for r in self.results if (r.score, r.dataset) == (score, dataset)), None)
 
 
+def own_baseline(name: str) -> str:
+    """What the classifier ``name`` is compared with: the baseline of its seed."""
+    _, at, seed = name.partition("@")
+    return f"{BASELINE}{at}{seed}"
+
+
 # --- evaluations ------------------------------------------------------------------------------------------------
 def read_evaluations(run: Run) -> list[Evaluation]:
     """Every evaluated classifier, the baseline first. Raises :class:`DataError` for a file that is not as written."""
@@ -162,11 +168,11 @@ def _refusals(metrics: dict, path: Path) -> Iterator[Refusal]:
 
 
 def _differences(metrics: dict, path: Path) -> Iterator[Difference]:
-    """What `verdicts` says of FPR95 against :data:`BASELINE`, a set or a mean each."""
+    """What `verdicts` says of FPR95 against :data:`BASELINE` of the same seed, a set or a mean each."""
     found = metrics.get("verdicts", {})
     if not isinstance(found, dict):
         raise DataError(f"{path}: the verdicts are no object; remove the file and run `dogfast evaluate` again")
-    if found.get("against") != BASELINE:
+    if found.get("against") != own_baseline(path.parent.name):
         return
     for row in _rows(found, "rows", path):
         yield _difference(row, (text_of(row, "dataset", path),), path)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from dogfast.reporting.inputs import BASELINE, Evaluation, datasets_of, scores_of
+from dogfast.reporting.inputs import BASELINE, Evaluation, datasets_of, own_baseline, scores_of
 
 FAMILIES = ("dog", "oe")
 """What is compared with the baseline where it was evaluated, in this order; then any other, by name."""
@@ -36,13 +36,20 @@ def pair_of(evaluations: list[Evaluation], refined: Collection[str] = ()) -> Pai
     pairs = [Pair(before, after) for after in evaluations if seedless(after.name) != BASELINE] if before else []
     return min(
         (pair for pair in pairs if pair.scores()),
-        key=lambda pair: (pair.after.name not in refined, *_rank(pair.after.name)),
+        key=lambda pair: (
+            pair.after.name not in refined,
+            _rank(pair.after.name),
+            own_baseline(pair.after.name) != before.name,
+            pair.after.name,
+        ),
         default=None,
     )
 
 
 def baseline_of(evaluations: list[Evaluation]) -> Evaluation | None:
-    return next((evaluation for evaluation in evaluations if evaluation.name == BASELINE), None)
+    """The first seed's, or that of another seed where the first has none."""
+    found = {evaluation.name: evaluation for evaluation in evaluations if seedless(evaluation.name) == BASELINE}
+    return found.get(BASELINE) or next(iter(found.values()), None)
 
 
 def common_datasets(score: str, *evaluations: Evaluation) -> list[str]:
@@ -61,6 +68,6 @@ def seedless(name: str) -> str:
     return name.partition("@")[0]
 
 
-def _rank(name: str) -> tuple[int, str]:
+def _rank(name: str) -> int:
     family = seedless(name)
-    return (FAMILIES.index(family) if family in FAMILIES else len(FAMILIES), name)
+    return FAMILIES.index(family) if family in FAMILIES else len(FAMILIES)

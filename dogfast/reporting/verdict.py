@@ -90,7 +90,7 @@ def _artefacts(pair: Pair) -> list[str]:
     """What the artefact control says, where both were measured: a detector of the generator calls its ID images unknown."""
     before, after = ({r.score: r.share for r in e.refusals if r.kind == PAINTED} for e in (pair.before, pair.after))
     shares = [
-        f"{percent(after[score])} % under {score_label(score)} (`{BASELINE}` {percent(before[score])} %)"
+        f"{percent(after[score])} % under {score_label(score)} (`{pair.before.name}` {percent(before[score])} %)"
         for score in before
         if score in after
     ]

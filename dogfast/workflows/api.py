@@ -39,7 +39,7 @@ def _verb(work: Callable[[RunConfig, Run, Events], dict[str, Any]], what: str) -
 anchors = _verb(find_anchors, "Find the anchors of every class")
 generate = _verb(chain.run_generate, "Paint outliers into shards")
 train = _verb(chain.run_train, "Train or tune a classifier")
-evaluate = _verb(chain.run_evaluate, "Score a classifier")
+evaluate = _verb(chain.run_evaluate_with_baseline, "Score a classifier")
 report = _verb(chain.run_report, "Write the report")
 demo = _verb(run_demo, "Do the whole job")
 

@@ -170,19 +170,35 @@ def _is_painted(run: Run, source: str, events: Events) -> bool:
 
 def run_evaluate(config: RunConfig, run: Run, events: Events) -> dict[str, Any]:
     """`evaluate`, with the classifier trained first."""
+    name = _trained(config, run, events)
+    return evaluate(config, run, name, events, baseline_name(config.training))
+
+
+def run_evaluate_with_baseline(config: RunConfig, run: Run, events: Events) -> dict[str, Any]:
+    """`run_evaluate`, and before it the baseline's where it stands and was never evaluated: the classifier is compared with it."""
+    name, baseline = _trained(config, run, events), baseline_name(config.training)
+    evaluated = (run.evaluation(baseline) / "metrics.json").exists()
+    if name != baseline and is_trained(run.classifier(baseline)) and not evaluated:
+        events.say(f"{baseline} first, which {name} is compared with")
+        evaluate(config, run, baseline, events, baseline)
+    return evaluate(config, run, name, events, baseline)
+
+
+def _trained(config: RunConfig, run: Run, events: Events) -> str:
+    """The name of the classifier that ``config`` means, which stands then."""
     check_evaluate(config)
     name = classifier_name(config.training)
     if not is_trained(run.classifier(name)):
         events.say(f"no classifier {name!r} yet: training it first")
         run_train(config, run, events)
-    return evaluate(config, run, name, events, baseline_name(config.training))
+    return name
 
 
 def run_report(config: RunConfig, run: Run, events: Events) -> dict[str, Any]:
     """`report`, with an evaluation first where there is none at all."""
     if not any(run.root.glob("evaluation/*/metrics.json")):
         events.say("nothing is evaluated yet: evaluating first")
-        run_evaluate(config, run, events)
+        run_evaluate_with_baseline(config, run, events)
     return write_report(run, id_examples(config), events)
 
 

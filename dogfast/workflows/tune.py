@@ -27,7 +27,7 @@ from dogfast.detection.table import evaluate_scores
 from dogfast.environment import choose_device, choose_training_precision
 from dogfast.errors import DataError
 from dogfast.events import Events
-from dogfast.run import Run, publish, read_json, refuse_difference, to_json
+from dogfast.run import Run, has_fields, publish, read_json, refuse_difference, to_json
 from dogfast.training.names import classifier_name
 from dogfast.training.ranks import ALONE, Ranks
 from dogfast.training.stage import train
@@ -88,10 +88,14 @@ def tune(config: RunConfig, run: Run, events: Events, ranks: Ranks = ALONE) -> d
 
 def _standing(config: RunConfig, folder: Path, tried: list[RunConfig]) -> RunConfig:
     """The candidate that was chosen when ``folder`` was tuned; RunMismatch where it was not, or among others."""
-    found = read_json(folder / TUNE_FILE) if (folder / TUNE_FILE).exists() else {"asked": []}
+    found = read_json(folder / TUNE_FILE) if (folder / TUNE_FILE).exists() else {"asked": [], "chosen": 0}
+    if not has_fields(found, {"asked": list, "chosen": int}):
+        raise DataError(f"{folder / TUNE_FILE} does not say what was chosen; remove {folder} to tune it anew")
     refuse_difference(
         str(folder), {"tune": found["asked"]}, {"tune": list(config.training.tune)}, f"remove {folder} to tune it anew"
     )
+    if not 0 <= found["chosen"] < len(tried):
+        raise DataError(f"{folder / TUNE_FILE}: there is no candidate {found['chosen']}; remove {folder} to tune it anew")
     return tried[found["chosen"]]
 
 

@@ -228,6 +228,31 @@ def test_doctor_names_every_finding_with_its_fix(tmp_path):
     assert done.returncode == (3 if any(f["status"] == "fail" for f in answer["findings"]) else 0)
 
 
+@pytest.fixture
+def bare_run(tmp_path):
+    """A run that was worked on, whose configuration is gone."""
+    run = tmp_path / "runs" / "animals"
+    run.mkdir(parents=True)
+    (run / "run.json").write_text('{"stages": {"concepts": {}}, "versions": {}}')
+    return run
+
+
+@pytest.mark.parametrize("dry", [[], ["--dry-run"]], ids=["done", "dry"])
+def test_a_run_whose_configuration_is_gone_is_not_taken_for_another(bare_run, tmp_path, dry):
+    done = dogfast("train", "runs/animals", "--objective", "ce", *dry, cwd=tmp_path)
+    assert done.returncode == 4 and "run.toml is missing; put it back" in done.stderr and "Traceback" not in done.stderr
+    (bare_run / "run.toml").write_text("[data")
+    done = dogfast("train", "runs/animals", "--objective", "ce", *dry, cwd=tmp_path)
+    assert done.returncode == 4 and "mend the file" in done.stderr and "--config runs" not in done.stderr
+
+
+def test_a_dry_run_refuses_what_is_no_run(tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "diary.txt").write_text("x")
+    done = dogfast("generate", "--classes", "shapes", "--output", "mine", "--dry-run", cwd=tmp_path)
+    assert done.returncode == 6 and "not a dogfast run" in done.stderr
+
+
 def test_variable_names_the_run(tmp_path):
     done = dogfast("train", cwd=tmp_path, DOGFAST_RUN="gone")
     assert done.returncode == 6 and "gone" in done.stderr

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from dogfast.config import RunConfig
 from dogfast.config.presets import PRESETS, preset
-from dogfast.config.resolve import field_types, parse_assignment, read_toml
-from dogfast.errors import UsageError
+from dogfast.config.resolve import field_types, parse_assignment, read_toml, remembered_config
+from dogfast.errors import DataError, UsageError
 
 OTHER = RunConfig().with_values(
     {
@@ -119,6 +119,24 @@ def test_what_is_no_toml(tmp_path, content):
     (tmp_path / "x.toml").write_bytes(content)
     with pytest.raises(UsageError, match=r"--config .*x\.toml is not readable TOML"):
         read_toml(tmp_path / "x.toml")
+
+
+@pytest.mark.parametrize("body", ["[data", "[dat]", "[data]\nclasses = 3", "data = 1"])
+def test_what_a_run_remembers_is_data(tmp_path, body):
+    """Nobody typed it as a flag."""
+    (tmp_path / "run.toml").write_text(body)
+    with pytest.raises(DataError, match=r"^.*run\.toml.*; mend the file") as told:
+        remembered_config(tmp_path / "run.toml")
+    assert not str(told.value).startswith("--config")
+
+
+def test_a_field_goes_back_to_what_it_is_without_a_word():
+    remembered = RunConfig().with_values({"training": {"lr": 0.3, "objective": "oe"}}, "test")
+    for text in ("training.lr=default", "training.objective=default"):
+        remembered = remembered.with_values(parse_assignment(text), "--set")
+    assert remembered == RunConfig()
+    with pytest.raises(UsageError, match="unknown field"):
+        remembered.with_values(parse_assignment("training.nonesuch=default"), "--set")
 
 
 def test_a_missing_file_and_a_folder(tmp_path):

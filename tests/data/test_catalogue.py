@@ -225,6 +225,12 @@ def test_every_split_needs_every_class(tmp_path, n, with_test, refused):
         assert_whole(load_id(config(str(tmp_path / "set"))), 2 * n + 2 * with_test)
 
 
+def test_one_class_is_none(tmp_path):
+    root = folder(tmp_path / "pets", class_names=("cat",), n=9)
+    with pytest.raises(DataError, match="holds one class, 'cat'; a classifier needs two"):
+        load_id(config(str(root)))
+
+
 def test_classes_called_as_splits_are(tmp_path):
     root = folder(tmp_path / "vehicles", class_names=("bus", "test", "train"), n=4)
     data = load_id(config(str(root)))

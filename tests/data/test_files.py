@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 from dogfast.data import files, pictures
-from dogfast.data.files import decode_square, list_images, refuse_single_images
+from dogfast.data.files import decode_square, files_below, list_images, refuse_single_images
 from dogfast.data.pictures import first_content, labelled, unlabelled
 from dogfast.data.places import open_place
 from dogfast.errors import DataError
@@ -321,6 +321,20 @@ def test_classes_with_too_few_images_are_named(tmp_path):
     with pytest.raises(DataError, match="fewer than three images: 'emu';"):
         refuse_single_images(images, "here", 3)
     refuse_single_images(by_folder(write(tmp_path, {"emu/2.png": encoded()}), 8), "here")
+
+
+def test_what_may_not_be_looked_into_is_named(tmp_path, monkeypatch):
+    place = write(tmp_path, two_classes(2))
+    own = Path.is_file
+
+    def is_file(path):
+        if path.name == "1.png":
+            raise PermissionError(13, "Permission denied", str(path))
+        return own(path)
+
+    monkeypatch.setattr(Path, "is_file", is_file)
+    with pytest.raises(DataError, match=r"1\.png cannot be read \(Permission denied\)"):
+        list(files_below(place))
 
 
 @pytest.mark.parametrize("read", [by_folder, loose])

@@ -237,6 +237,15 @@ def test_a_verdict_on_numbers_that_were_measured_anew_since_is_none(full_run):
     assert noise.interval is not None and not shifts_of(full_run).tested
 
 
+def test_a_run_of_another_seed_has_its_own_baseline(run):
+    for name, fpr in (("ce@2", 0.4), ("dog@2", 0.25), ("oe@2", 0.3)):
+        add_evaluation(run, name, 0.95, {"near": (fpr, 0.9)}, ("msp",))
+    pair = pair_of(read_evaluations(run))
+    assert (pair.before.name, pair.after.name) == ("ce@2", "dog@2") and "`ce@2` lets 40.0 %" in judged(run).headline
+    add_evaluation(run, "ce", 0.95, {"near": (0.5, 0.9)}, ("msp",))
+    assert pair_of(read_evaluations(run)).before.name == "ce", "the first seed's, where there is one"
+
+
 def test_a_verdict_against_another_classifier_is_none_against_this_one(full_run):
     change_metrics(full_run, "dog", verdicts={"against": "ce@1", "rows": [{"nothing": 1}]})
     assert not shifts_of(full_run).tested

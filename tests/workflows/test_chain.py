@@ -6,7 +6,7 @@ import pytest
 
 from dogfast.data.catalogue import load_id
 from dogfast.errors import DataError, EnvironmentFault, RunMismatch, UsageError
-from dogfast.run import Run
+from dogfast.run import Run, read_json
 from dogfast.shards.reader import read_records
 from dogfast.workflows import api
 
@@ -14,18 +14,20 @@ from dogfast.workflows import api
 def test_report_runs_all_that_is_before_it(tmp_path, config, said, world):
     result = api.report(config(), tmp_path / "run", said.sink)
     run = Run(tmp_path / "run")
-    assert world == ["anchors", "generate", "train", "train", "evaluate"]
+    assert world == ["anchors", "generate", "train", "train", "evaluate", "evaluate"]
     for sentence in (
         "nothing is evaluated yet: evaluating first",
+        "ce first, which dog is compared with",
         "no classifier 'dog' yet: training it first",
         "no outliers of 'dog' yet: painting them first",
         "no anchors yet: finding them first",
         "no starting classifier yet: training ce first",
     ):
         assert said.holds(sentence), sentence
-    assert (result["report"], result["classifiers"]) == (str(run.report), 1) and run.report.exists()
+    assert (result["report"], result["classifiers"]) == (str(run.report), 2) and run.report.exists()
     assert {path.name for path in run.root.glob("classifiers/*")} == {"ce", "dog"}
-    assert {path.name for path in run.root.glob("evaluation/*")} == {"dog"}
+    assert {path.name for path in run.root.glob("evaluation/*")} == {"ce", "dog"}
+    assert read_json(run.evaluation("dog") / "metrics.json")["verdicts"]["against"] == "ce"
 
 
 def test_a_second_call_runs_the_last_stage_alone(tmp_path, config, said, world):
@@ -67,7 +69,7 @@ def test_painted_id_images_are_made_first_and_only_once(tmp_path, config, said, 
     assert fields["id_synthetic"] == 0.25 and len(fields["id_control"]) == 16
     del world[:]
     controls = api.evaluate(chosen, tmp_path / "run")["artefact_control"]
-    assert world == ["evaluate"]
+    assert world == ["evaluate", "evaluate"], "the baseline first"
     assert [row["score"] for row in controls] == ["msp", "energy", "ash-s"]
     assert all(0 <= row["called_ood"] <= 1 and row["n"] == controls[0]["n"] > 0 for row in controls)
 

@@ -6,8 +6,9 @@ import pytest
 
 import dogfast.workflows.tune as module
 from dogfast.config import RunConfig
-from dogfast.errors import RunMismatch, UsageError
+from dogfast.errors import DataError, RunMismatch, UsageError
 from dogfast.events import Events
+from dogfast.run import publish
 from dogfast.workflows.chain import run_train
 from dogfast.workflows.tune import candidates, choose
 
@@ -70,6 +71,14 @@ def test_the_best_is_kept_remembered_and_found_again(run, monkeypatch):
     assert run_train(config(lr=0.3), run, Events())["resumed"]
     with pytest.raises(RunMismatch, match="tune"):
         run_train(config("lr=0.1,0.5"), run, Events())
+
+
+@pytest.mark.parametrize("body", ["{}", '{"asked": ["lr=0.1,0.3"]}', '{"asked": ["lr=0.1,0.3"], "chosen": 7}', "[]"])
+def test_a_record_of_what_was_chosen_that_is_none_is_named(run, monkeypatch, body):
+    monkeypatch.setattr(module, "is_trained", lambda folder: True)
+    publish(run.classifier("oe+noise") / "tune.json", body)
+    with pytest.raises(DataError, match=r"tune\.json.*remove .*oe\+noise to tune it anew"):
+        module.tune(config("lr=0.1,0.3"), run, Events())
 
 
 def test_a_candidate_that_stands_is_not_trained_again(run, monkeypatch):
