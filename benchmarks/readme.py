@@ -277,9 +277,10 @@ def _rounds(result: dict) -> str:
     longest = [told for found in result["told"].values() for told in found if len(told["rounds"]) > 2]
     ended = sum(_would_end(told["rounds"]) for told in longest)
     fewest, most = (pick(pick(images) for images in result["painted"].values()) for pick in (min, max))
+    painted = f"{fewest:,}" if fewest == most else f"{fewest:,} to {most:,}"
     return (
         f"{pipes([*head, 'validation FPR95 by round', 'look ID by round'], lines)}\n\nMeans over {' and '.join(result['judged'])}, in percent; "
-        f"{result['outliers']} outliers a class ({fewest:,} to {most:,} were painted) and {result['epochs']} epochs in all, their "
+        f"{result['outliers']} outliers a class ({painted} were painted) and {result['epochs']} epochs in all, their "
         f"learning rate falling to nothing in every round, seeds {seeds_of(result)}, the "
         f"settings of the world, on {result['hardware']}. Verdicts are under {', '.join(scores)}. A patience of 1 would have ended "
         f"{ended} of the {len(longest)} refinements of three rounds after the second. What "
