@@ -22,7 +22,8 @@ def train(invocation: Invocation) -> None:
 
     Started by `accelerate launch`, the processes share every batch; the same command resumes.
     """
-    from dogfast.environment import USE_CPU, choose_device
+    from dogfast.environment import USE_CPU
+    from dogfast.processes import own_gpu
     from dogfast.run import beside, launch
     from dogfast.training.ranks import join_ranks
     from dogfast.training.stage import assist
@@ -34,7 +35,7 @@ def train(invocation: Invocation) -> None:
         return assist(ranks)
     place, config = argument_place(invocation)
     require(
-        ranks.count == 1 or config.model.device != "cpu" or choose_device("auto").value == "cpu",
+        ranks.count == 1 or config.model.device != "cpu" or own_gpu() is None,
         f"--device cpu under `accelerate launch`: set {USE_CPU}=1 as well, so that the processes meet on CPUs",
     )
     opening = beside if config.training.follow else launch

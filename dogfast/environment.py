@@ -30,7 +30,7 @@ def choose_device(wanted: str) -> Choice[str]:
     import torch
 
     if wanted == "auto":
-        if os.environ.get(USE_CPU, "").lower() in YES:
+        if keeps_to_cpus():
             return Choice("cpu", f"{USE_CPU} is set")
         if torch.cuda.is_available():
             return Choice("cuda", f"a GPU is present ({torch.cuda.get_device_name()})")
@@ -42,6 +42,11 @@ def choose_device(wanted: str) -> Choice[str]:
     elif wanted != "cpu":
         raise EnvironmentFault(f"--device {wanted!r} is unknown; choose auto, cpu, cuda or cuda:N")
     return Choice(wanted, "asked for by --device")
+
+
+def keeps_to_cpus() -> bool:
+    """Whether a launch was told to leave GPUs alone."""
+    return os.environ.get(USE_CPU, "").lower() in YES
 
 
 def choose_precision(wanted: str, device: str) -> Choice[str]:

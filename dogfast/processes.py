@@ -6,7 +6,7 @@ import os
 from datetime import timedelta
 from typing import TypeVar
 
-from dogfast.environment import USE_CPU, choose_device
+from dogfast.environment import USE_CPU, keeps_to_cpus
 from dogfast.errors import EnvironmentFault
 
 T = TypeVar("T")
@@ -21,7 +21,7 @@ def own_gpu() -> int | None:
     """
     import torch
 
-    if choose_device("auto").value == "cpu":
+    if keeps_to_cpus() or not torch.cuda.is_available():
         return None
     own, present = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
     if own >= present:
