@@ -9,7 +9,6 @@ of benchmarks/results/refine.json. What stands is not done again.
 
 import sys
 from argparse import ArgumentParser
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -202,16 +201,14 @@ def foretells(runs: list[Run]) -> dict[str, float | None]:
     found: dict[str, list[float]] = {"accepted": [], "fooled": []}
     for run in runs:
         rounds_ = list(takewhile(bool, (read_outcome(run, SOURCE, number) for number in count(1))))
-        fooled: Counter[int] = Counter()
         for now, after in pairwise(rounds_):
-            fooled.update({row["condition"]: row["fooled"] for row in now["conditions"]})
             then = {row["condition"]: row["fooled"] / row["new"] for row in after["conditions"] if row["new"]}
             rows = [row for row in now["conditions"] if row["condition"] in then]
             for cls in {row["cls"] for row in rows}:
                 own = [row for row in rows if row["cls"] == cls]
                 fate = [then[row["condition"]] for row in own]
-                found["accepted"].append(rank_correlation([row["accepted"] / row["images"] for row in own], fate))
-                found["fooled"].append(rank_correlation([fooled[row["condition"]] / row["images"] for row in own], fate))
+                for name, counted in (("accepted", "accepted"), ("fooled", "fooled_in_all")):
+                    found[name].append(rank_correlation([row[counted] / row["images"] for row in own], fate))
     return {name: mean(values) if values else None for name, values in found.items()}
 
 

@@ -1,7 +1,7 @@
 """The closed loop: paint, train, see which conditions still fool the classifier and which are merely ID, and paint again.
 
 DOG says that outliers can be adjusted to the detector and leaves open how. Here a round is: the next segment of the plan,
-chosen by Thompson sampling from what the last classifier accepted, without conditions that turned out to be ID; its painting;
+chosen by Thompson sampling from what fooled the classifier so far, without conditions that turned out to be ID; its painting;
 a training that goes on from the last classifier, on all that was painted; and a look at the result. A round that did not lower
 FPR95 on validation, at the accuracy of the first, is the last. No test image is looked at. Each step stands on disk, so the same
 command goes on where it was.
@@ -113,7 +113,7 @@ def _round(config: RunConfig, run: Run, events: Events, request: Refinement, out
         run_generate(config.with_values({"synthesis": {"m": planned}}, "refine"), run, events)
     trained = run_train(config, run, events)
     plan = read_json(plan_file(run, source, number))
-    seen = _look(config, run, events, request, before["shards"] if before else 0)
+    seen = _look(config, run, events, request, before)
     outcome = {"round": number, "classifier": trained["name"], **plan, **_summed_up(seen["conditions"]), **seen}
     outcome["seconds"] = round(time.monotonic() - began, 1)
     write_outcome(run, source, number, outcome)
@@ -129,7 +129,7 @@ def _require_validation(config: RunConfig, run: Run, source: str) -> None:
         )
 
 
-def _look(config: RunConfig, run: Run, events: Events, request: Refinement, first_new: int) -> Outcome:
+def _look(config: RunConfig, run: Run, events: Events, request: Refinement, last: Outcome | None) -> Outcome:
     """What the round's classifier accepts of all that trained it, and what it is worth on validation images."""
     settings, data = config.training, load_id(config.data)
     source, name = painted_source(settings), classifier_name(settings)
@@ -140,9 +140,12 @@ def _look(config: RunConfig, run: Run, events: Events, request: Refinement, firs
     look = Looker(plain, data, [each["anchor"] for each in read_conditions(run.conditions, source)], events)
     images = sum(record["samples"] for record in read_records(run.outliers(source)))
     with events.progress(f"look at {source}", images) as advance:
-        tallies = tally(run.outliers(source), data.codec, learnable(settings, run), first_new, before, now, look, advance)
+        first_new = last["shards"] if last else 0
+        rows = to_rows(tally(run.outliers(source), data.codec, learnable(settings, run), first_new, before, now, look, advance))
+    earlier = {row["condition"]: row["fooled_in_all"] for row in last["conditions"]} if last else {}
+    rows = [row | {"fooled_in_all": earlier.get(row["condition"], 0) + row["fooled"]} for row in rows]
     validation = judged_on_validation(config, run, run.classifier(name))
-    return {"score": request.score, "conditions": to_rows(tallies), "bounds": look.bounds, "validation": validation}
+    return {"score": request.score, "conditions": rows, "bounds": look.bounds, "validation": validation}
 
 
 # --- what is told -----------------------------------------------------------------------------------------------

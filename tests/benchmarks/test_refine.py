@@ -64,13 +64,19 @@ def test_rounds_are_compared_with_one_round(measured):
 
 def test_what_foretells_is_a_rank_correlation_with_the_next_round(tmp_path):
     run = refine.Run(tmp_path)
-    shares = {1: ([0, 1, 2], [2, 1, 0]), 2: ([1, 1, 1], [8, 6, 4]), 3: ([0, 0, 0], [1, 2, 3])}
-    for number, (accepted, fooled) in shares.items():
+    shares = {
+        1: ([0, 1, 2], [2, 1, 0], [2, 1, 0]),
+        2: ([1, 1, 1], [8, 6, 4], [10, 7, 4]),
+        3: ([0, 0, 0], [1, 2, 3], [11, 9, 7]),
+    }
+    for number, counted in shares.items():
         named = {"class_name": "ring", "anchor": "oval", "like_id": 0, "distance": 0.5}
         rows = [
-            {"condition": 3 * cls + row, "cls": cls, "images": 10 * number, "new": 10, "accepted": a, "fooled": f + cls} | named
+            {"condition": 3 * cls + row, "cls": cls, "images": 10 * number, "new": 10, "accepted": a, "fooled": f + cls}
+            | {"fooled_in_all": in_all + number * cls}
+            | named
             for cls in (0, 1)
-            for row, (a, f) in enumerate(zip(accepted, fooled))
+            for row, (a, f, in_all) in enumerate(zip(*counted))
         ]
         told = {"round": number, "classifier": "dog", "images": 30, "new": 30, "fooled": 0, "like_id": 0, "accepted": 0}
         told |= {"seconds": 1, "shards": 1, "dropped": [], "bounds": {"ring": 0}, "validation": {"fpr95": 0, "accuracy": 1}}

@@ -25,7 +25,7 @@ CONTAMINANT = "bent ring"
 
 
 # --- who is painted more of -------------------------------------------------------------------------------------
-def test_what_is_accepted_most_is_painted_most_and_every_class_gets_as_many():
+def test_what_fools_most_is_painted_most_and_every_class_gets_as_many():
     tried = [Tried(0, 0, 20, 1), Tried(1, 0, 20, 10), Tried(2, 0, 20, 1), Tried(3, 1, 4, 4)]
     counts = allot(tried, {0: 200, 1: 150}, "seed", 2)
     assert counts[1] > 190 and counts[3] == 150 and sum(counts[row] for row in (0, 1, 2) if row in counts) == 200
@@ -114,7 +114,7 @@ def test_a_plan_that_is_none_is_named(tmp_path, body):
 
 
 CONDITION = {"condition": 0, "cls": 0, "class_name": "ring", "anchor": "oval", "images": 4, "accepted": 1, "like_id": 0}
-CONDITION |= {"distance": 0.4, "new": 4, "fooled": 2, "new_like_id": 0}
+CONDITION |= {"distance": 0.4, "new": 4, "fooled": 2, "fooled_in_all": 2, "new_like_id": 0}
 OUTCOME = {
     "round": 1,
     "classifier": "dog",
@@ -140,7 +140,7 @@ def test_an_outcome_is_read_as_it_was_written(tmp_path):
         *({name: None} for name in OUTCOME),
         *(
             {"conditions": [CONDITION | {name: None}]}
-            for name in ("condition", "cls", "images", "accepted", "distance", "anchor")
+            for name in ("condition", "cls", "images", "fooled_in_all", "distance", "anchor")
         ),
         {"conditions": [3]},
         {"dropped": [{"condition": "x"}]},
@@ -209,6 +209,9 @@ def test_every_round_paints_trains_and_tells(tmp_path, config, judged, said):
             "its even share"
         )
     assert [row["new"] for row in result["rounds"]] == [48 - few for few in kept_out], "six of each of eight classes"
+    told = [{row["condition"]: row for row in read_outcome(run, "dog", n)["conditions"]} for n in (1, 2, 3)]
+    for row, last in told[-1].items():
+        assert last["fooled_in_all"] == sum(each[row]["fooled"] for each in told if row in each) <= last["images"]
     assert contaminant in first and not any(contaminant in counts for counts in later), "what is ID is painted no more"
     assert [row["dropped"] for row in result["rounds"]] == [0, 1, 1]
     assert result["rounds"][1]["images"] == 96 - sum(kept_out[:2]) - first[contaminant][1], "nor does it train"

@@ -1,6 +1,7 @@
 """Thompson sampling: who shall be painted more of.
 
-The share of a condition's images that the classifier takes for ID has a Beta posterior, from a uniform prior. For every image
+The share of a condition's images that fool the classifier, of whatever round, before it learns from them has a Beta posterior,
+from a uniform prior: what it accepts of images that it was trained on says less of those to come. For every image
 of the next round a share is drawn from the posterior of each condition of the class, and the condition with the highest paints it:
 what fools the classifier most is painted most, and what was seldom tried is tried again (Thompson 1933; Russo et al. 2018, Sec. 3).
 """
@@ -17,12 +18,12 @@ from dogfast.seeds import derive_seed
 
 @dataclass(frozen=True)
 class Tried:
-    """A condition by its row: how many of its ``images`` were ``accepted`` as ID."""
+    """A condition by its row: how many of its ``images`` ``fooled`` the classifier that had not learned from them."""
 
     condition: int
     cls: int
     images: int
-    accepted: int
+    fooled: int
 
 
 def allot(tried: Sequence[Tried], more: Mapping[int, int], *purpose: str | int) -> dict[int, int]:
@@ -33,9 +34,9 @@ def allot(tried: Sequence[Tried], more: Mapping[int, int], *purpose: str | int) 
     counts: dict[int, int] = {}
     for cls in sorted({each.cls for each in tried}):
         own = sorted((each for each in tried if each.cls == cls), key=lambda each: each.condition)
-        accepted, images = (np.array([getattr(each, name) for each in own]) for name in ("accepted", "images"))
+        fooled, images = (np.array([getattr(each, name) for each in own]) for name in ("fooled", "images"))
         chance = np.random.default_rng(derive_seed("refine", *purpose, cls))
-        drawn = chance.beta(1 + accepted, 1 + images - accepted, size=(more[cls], len(own)))
+        drawn = chance.beta(1 + fooled, 1 + images - fooled, size=(more[cls], len(own)))
         won = np.bincount(drawn.argmax(1), minlength=len(own)).tolist()
         counts |= {each.condition: count for each, count in zip(own, won) if count}
     return counts

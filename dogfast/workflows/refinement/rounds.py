@@ -30,7 +30,9 @@ FIELDS = {name: int for name in ("round", "images", "new", "shards")} | {
     **{"classifier": str, "conditions": list, "dropped": list, "bounds": dict, "validation": dict},
 }
 OF_VALIDATION = {"fpr95": NUMBER, "accuracy": NUMBER}
-OF_CONDITION = {name: int for name in ("condition", "cls", "images", "accepted", "like_id", "new", "fooled")} | {
+OF_CONDITION = {
+    name: int for name in ("condition", "cls", "images", "accepted", "like_id", "new", "fooled", "fooled_in_all")
+} | {
     **{"class_name": str, "anchor": str, "distance": NUMBER},
 }
 OF_DROPPED = {"condition": int, "class_name": str, "anchor": str, "round": int, "reason": str}
@@ -97,7 +99,7 @@ def _next_plan(job: Job, number: int, more: int, before: Outcome) -> dict[str, A
     out = {row["condition"] for row in dropped}
     tallies = {row["condition"]: row for row in before["conditions"]}
     tried = [
-        Tried(row, condition["cls"], *(tallies.get(row, {}).get(name, 0) for name in ("images", "accepted")))
+        Tried(row, condition["cls"], *(tallies.get(row, {}).get(name, 0) for name in ("images", "fooled_in_all")))
         for row, condition in enumerate(job.conditions)
         if row not in out and may_train(condition)
     ]
