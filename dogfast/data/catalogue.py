@@ -59,10 +59,10 @@ def load_id(config: DataConfig) -> IdData:
     splits = 2 if divided else 3
     pictures = open_place(place)
     by_class = classes_of(name, pictures)
-    per_class = _images_per_class(config, len(by_class), splits)
-    everything = labelled(pictures, config.image_px, per_class, by_class, resize)
     if len(by_class) < 2:
         raise DataError(f"{pictures.place} holds one class, {next(iter(by_class))!r}; a classifier needs two to tell apart")
+    per_class = _images_per_class(config, len(by_class), splits)
+    everything = labelled(pictures, config.image_px, per_class, by_class, resize)
     refuse_single_images(everything, pictures.place, splits)
     found = sum(map(len, by_class.values()))
     facts = _facts(name, place, found, len(everything), resize.says(config.image_px), "train" if divided else "all")

@@ -40,15 +40,16 @@ def read_round(run: Run, source: str, number: int) -> Round:
 def read_plan(path: Path) -> dict[str, Any]:
     """What a round adds and leaves out. Raises :class:`DataError` for a file that is no such plan."""
     found = read_json(path)
-    if not has_fields(found, {"shards": int, "allotted": list, "dropped": list}) or not all(
-        (
-            found["shards"] >= 0,
-            all(has_fields(row, {"condition": int}) and row["condition"] >= 0 for row in found["dropped"]),
-            all(_is_allotment(pair) for pair in found["allotted"]),
-        )
-    ):
+    if not _is_plan(found):
         raise DataError(f"{path} is no plan of a round; remove {path.parent} and run `dogfast refine` again")
     return found
+
+
+def _is_plan(found: Any) -> bool:
+    if not has_fields(found, {"shards": int, "allotted": list, "dropped": list}) or found["shards"] < 0:
+        return False
+    dropped = all(has_fields(row, {"condition": int}) and row["condition"] >= 0 for row in found["dropped"])
+    return dropped and all(map(_is_allotment, found["allotted"]))
 
 
 def _is_allotment(pair: Any) -> bool:
