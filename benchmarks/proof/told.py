@@ -8,10 +8,10 @@ SCORES = ("msp", "energy", "ash-s")
 
 
 def photographs_block(result: dict[str, Any]) -> str:
-    """Every part, or that it was not run."""
-    return "\n\n".join(
-        f"**{title}**\n\n{tell(result[part]) if part in result else 'not run'}" for part, (title, tell) in PARTS.items()
-    )
+    """Every part, or that it was not run; all but the first are folded."""
+    first, *others = [(title, tell(result[part]) if part in result else "not run") for part, (title, tell) in PARTS.items()]
+    folded = [f"<details><summary>{title}</summary>\n\n{said}\n\n</details>" for title, said in others]
+    return "\n\n".join([f"**{first[0]}**\n\n{first[1]}", *folded])
 
 
 def _rows(found: dict[str, Any]) -> str:
