@@ -253,6 +253,8 @@ def parse_ood(entry: str, config: DataConfig) -> tuple[str, Place | None]:
     if name in SETS and SETS[name].painter:
         return name, None
     asked = at_hub(name, "test", config)
+    if name not in SETS and ("/" in name or Path(name).exists()):
+        raise UsageError(f"--ood {entry!r} is a path without a name; give it one: --ood {Path(name).stem or 'NAME'}={name}")
     if asked is None:
         known = ", ".join([*SETS, *(SUITE + each for each in (*SUITES, OPENOOD))])
         choice = of_suites([name]) if name in SETS else f"; or choose what is known by name: {known}"

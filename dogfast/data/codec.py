@@ -50,7 +50,7 @@ class Jpeg:
         buffer = io.BytesIO()
         qtables = {i: list(table) for i, table in enumerate(self.tables)}
         Image.fromarray(image).save(buffer, "JPEG", qtables=qtables, subsampling=self.subsampling)
-        return np.asarray(Image.open(buffer))
+        return np.array(Image.open(buffer))
 
     def __str__(self) -> str:
         return f"JPEG, {('4:4:4', '4:2:2', '4:2:0')[self.subsampling]}, first quantiser {self.tables[0][0]}"

@@ -34,7 +34,7 @@ def jpeg(image: np.ndarray, key: str, quality: float) -> np.ndarray:
     """uint8 (H, W, 3) coded once as JPEG of Pillow's ``quality``, 4:2:0."""
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, "JPEG", quality=int(quality), subsampling=2)
-    return np.asarray(Image.open(buffer))
+    return np.array(Image.open(buffer))
 
 
 def unharmed(image: np.ndarray, key: str, severity: float) -> np.ndarray:

@@ -72,7 +72,7 @@ class Pipeline:
         self.lora = config.lora
         self._foreign_revisions: dict[str, str] = {}
         self._options: dict[str, Any] = {"revision": config.revision, "local_files_only": config.offline}
-        if not self.place or (not Path(self.place).is_dir() and self.place.count("/") != 1):
+        if not self.place or (not Path(self.place).is_dir() and not _is_hub_name(self.place)):
             raise EnvironmentFault(
                 f"--model {model!r} is neither {', '.join(KNOWN_MODELS)}, a folder nor a hub name (owner/name)"
             )
@@ -257,7 +257,7 @@ class Pipeline:
         found = place / LORA_FILE if place.is_dir() else place
         if found.is_file():
             return found
-        if place.exists() or self.lora.count("/") != 1:
+        if place.exists() or not _is_hub_name(self.lora):
             raise EnvironmentFault(
                 f"--lora {self.lora!r} is neither a safetensors file, a folder with {LORA_FILE}, nor a hub name"
             )
@@ -365,6 +365,18 @@ class Pipeline:
                 f"--clip {self.clip}: its text tower is not the one of --model {self.name}; give the CLIP it was trained with"
             )
         return clip.text_projection.weight.detach()
+
+
+def _is_hub_name(place: str) -> bool:
+    """Whether ``place`` can be an owner/name of the hub, as a path like ./name cannot."""
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id
+
+    try:
+        validate_repo_id(place)
+    except HFValidationError:
+        return False
+    return "/" in place
 
 
 def _reason(error: Exception, place: str) -> str:

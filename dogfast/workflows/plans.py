@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from dogfast.classifiers.loading import is_trained
+from dogfast.concepts.edited import read_edited
 from dogfast.config import RunConfig
 from dogfast.config.synthesis import LATENT_SUFFIX, STRATEGIES, fields_of
 from dogfast.config.training import START
@@ -38,7 +40,6 @@ def plan_anchors(config: RunConfig, run: Run, events: Events) -> dict[str, Any]:
     data = load_id(config.data)
     model = choose_model(config.model.model, config.data.classes)
     pipeline = Pipeline(config.model, model.value)
-    vocabulary = choose_vocabulary(config.concepts.vocabulary, config.data.classes)
     platform = choose_platform(config.model, events)
     return {
         "classes": len(data.class_names),
@@ -47,7 +48,7 @@ def plan_anchors(config: RunConfig, run: Run, events: Events) -> dict[str, Any]:
         "backend": platform.backend,
         "device": platform.device,
         "precision": platform.precision,
-        "vocabulary": f"{vocabulary.value}, {len(load_vocabulary(vocabulary.value, data.class_names, config).words)} words",
+        **_words_from(config, data.class_names),
         "inversion_rows": config.concepts.inversion_steps * config.concepts.inversion_batch,
         "anchors_found": run.conditions.exists(),
     }
@@ -142,6 +143,15 @@ def plan_refine(config: RunConfig, run: Run, events: Events, request: Refinement
     done = sum(record["samples"] for record in read_records(run.outliers(source)))
     images = request.rounds * config.synthesis.m * stage["classes"]
     return stage | {"rounds": request.rounds, "rounds_done": over, "images": images, "images_left": max(0, images - done)}
+
+
+def _words_from(config: RunConfig, class_names: tuple[str, ...]) -> dict[str, str]:
+    edited = config.concepts.anchors
+    if edited:
+        return {"anchors": f"{len(read_edited(Path(edited), class_names))} of {edited}"}
+    vocabulary = choose_vocabulary(config.concepts.vocabulary, config.data.classes)
+    words = load_vocabulary(vocabulary.value, class_names, config).words
+    return {"vocabulary": f"{vocabulary.value}, {len(words)} words"}
 
 
 def _are_painted(config: RunConfig, run: Run) -> bool:

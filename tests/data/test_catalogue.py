@@ -407,6 +407,13 @@ def test_entries_that_are_none(entry, monkeypatch, tmp_path):
         parse_ood(entry, config())
 
 
+def test_a_path_without_a_name_is_told_how_to_bear_one(tmp_path, monkeypatch):
+    monkeypatch.chdir(folder(tmp_path / "photos").parent)
+    for path in ("photos", "./photos", "no/photos"):
+        with pytest.raises(UsageError, match=rf"--ood '{path}' is a path without a name; give it one: --ood photos={path}"):
+            parse_ood(path, config())
+
+
 def test_unknown_and_missing_sets(tmp_path):
     with pytest.raises(
         DataError,

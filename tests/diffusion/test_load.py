@@ -102,7 +102,7 @@ def test_the_shipped_generator_has_the_layout_too():
 
 
 # --- names ------------------------------------------------------------------------------------------------------
-@pytest.mark.parametrize("name", ["nothing", "no/such/folder", "", "sd51"])
+@pytest.mark.parametrize("name", ["nothing", "no/such/folder", "./nothing", "", "sd51"])
 def test_what_is_no_name_at_all_is_refused_with_the_known_ones(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(EnvironmentFault, match=r"--model .*tiny.*sd15.*folder.*hub name"):

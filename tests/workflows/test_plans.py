@@ -1,7 +1,10 @@
 """--dry-run: everything is checked and counted, nothing is written."""
 
+import json
+
 import pytest
 
+from dogfast.data.catalogue import load_id
 from dogfast.errors import DataError, UsageError
 from dogfast.events import Events
 from dogfast.run import Run
@@ -33,6 +36,17 @@ def test_generate_counts_what_is_left(tmp_path, config):
     assert (more["images_left"], more["images"]) == (3 * CLASSES, 6 * CLASSES)
     stored = sum(path.stat().st_size for path in run.outliers("dog").glob("*.tar"))
     assert more["bytes"] == pytest.approx(stored, abs=8) and isinstance(more["seconds"], float)
+
+
+def test_edited_anchors_are_read(tmp_path, config):
+    run, events, edited = Run(tmp_path / "run"), Events(), tmp_path / "edited.jsonl"
+    chosen = config(concepts={"anchors": str(edited)})
+    with pytest.raises(UsageError, match="--anchors .* is no file"):
+        plan_generate(chosen, run, events)
+    names = load_id(chosen.data).class_names
+    edited.write_text("".join(json.dumps({"class_name": name, "word": f"a {name}"}) + "\n" for name in names))
+    plan = plan_generate(chosen, run, events)
+    assert plan["anchors"] == f"{CLASSES} of {edited}" and "vocabulary" not in plan
 
 
 def test_train_counts_steps_and_says_what_is_there(tmp_path, config):
