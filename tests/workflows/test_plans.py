@@ -41,7 +41,7 @@ def test_generate_counts_what_is_left(tmp_path, config):
 def test_edited_anchors_are_read(tmp_path, config):
     run, events, edited = Run(tmp_path / "run"), Events(), tmp_path / "edited.jsonl"
     chosen = config(concepts={"anchors": str(edited)})
-    with pytest.raises(UsageError, match="--anchors .* is no file"):
+    with pytest.raises(UsageError, match=r"--anchors .* is no file"):
         plan_generate(chosen, run, events)
     names = load_id(chosen.data).class_names
     edited.write_text("".join(json.dumps({"class_name": name, "word": f"a {name}"}) + "\n" for name in names))
