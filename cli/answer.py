@@ -12,6 +12,7 @@ from typing import Any
 from dogfast.cli.options import Invocation
 from dogfast.config import RunConfig
 from dogfast.environment import Choice, free_bytes
+from dogfast.errors import PartialFailure
 from dogfast.events import Events, diary, for_stream
 from dogfast.run import Run, launch, require_run_place
 
@@ -44,6 +45,14 @@ def run_stage(
         result = work(config, run, events)
     answer(invocation, result, render(result))
     return result
+
+
+def refuse_failed(result: dict[str, Any]) -> None:
+    """Raise :class:`PartialFailure` where some outliers of ``result`` could not be painted."""
+    if result.get("failed"):
+        raise PartialFailure(
+            f"{result['failed']} outliers could not be painted and are left out (the shards' records say why); raise --m to add others"
+        )
 
 
 def answer(invocation: Invocation, result: dict[str, Any], text: str) -> None:

@@ -8,17 +8,16 @@ from typing import Any
 
 import typer
 
-from dogfast.cli.answer import run_stage
+from dogfast.cli.answer import refuse_failed, run_stage
 from dogfast.cli.options import Invocation, add_command
 from dogfast.cli.places import output_place
 from dogfast.config.option import require
-from dogfast.errors import PartialFailure
 from dogfast.events import Events, diary
 from dogfast.run import Run
 
 
 def register(app: typer.Typer) -> None:
-    add_command(app, "generate", ("data", "model", "concepts", "synthesis"), generate, run="output")
+    add_command(app, "generate", ("data", "model", "concepts", "synthesis"), generate, run="output", launched=True)
 
 
 def generate(invocation: Invocation) -> None:
@@ -43,10 +42,7 @@ def generate(invocation: Invocation) -> None:
     result = run_stage(
         invocation, place, config, partial(run_generate, paint_all=crew.paint, painters=crew.size), plan_generate, _text
     )
-    if result.get("failed"):
-        raise PartialFailure(
-            f"{result['failed']} outliers could not be painted and are left out (the shards' records say why); raise --m to add others"
-        )
+    refuse_failed(result)
 
 
 def _text(result: dict[str, Any]) -> str:

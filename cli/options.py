@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import os
 import types
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import typer
 
 from dogfast.config import RunConfig
+from dogfast.config.option import require
+from dogfast.config.presets import PRESETS
 from dogfast.config.resolve import field_types, parse_assignment, read_toml
 
 SECTIONS = {field.name: field.default_factory for field in dataclasses.fields(RunConfig)}
@@ -52,10 +55,12 @@ def add_command(
     run: str = "",
     extra: dict[str, Any] | None = None,
     without: tuple[str, ...] = (),
+    launched: bool = False,
 ) -> None:
     """Register ``body`` as ``name`` with the flags of ``sections``, but those of the fields ``without``.
 
     ``run`` is "argument" (RUN), "output" (--output RUN) or "" (no run). ``extra`` holds further parameters by name.
+    ``launched``: whether the processes of `accelerate launch` share its work; any other command refuses to be several.
     """
     shared = {**_run_parameter(run), **(extra or {}), **(_SHARED if sections or run else {"json": _SHARED["json"]})}
     fields = [
@@ -65,6 +70,11 @@ def add_command(
     parameters = [*_plain_parameters(shared), *(_flag(section, item) for section, item in fields)]
 
     def command(**given: Any) -> None:
+        processes = os.environ.get("WORLD_SIZE", "1")
+        require(
+            launched or not run or processes == "1",
+            f"dogfast {name} is one process, and $WORLD_SIZE says {processes}; start it without `accelerate launch`",
+        )
         flags: dict[str, dict[str, Any]] = {}
         for key, section in owner.items():
             if given[key] not in (None, []):
@@ -100,7 +110,10 @@ NAMING = ("objective", "outliers", "round", "train_seed")
 _SHARED: dict[str, tuple[Any, Any]] = {
     "config": (Path | None, typer.Option(None, "--config", help="configuration file, as a run's run.toml")),
     "assign": (list[str] | None, typer.Option(None, "--set", help="one field, SECTION.FIELD=VALUE; may be repeated")),
-    "dry_run": (bool, typer.Option(False, "--dry-run", help="check everything, print the plan, write nothing")),
+    "dry_run": (
+        bool,
+        typer.Option(False, "--dry-run", help="check what can be checked at once, print the plan, write nothing into the run"),
+    ),
     "json": (bool, typer.Option(False, "--json", help="one JSON object as the last line of stdout; all else on stderr")),
     "quiet": (bool, typer.Option(False, "--quiet", help="say nothing but the result and errors")),
 }
@@ -126,10 +139,25 @@ def _plain_parameters(parameters: dict[str, tuple[Any, Any]]) -> list[inspect.Pa
 
 def _flag(section: str, item: dataclasses.Field) -> inspect.Parameter:
     kind, word = _flag_type(field_types(SECTIONS[section])[item.name]), item.name.replace("_", "-")
-    shown = "" if item.default in (None, ()) else f" [default: {_shown(item.default)}]"
+    defaults = "; ".join(_defaults(section, item))
     names = [f"--{word}/--no-{word}"] if kind is bool else [f"--{word}"]
-    option = typer.Option(None, *names, help=item.metadata["help"] + shown, show_default=False, rich_help_panel=section)
+    option = typer.Option(
+        None,
+        *names,
+        help=item.metadata["help"] + (f" [default: {defaults}]" if defaults else ""),
+        show_default=False,
+        rich_help_panel=section,
+    )
     return inspect.Parameter(item.name, inspect.Parameter.KEYWORD_ONLY, default=option, annotation=kind | None)
+
+
+def _defaults(section: str, item: dataclasses.Field) -> Iterator[str]:
+    """What the field is without a word, and what the sets that have a preset start from."""
+    if item.default not in (None, ()):
+        yield _shown(item.default)
+    for classes, fields in PRESETS.items():
+        if item.name in fields.get(section, {}):
+            yield f"{_shown(fields[section][item.name])} for {classes}"
 
 
 def _flag_type(annotation: Any) -> Any:

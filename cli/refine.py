@@ -7,7 +7,7 @@ from typing import Any
 
 import typer
 
-from dogfast.cli.answer import run_stage
+from dogfast.cli.answer import refuse_failed, run_stage
 from dogfast.cli.options import Invocation, add_command
 from dogfast.cli.places import argument_place
 
@@ -36,7 +36,8 @@ def refine(invocation: Invocation) -> None:
 
     request = Refinement(**{name: invocation.extra[name] for name in EXTRA})
     place, config = argument_place(invocation)
-    run_stage(invocation, place, config, partial(work, request=request), partial(plan_refine, request=request), _text)
+    result = run_stage(invocation, place, config, partial(work, request=request), partial(plan_refine, request=request), _text)
+    refuse_failed(result)
 
 
 def _text(result: dict[str, Any]) -> str:

@@ -14,7 +14,7 @@ from dogfast.config.option import require
 
 
 def register(app: typer.Typer) -> None:
-    add_command(app, "train", ("data", "model", "training", "objectives"), train, run="argument")
+    add_command(app, "train", ("data", "model", "training", "objectives"), train, run="argument", launched=True)
 
 
 def train(invocation: Invocation) -> None:

@@ -149,13 +149,11 @@ def _vocabularies() -> Iterator[Finding]:
         found = True
     except LookupError:
         found = any(Path(root, "corpora", "wordnet").is_dir() for root in data.path)
-    fix = "" if found else "python -m nltk.downloader wordnet, or --vocabulary FILE"
     yield Finding(
-        "vocabulary wordnet",
-        "ok" if found else "warn",
-        "present" if found else "missing",
-        "the shapes have their own vocabulary",
-        fix,
+        "vocabulary nltk",
+        "ok",
+        "present" if found else "not here",
+        "--vocabulary nltk alone reads it, and downloads what is missing; wordnet is part of the package",
     )
 
 
@@ -195,7 +193,7 @@ def _data() -> Finding:
 
     root = os.environ.get(DATA_VARIABLE)
     if not root:
-        return Finding(f"${DATA_VARIABLE}", "ok", "not set", "data sets are then found by --data NAME=PATH only")
+        return Finding(f"${DATA_VARIABLE}", "ok", "not set", "data sets are then found by --data NAME=PATH, or at the hub")
     there = Path(root).is_dir()
     held = ", ".join(name for name in SETS if locate(name, DataConfig())) or "none"
     fix = "" if there else "create the folder or unset the variable"

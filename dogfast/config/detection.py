@@ -10,6 +10,8 @@ SCORES = (
 
 FULL, ENERGY_OOD, OPENOOD = PROTOCOLS = ("full", "energy_ood", "openood")
 FEATURE_KINDS = ("off", "fp32", "fp16")
+FITTING = ("ash_percentile", "knn_share")
+"""Fields that decide how a score is fitted."""
 
 
 @dataclass(frozen=True, kw_only=True)

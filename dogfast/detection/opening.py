@@ -13,6 +13,7 @@ from dogfast.classifiers.evidence import Evidence, collect_evidence, images_toge
 from dogfast.classifiers.facts import checked_facts
 from dogfast.classifiers.loading import RECORD_FILE, is_trained, load_classifier
 from dogfast.config import RunConfig
+from dogfast.config.detection import FITTING
 from dogfast.config.option import identity, one_of, require
 from dogfast.config.resolve import remembered_config
 from dogfast.data.catalogue import load_id, resize_of
@@ -126,6 +127,6 @@ def make_detector(config: RunConfig, run: Run, name: str, score: str, device: st
 
 def _made_from(config: RunConfig, classifier: Path) -> dict[str, Any]:
     """What a kept detector depends on, in plain JSON types."""
-    fitting = {key: value for key, value in identity(config.detection).items() if key in ("ash_percentile", "knn_share")}
+    fitting = {key: value for key, value in identity(config.detection).items() if key in FITTING}
     record = classifier / RECORD_FILE
     return {"classifier": checked_facts(record, read_json(record))["sha256"], **identity(config.data), **fitting}

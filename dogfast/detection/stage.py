@@ -57,6 +57,8 @@ def evaluate(config: RunConfig, run: Run, name: str, events: Events, baseline: s
         events.say(f"{name}: {chosen['name']} of {score} is {chosen['value']}: {chosen['reason']}")
     if name != baseline:
         found["verdicts"] = judge(scores, digests, baseline, run)
+    metrics = run.evaluation(name) / "metrics.json"
+    metrics.unlink(missing_ok=True)  # it vouches for the scores beside it
     shutil.rmtree(run.evaluation(name) / "scores", ignore_errors=True)
     save_scores(run.evaluation(name), scores)
     shutil.rmtree(run.evaluation(name) / OPENOOD, ignore_errors=True)
@@ -75,7 +77,7 @@ def evaluate(config: RunConfig, run: Run, name: str, events: Events, baseline: s
         "seconds": round(time.monotonic() - started, 3),
         "versions": versions(),
     }
-    publish(run.evaluation(name) / "metrics.json", to_json(result))
+    publish(metrics, to_json(result))
     return result
 
 

@@ -38,23 +38,17 @@ def read_round(run: Run, source: str, number: int) -> Round:
 
 
 def read_plan(path: Path) -> dict[str, Any]:
-    """What a round adds and leaves out. Raises :class:`DataError` for a file that is no such plan."""
+    """What a round learns from. Raises :class:`DataError` for a file that is no such plan."""
     found = read_json(path)
     if not _is_plan(found):
-        raise DataError(f"{path} is no plan of a round; remove {path.parent} and run `dogfast refine` again")
+        raise DataError(f"{path} is no plan of a round; remove it and run `dogfast refine` again")
     return found
 
 
 def _is_plan(found: Any) -> bool:
-    if not has_fields(found, {"shards": int, "allotted": list, "dropped": list}) or found["shards"] < 0:
+    if not has_fields(found, {"shards": int, "dropped": list}) or found["shards"] < 0:
         return False
-    dropped = all(has_fields(row, {"condition": int}) and row["condition"] >= 0 for row in found["dropped"])
-    return dropped and all(map(_is_allotment, found["allotted"]))
-
-
-def _is_allotment(pair: Any) -> bool:
-    """Whether it is a condition's row and a number of images."""
-    return isinstance(pair, list) and len(pair) == 2 and all(type(number) is int and number >= 0 for number in pair)
+    return all(has_fields(row, {"condition": int}) and row["condition"] >= 0 for row in found["dropped"])
 
 
 def plan_file(run: Run, source: str, number: int) -> Path:

@@ -182,4 +182,4 @@ def _whole(value: Any, least: int, most: float = float("inf")) -> int:
 
 
 def _broken(path: Path) -> DataError:
-    return DataError(f"{path} is not a segment of this plan; remove the run's plan/ and outliers/ to start it anew")
+    return DataError(f"{path} is not a segment of this plan; remove the run's plan/, outliers/ and rounds/ to start it anew")

@@ -33,7 +33,7 @@ from dogfast.workflows.comparison.markdown import markdown
 from dogfast.workflows.comparison.planned import plan_cells
 from dogfast.workflows.comparison.request import Comparison
 from dogfast.workflows.comparison.rows import BASELINE, SWEPT, Row
-from dogfast.workflows.comparison.settings import of_seed, seed_place, with_sets
+from dogfast.workflows.comparison.settings import of_seed, own_seed, seed_place, with_sets
 from dogfast.workflows.comparison.sweep import sweep_axis, sweep_result, swept_cell, write_sweep
 from dogfast.workflows.comparison.tables import Outcome, build_table
 from dogfast.workflows.comparison.wanted import auxiliary_of, cells_of, outliers_of, rows_in, rows_of, trained_as, why_not
@@ -52,6 +52,8 @@ def compare(config: RunConfig, run: Run, events: Events, request: Comparison | N
     started, request, config = time.monotonic(), request or Comparison(), with_sets(config)
     tables, axes, seeds = request.tables_of(config), request.swept(config), request.seeds_of(config)
     check_compare(config, run, request)
+    folder = run.root / "comparison"
+    run.claim("compare", {"train_seed": own_seed(config)}, has_results=folder.exists() or (run.root / "seeds").exists())
     rows = rows_in(tables, request)
     failed, points = {}, {axis: {} for axis in axes}
     for seed in seeds:
@@ -59,7 +61,6 @@ def compare(config: RunConfig, run: Run, events: Events, request: Comparison | N
             failed[seed] = _complete_all(cells_of(rows, seeded, seed_run, request), f"seed {seed}", request.jobs, events)
             for axis, values in axes.items():
                 points[axis][seed] = sweep_axis(trained_as(SWEPT, seeded, request), seed_run, axis, values, events)
-    folder = run.root / "comparison"
     swept = [sweep_result(axis, Path(config.data.classes).name, by_seed) for axis, by_seed in points.items()]
     return {
         "run": str(run.root),

@@ -20,6 +20,8 @@ from dogfast.events import Events
 from dogfast.run import Run
 from dogfast.shards.format import ID_CONTROL
 from dogfast.shards.reader import has_shards, read_records
+from dogfast.shards.rounds import plan_file
+from dogfast.synthesis.plan import read_segments
 from dogfast.synthesis.recipes import resolve_recipe
 from dogfast.synthesis.space import bytes_of_one
 from dogfast.synthesis.stage import store_for
@@ -60,16 +62,22 @@ def plan_generate(config: RunConfig, run: Run, events: Events) -> dict[str, Any]
     recipe = resolve_recipe(config.synthesis)
     cached = f", DeepCache {recipe.deepcache}" if recipe.deepcache > 1 else ""
     stage = plan_anchors(config, run, events)
-    records = read_records(store_for(run, config.synthesis.store) / config.synthesis.source)
-    images = config.synthesis.m * stage["classes"]
-    done = sum(record["samples"] for record in records)
-    left = max(0, images - done)
-    pipeline = Pipeline(config.model, choose_model(config.model.model, config.data.classes).value)
-    seconds = round(left * sum(r.get("seconds", 0) for r in records) / done, 1) if done else UNKNOWN_TIME
     budget = config.synthesis.budget
     return stage | {
         "budget": f"{budget}: recipe and m below are the most it takes" if budget else "none",
         "recipe": f"{recipe.name}: {recipe.steps} steps of {recipe.solver}, guidance {recipe.guidance.scale:g}{cached}",
+        **_painting(config, run, config.synthesis.m * stage["classes"]),
+    }
+
+
+def _painting(config: RunConfig, run: Run, images: int) -> dict[str, Any]:
+    """What is left of ``images`` of a source, with bytes and seconds by what its shards took so far."""
+    records = read_records(store_for(run, config.synthesis.store) / config.synthesis.source)
+    done = sum(record["samples"] for record in records)
+    left = max(0, images - done)
+    pipeline = Pipeline(config.model, choose_model(config.model.model, config.data.classes).value)
+    seconds = round(left * sum(r.get("seconds", 0) for r in records) / done, 1) if done else UNKNOWN_TIME
+    return {
         "images": images,
         "images_left": left,
         "shards": -(-images // config.synthesis.samples_per_shard),
@@ -131,18 +139,22 @@ def plan_report(config: RunConfig, run: Run, events: Events) -> dict[str, Any]:
 
 def plan_demo(config: RunConfig, run: Run, events: Events, refined: bool = False) -> dict[str, Any]:
     further = [f"dog~{number}" for number in range(2, REFINED_ROUNDS + 1)] if refined else []
-    return plan_generate(config, run, events) | {"classifiers": ["ce", "oe+noise", "oe", "dog", *further]}
+    stage = plan_generate(config, run, events)
+    in_all = _painting(config, run, (1 + len(further)) * stage["images"])
+    return stage | in_all | {"classifiers": ["ce", "oe+noise", "oe", "dog", *further]}
 
 
 def plan_refine(config: RunConfig, run: Run, events: Events, request: Refinement) -> dict[str, Any]:
     """The most that ``request`` can come to, in images, and the rounds that stand."""
     check_refine(config, run)
-    source = painted_source(config.training)
-    stage = plan_generate(config.with_values({"synthesis": fields_of(source)}, "--outliers"), run, events)
-    over = [number for number in range(1, request.rounds + 1) if read_outcome(run, source, number)]
-    done = sum(record["samples"] for record in read_records(run.outliers(source)))
-    images = request.rounds * config.synthesis.m * stage["classes"]
-    return stage | {"rounds": request.rounds, "rounds_done": over, "images": images, "images_left": max(0, images - done)}
+    source, numbers = painted_source(config.training), range(1, request.rounds + 1)
+    config = config.with_values({"synthesis": fields_of(source)}, "--outliers")
+    stage = plan_generate(config, run, events)
+    over = [number for number in numbers if read_outcome(run, source, number)]
+    further = sum(not plan_file(run, source, number).exists() for number in numbers[1:])
+    planned = sum(segment.images for segment in read_segments(run.plan(source)))
+    images = max(stage["images"], planned) + further * stage["images"]
+    return stage | _painting(config, run, images) | {"rounds": request.rounds, "rounds_done": over}
 
 
 def _words_from(config: RunConfig, class_names: tuple[str, ...]) -> dict[str, str]:

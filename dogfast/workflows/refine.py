@@ -10,23 +10,31 @@ command goes on where it was.
 from __future__ import annotations
 
 import time
+from collections import Counter
 from typing import Any
 
+import torch
+
+from dogfast.classifiers.loading import is_trained
 from dogfast.concepts.stage import find_anchors
 from dogfast.config import RunConfig
+from dogfast.config.detection import FITTING
 from dogfast.config.option import require
 from dogfast.config.synthesis import fields_of
-from dogfast.data.catalogue import load_id
+from dogfast.data.catalogue import IdData, load_id
 from dogfast.data.splits import is_validation_outlier
+from dogfast.detection.measure import validation_outliers
 from dogfast.detection.opening import run_detector
 from dogfast.errors import DataError
 from dogfast.events import Events
 from dogfast.run import Run, publish, read_json, to_json
 from dogfast.shards.reader import read_records
-from dogfast.shards.rounds import plan_file
+from dogfast.shards.rounds import plan_file, read_round
+from dogfast.shards.selection import load_selected
 from dogfast.synthesis.conditions import read_conditions
-from dogfast.synthesis.job import open_job
-from dogfast.synthesis.plan import planned_a_class, read_segments
+from dogfast.synthesis.job import Job, open_job
+from dogfast.synthesis.plan import planned_a_class, read_segments, spread
+from dogfast.synthesis.stage import claim
 from dogfast.training.names import classifier_name, start_name
 from dogfast.training.sources import learnable, painted_source
 from dogfast.training.stage import tuning_fields
@@ -52,7 +60,7 @@ def refine(config: RunConfig, run: Run, events: Events, request: Refinement | No
     run.claim(f"refine/{source}", _identity(config, request), has_results=read_outcome(run, source, 1) is not None)
     reason = f"--rounds {request.rounds}"
     for number in range(1, request.rounds + 1):
-        outcome = read_outcome(run, source, number) or _round(of_round(config, number), run, events, request, outcomes)
+        outcome = _standing(run, source, number) or _round(of_round(config, number), run, events, request, outcomes)
         if outcome is None:
             reason = "every condition was dropped"
             break
@@ -70,7 +78,15 @@ def refine(config: RunConfig, run: Run, events: Events, request: Refinement | No
         "ended": reason,
     }
     publish(run.refined(source), to_json(result))
-    return {"run": str(run.root)} | result
+    failed = sum(record.get("failed", 0) for record in read_records(run.outliers(source)))
+    return {"run": str(run.root)} | result | {"failed": failed}
+
+
+def _standing(run: Run, source: str, number: int) -> Outcome | None:
+    """What came of a round, as long as its plan and its classifier stand."""
+    outcome = read_outcome(run, source, number)
+    planned = plan_file(run, source, number).exists()
+    return outcome if outcome and planned and is_trained(run.classifier(outcome["classifier"])) else None
 
 
 def of_round(config: RunConfig, number: int) -> RunConfig:
@@ -91,7 +107,7 @@ def _identity(config: RunConfig, request: Refinement) -> dict[str, Any]:
         "classifier": classifier_name(config.training),
         "m": config.synthesis.m,
         "score": request.score,
-        "scores": config.detection.scores,
+        **{name: getattr(config.detection, name) for name in ("scores", *FITTING)},
         **tuning_fields(config),
     }
 
@@ -101,11 +117,12 @@ def _round(config: RunConfig, run: Run, events: Events, request: Refinement, out
     """Plan, paint, train and look; None where no condition is left."""
     began, number, source = time.monotonic(), config.training.round, painted_source(config.training)
     more, before = config.synthesis.m, outcomes[-1] if outcomes else None
-    if number == 1:
-        find_anchors(config, run, events)
-        _require_validation(config, run, source)
-        run_generate(config, run, events)
+    find_anchors(config, run, events)
     job = open_job(config, run)
+    if number == 1:
+        _require_validation(job, more)
+        run_generate(config, run, events)
+    claim(job)
     if not plan_round(job, number, more, before):
         return None
     if number > 1:
@@ -120,12 +137,13 @@ def _round(config: RunConfig, run: Run, events: Events, request: Refinement, out
     return outcome
 
 
-def _require_validation(config: RunConfig, run: Run, source: str) -> None:
-    """Raise DataError where no outlier that ``source`` is to paint would validate."""
-    if config.data.classes != "shapes" and not any(map(is_validation_outlier, read_conditions(run.conditions, source))):
+def _require_validation(job: Job, m: int) -> None:
+    """Raise DataError where none of ``m`` outliers a class would validate."""
+    painted = spread(job.class_of, m, Counter())
+    if job.config.data.classes != "shapes" and not any(is_validation_outlier(job.conditions[row]) for row in painted):
         raise DataError(
-            f"no anchor of {source!r} is among the validation words (a tenth of all words, by hash), on which rounds are judged; "
-            "find more anchors (--top-k), or leave refine out"
+            f"no outlier of {job.source!r} would be of a validation word (a tenth of all words, by hash), on which rounds are judged; "
+            "find more anchors (--top-k), paint more of them (--m), or leave refine out"
         )
 
 
@@ -144,8 +162,17 @@ def _look(config: RunConfig, run: Run, events: Events, request: Refinement, last
         rows = to_rows(tally(run.outliers(source), data.codec, learnable(settings, run), first_new, before, now, look, advance))
     earlier = {row["condition"]: row["fooled_in_all"] for row in last["conditions"]} if last else {}
     rows = [row | {"fooled_in_all": earlier.get(row["condition"], 0) + row["fooled"]} for row in rows]
-    validation = judged_on_validation(config, run, run.classifier(name))
+    validation = judged_on_validation(config, run.classifier(name), data, _validation(config, run, source, data))
     return {"score": request.score, "conditions": rows, "bounds": look.bounds, "validation": validation}
+
+
+def _validation(config: RunConfig, run: Run, source: str, data: IdData) -> torch.Tensor:
+    """What every round is judged on: the validation outliers of the first one, so that all see the same."""
+    if config.data.classes == "shapes":
+        return validation_outliers(config, run, data)
+    first = read_round(run, source, 1)
+    belongs = lambda facts: first.holds(facts) and is_validation_outlier(facts)  # noqa: E731
+    return load_selected(run.outliers(source), config.data.image_px, data.codec, belongs).images
 
 
 # --- what is told -----------------------------------------------------------------------------------------------
@@ -167,8 +194,8 @@ def _row(outcome: Outcome) -> dict[str, Any]:
 
 def _said(row: dict[str, Any]) -> str:
     return (
-        f"round {row['round']}: {row['fooled']:.1%} of {row['new']} new outliers fooled the classifier before it, "
-        f"{row['like_id']:.1%} look ID; {row['classifier']} has FPR95 {row['fpr95']:.2%} and accuracy {row['accuracy']:.2%} on "
+        f"round {row['round']}: of {row['new']} new outliers {row['fooled']:.1%} fooled the classifier before it, and "
+        f"{row['like_id']:.1%} look ID and do not count; {row['classifier']} has FPR95 {row['fpr95']:.2%} and accuracy {row['accuracy']:.2%} on "
         "validation"
     )
 

@@ -69,11 +69,12 @@ def tune(config: RunConfig, run: Run, events: Events, ranks: Ranks = ALONE) -> d
     folder, tried = run.classifier(name), candidates(config)
     if is_trained(folder):
         return train(_standing(config, folder, tried), run, events, ranks)
-    _validation(config, run, load_id(config.data))
+    data = load_id(config.data)
+    outliers = _validation(config, run, data)
     places = [folder / "tune" / str(number) for number in range(len(tried))]
     for candidate, place in zip(tried, places):
         train(candidate, run, events, ranks, place)
-    rows = [judged_on_validation(candidate, run, place) for candidate, place in zip(tried, places)]
+    rows = [judged_on_validation(candidate, place, data, outliers) for candidate, place in zip(tried, places)]
     best = choose(rows)
     for row, candidate in zip(rows, tried):
         row["values"] = _values(candidate, config)
@@ -108,10 +109,9 @@ def choose(rows: list[dict[str, Any]], accuracy: float | None = None) -> int:
     )
 
 
-def judged_on_validation(config: RunConfig, run: Run, place: Path) -> dict[str, Any]:
-    """``accuracy`` and ``fpr95``, meaned over the scores, of the classifier at ``place`` on validation images, in [0, 1]."""
-    data = load_id(config.data)
-    outliers = _validation(config, run, data)
+def judged_on_validation(config: RunConfig, place: Path, data: IdData, outliers: torch.Tensor) -> dict[str, Any]:
+    """``accuracy`` and ``fpr95``, meaned over the scores, in [0, 1], of the classifier at ``place`` on the validation images of ``data``
+    against ``outliers``, uint8 (n, 3, H, W)."""
     model, _ = load_classifier(place)
     device = choose_device(config.model.device).value
     precision = choose_training_precision(config.training.train_precision, device).value
@@ -133,9 +133,7 @@ def _validation(config: RunConfig, run: Run, data: IdData) -> torch.Tensor:
     """Outliers to choose on. Raises :class:`DataError` where there are none."""
     outliers = validation_outliers(config, run, data)
     if outliers is None:
-        raise DataError(
-            "there are no outliers of validation words to choose on; generate more of them, or leave --tune or refine out"
-        )
+        raise DataError("there are no outliers of validation words to choose on; generate more of them, or leave --tune out")
     return outliers
 
 

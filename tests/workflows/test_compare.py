@@ -21,15 +21,18 @@ import dogfast.data.catalogue as catalogue
 import dogfast.workflows.chain as chain
 import dogfast.workflows.compare as module
 import dogfast.workflows.comparison.cells as cells
+import dogfast.workflows.comparison.inside as inside
+import dogfast.workflows.comparison.sweep as sweep
 from dogfast.data.catalogue import SHAPES_TEST_IMAGES
 from dogfast.environment import machine_cores
-from dogfast.errors import DataError, EnvironmentFault, UsageError
+from dogfast.errors import DataError, EnvironmentFault, RunMismatch, UsageError
 from dogfast.events import Events
 from dogfast.run import Run, publish, read_json, to_json
 from dogfast.shards.reader import read_records
 from dogfast.training.names import classifier_name
 from dogfast.workflows import api
 from dogfast.workflows.compare import plan_compare
+from dogfast.workflows.comparison.inside import run_at, take_over
 from dogfast.workflows.comparison.request import Comparison
 from tests.environment import ENVIRONMENT
 
@@ -260,6 +263,40 @@ def test_a_swept_value_that_fails_leaves_the_others_alone(tmp_path, config, made
     lines = (tmp_path / "run/comparison/sweep-m.csv").read_text().splitlines()
     assert lines[0].startswith("axis,value,score") and len(lines) == 1 + 1 + 3
     assert (tmp_path / "run/comparison/sweep-m.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_scores_that_not_every_value_was_judged_by_are_in_no_figure():
+    rows = [{"figures": {"msp": 1, "energy": 2}}, {"figures": {"msp": 3}}]
+    assert sweep._scores_of_all(rows) == ["msp"] and sweep._scores_of_all([]) == []
+
+
+def test_the_own_seed_of_a_comparison_stays(tmp_path, config, made):
+    api.compare(config(), tmp_path / "run", **OF_4)
+    with pytest.raises(RunMismatch, match="train_seed: was 0, now 1"):
+        api.compare(config(training={"train_seed": 1}), tmp_path / "run", **OF_4, seeds=(0, 1))
+
+
+def test_a_takeover_that_was_cut_off_is_made_again(tmp_path, config, monkeypatch):
+    source, target = Run(tmp_path / "one"), Run(tmp_path / "other")
+    api.generate(config(), source.root)
+    own, calls = inside._copy, []
+
+    def fails(place, goal):
+        calls.append(place)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        own(place, goal)
+
+    stages = ("concepts", "synthesis/dog")
+    with run_at(target.root, config(), source) as inner:
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(inside, "_copy", fails)
+            take_over(source, inner, config(), stages)
+        take_over(source, inner, config(), stages)
+        assert inner.state["stages"] == source.state["stages"]
+    for folder in (source.plan("dog"), source.outliers("dog")):
+        for path in folder.rglob("*.*"):
+            assert (target.root / path.relative_to(source.root)).read_bytes() == path.read_bytes()
 
 
 def test_a_plan_lists_every_cell_and_writes_nothing(tmp_path, config, made):

@@ -7,10 +7,12 @@ import pytest
 from dogfast.data.catalogue import load_id
 from dogfast.errors import DataError, UsageError
 from dogfast.events import Events
-from dogfast.run import Run
+from dogfast.run import Run, publish
+from dogfast.shards.rounds import plan_file
 from dogfast.workflows import api
 from dogfast.workflows.demo import ROWS
-from dogfast.workflows.plans import plan_anchors, plan_demo, plan_evaluate, plan_generate, plan_report, plan_train
+from dogfast.workflows.plans import plan_anchors, plan_demo, plan_evaluate, plan_generate, plan_refine, plan_report, plan_train
+from dogfast.workflows.refinement.request import Refinement
 
 ALL = (plan_anchors, plan_generate, plan_train, plan_evaluate, plan_report, plan_demo)
 CLASSES = 8
@@ -47,6 +49,17 @@ def test_edited_anchors_are_read(tmp_path, config):
     edited.write_text("".join(json.dumps({"class_name": name, "word": f"a {name}"}) + "\n" for name in names))
     plan = plan_generate(chosen, run, events)
     assert plan["anchors"] == f"{CLASSES} of {edited}" and "vocabulary" not in plan
+
+
+def test_refine_counts_all_rounds_and_what_is_left_of_them(tmp_path, config):
+    run, events, asked = Run(tmp_path / "run"), Events(), Refinement(rounds=3, patience=3)
+    fresh = plan_refine(config(), run, events, asked)
+    assert (fresh["images"], fresh["images_left"], fresh["shards"], fresh["rounds_done"]) == (72, 72, 9, [])
+    api.generate(config(synthesis={"m": 5}), run.root)
+    more = plan_refine(config(), run, events, asked)
+    assert (more["images"], more["images_left"]) == (40 + 48, 48), "the first round takes what is planned"
+    publish(plan_file(run, "dog", 2), "{}")
+    assert plan_refine(config(), run, events, asked)["images"] == 40 + 24, "what is planned of a round is counted there"
 
 
 def test_train_counts_steps_and_says_what_is_there(tmp_path, config):
@@ -114,3 +127,5 @@ def test_report_lists_what_was_evaluated(tmp_path, config):
 def test_demo_names_the_classifiers_it_will_train(tmp_path, config):
     names = [objective + (f"+{source}" if source != "dog" else "") for objective, source in ROWS]
     assert plan_demo(config(), Run(tmp_path / "run"), Events())["classifiers"] == names
+    both = plan_demo(config(), Run(tmp_path / "run"), Events(), refined=True)
+    assert (both["images"], both["images_left"], both["classifiers"][-1]) == (48, 48, "dog~2")

@@ -1,20 +1,28 @@
 """The closed loop: what is painted next, what is dropped, what every round learns from, and that it goes on where it was."""
 
 import json
+import shutil
 from collections import Counter
+from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 import dogfast.workflows.refine as module
+import dogfast.workflows.refinement.rounds as rounds
 from dogfast.classifiers.loading import RECORD_FILE
-from dogfast.data.splits import is_validation_word
+from dogfast.data import shapes
+from dogfast.data.catalogue import load_id
+from dogfast.data.splits import is_validation_outlier, is_validation_word
+from dogfast.detection.detector import Detector
 from dogfast.errors import DataError, RunMismatch, UsageError
 from dogfast.run import Run, publish, read_json
-from dogfast.shards.format import sample_key
+from dogfast.shards.format import sample_key, shard_of
 from dogfast.shards.reader import read_records
 from dogfast.shards.rounds import Round, plan_file, read_round
-from dogfast.synthesis.plan import read_segments
+from dogfast.shards.selection import load_selected
+from dogfast.synthesis.plan import Segment, read_segments
 from dogfast.workflows import api
 from dogfast.workflows.refinement.looks import Looks, why_contaminant
 from dogfast.workflows.refinement.posterior import Tried, allot
@@ -103,9 +111,18 @@ def test_a_run_that_was_never_refined_has_no_rounds(tmp_path):
         read_round(Run(tmp_path), "dog", 1)
 
 
-@pytest.mark.parametrize("body", ["[]", "{", '{"shards": 1}', '{"shards": -1, "allotted": [], "dropped": []}', '{"shards": true, "allotted": [], "dropped": []}',
-                                  '{"shards": 1, "allotted": [[1]], "dropped": []}', '{"shards": 1, "allotted": [["x", 1]], "dropped": []}',
-                                  '{"shards": 1, "allotted": [], "dropped": [3]}', '{"shards": 1, "allotted": [], "dropped": [{"condition": "3"}]}'])  # fmt: skip
+@pytest.mark.parametrize(
+    "body",
+    [
+        "[]",
+        "{",
+        '{"shards": 1}',
+        '{"shards": -1, "dropped": []}',
+        '{"shards": true, "dropped": []}',
+        '{"shards": 1, "dropped": [3]}',
+        '{"shards": 1, "dropped": [{"condition": "3"}]}',
+    ],
+)
 def test_a_plan_that_is_none_is_named(tmp_path, body):
     run = Run(tmp_path)
     publish(plan_file(run, "dog", 1), body)
@@ -143,6 +160,8 @@ def test_an_outcome_is_read_as_it_was_written(tmp_path):
             for name in ("condition", "cls", "images", "fooled_in_all", "distance", "anchor")
         ),
         {"conditions": [3]},
+        {"conditions": [CONDITION | {"images": -1}]},
+        {"round": 2},
         {"dropped": [{"condition": "x"}]},
         {"bounds": {}},
         {"bounds": {"ring": "x"}},
@@ -154,7 +173,7 @@ def test_an_outcome_is_read_as_it_was_written(tmp_path):
 )
 def test_an_outcome_that_is_none_is_named(tmp_path, change):
     write_outcome(Run(tmp_path), "dog", 1, OUTCOME | change)
-    with pytest.raises(DataError, match=r"outcome\.json is no outcome of a round; remove .*rounds/dog/1"):
+    with pytest.raises(DataError, match=r"rounds/dog/1/outcome\.json is no outcome of round 1; remove it"):
         read_outcome(Run(tmp_path), "dog", 1)
 
 
@@ -181,7 +200,7 @@ def judged(monkeypatch):
     monkeypatch.setattr(
         module,
         "judged_on_validation",
-        lambda config, run, place: {"accuracy": 0.9, "fpr95": fpr[config.training.round - 1]},
+        lambda config, *of: {"accuracy": 0.9, "fpr95": fpr[config.training.round - 1]},
     )
     return fpr
 
@@ -277,17 +296,16 @@ def test_it_ends_where_nothing_is_left(tmp_path, config, judged, monkeypatch):
     assert (len(result["rounds"]), result["ended"]) == (1, "every condition was dropped")
 
 
-@pytest.mark.parametrize("stage", ["append_segment", "generate", "train", "tally", "write_outcome"])
+@pytest.mark.parametrize("stage", ["append_segment", "publish", "generate", "train", "tally", "write_outcome"])
 def test_what_failed_in_any_step_is_gone_on_with(tmp_path, config, judged, monkeypatch, stage):
     import dogfast.workflows.chain as chain
-    import dogfast.workflows.refinement.rounds as rounds
 
     whole = api.refine(config(), tmp_path / "whole", rounds=2)
-    place = {"append_segment": rounds, "generate": chain, "train": chain}.get(stage, module)
+    place = {"append_segment": rounds, "publish": rounds, "generate": chain, "train": chain}.get(stage, module)
     own, calls = getattr(place, stage), []
 
     def fails(*given, **named):
-        if Run(tmp_path / "run").round("dog", 2).exists():
+        if (Run(tmp_path / "run").round("dog", 1) / "outcome.json").exists():
             calls.append(stage)
             raise KeyboardInterrupt
         return own(*given, **named)
@@ -300,7 +318,80 @@ def test_what_failed_in_any_step_is_gone_on_with(tmp_path, config, judged, monke
     strip = [{key: value for key, value in row.items() if key != "seconds"} for row in found["rounds"]]
     assert strip == [{key: value for key, value in row.items() if key != "seconds"} for row in whole["rounds"]]
     weights = [(tmp_path / name / "classifiers" / "dog~2" / "model.safetensors").read_bytes() for name in ("run", "whole")]
-    assert weights[0] == weights[1]
+    assert weights[0] == weights[1] and len(counts_of(Run(tmp_path / "run"))) == 2
+
+
+@pytest.mark.parametrize(
+    "number, lost", [(1, "outcome.json"), (1, "plan.json"), (2, "outcome.json"), (2, "plan.json"), (2, "*.json")]
+)
+def test_a_file_of_a_round_that_is_removed_is_made_again_from_what_stands(tmp_path, config, judged, lost, number):
+    def files():
+        return {path: path.read_bytes() for path in (tmp_path / "run/rounds/dog").glob("[0-9]/plan.json")}
+
+    whole = api.refine(config(), tmp_path / "run", rounds=3)
+    run, before = Run(tmp_path / "run"), files()
+    segments = counts_of(run)
+    for path in run.round("dog", number).glob(lost):
+        path.unlink()
+    found = api.refine(config(), tmp_path / "run", rounds=3)
+    assert counts_of(run) == segments and files() == before
+    assert [row["new"] for row in found["rounds"]] == [row["new"] for row in whole["rounds"]]
+
+
+def test_a_first_round_that_lost_its_classifier_trains_it_on_its_own_shards(tmp_path, config, judged, world):
+    api.refine(config(), tmp_path / "run", rounds=2)
+    run = Run(tmp_path / "run")
+    shards, weights = read_round(run, "dog", 1).shards, (run.classifier("dog") / "model.safetensors").read_bytes()
+    shutil.rmtree(run.classifier("dog"))
+    del world[:]
+    api.refine(config(), tmp_path / "run", rounds=2)
+    assert world.count("train") == 1 and read_round(run, "dog", 1).shards == shards
+    assert (run.classifier("dog") / "model.safetensors").read_bytes() == weights
+
+
+def test_a_plan_that_was_removed_is_told(tmp_path, config, judged, monkeypatch):
+    api.refine(config(), tmp_path / "run", rounds=2)
+    run = Run(tmp_path / "run")
+    shutil.rmtree(run.plan("dog"))
+    shutil.rmtree(run.outliers("dog"))
+    shutil.rmtree(run.classifier("dog"))
+    api.generate(config(synthesis={"m": 1}), run.root)
+    monkeypatch.setattr(module, "run_generate", lambda *given: None)
+    with pytest.raises(DataError, match=r"round 1 is of 3 shards.* plans 1; remove .*rounds/dog to refine anew"):
+        api.refine(config(), tmp_path / "run", rounds=2)
+
+
+def test_what_is_id_does_not_count_as_fooling(tmp_path, config, judged, monkeypatch):
+    monkeypatch.setattr(Detector, "__call__", lambda self, images: SimpleNamespace(known=torch.ones(len(images), dtype=bool)))
+    api.refine(config(synthesis={"m": 6}), tmp_path / "run", rounds=1)
+    rows = read_outcome(Run(tmp_path / "run"), "dog", 1)["conditions"]
+    fooled = {row["anchor"]: row["fooled"] for row in rows}
+    assert fooled.pop(CONTAMINANT) == 0
+    assert fooled == {row["anchor"]: row["new"] for row in rows if row["anchor"] != CONTAMINANT}
+
+
+def test_fewer_outliers_than_conditions_are_enough(tmp_path, config, judged):
+    result = api.refine(config(synthesis={"m": 1}), tmp_path / "run", rounds=4)
+    painted = [sum(count for _, count in counts.values()) for counts in counts_of(Run(tmp_path / "run"))]
+    assert painted == [8] * 4 and result["ended"] == "--rounds 4"
+
+
+def test_validation_words_never_take_more_than_a_round_has(tmp_path, config):
+    conditions = [{"cls": 0, "anchor": word, "strategy": "dog"} for word in ("x", *shapes.VALIDATION_WORDS[:2])]
+    job = SimpleNamespace(class_of=[0, 0, 0], conditions=conditions)
+    segments = [Segment(0, 8, {0: (0, 1)}), Segment(1, 8, {0: (1, 1)})]
+    assert sum(rounds._validating(job, segments, 1).values()) == 1
+
+
+def test_every_round_is_judged_on_what_the_first_one_painted(tmp_path, config, judged):
+    api.refine(config(synthesis={"m": 6}), tmp_path / "run", rounds=2)
+    run, first = Run(tmp_path / "run"), read_outcome(Run(tmp_path / "run"), "dog", 1)["shards"]
+    painted = config(data={"classes": "cifar10"})  # shapes have validation images of their own
+    data = load_id(config().data)
+    own = load_selected(run.outliers("dog"), 16, data.codec, is_validation_outlier)
+    of_first = [shard_of(facts["key"]) < first for facts in own.facts]
+    assert 0 < sum(of_first) < len(of_first)
+    assert torch.equal(module._validation(painted, run, "dog", data), own.images[torch.tensor(of_first)])
 
 
 # --- what cannot be refined -------------------------------------------------------------------------------------
@@ -337,6 +428,18 @@ def test_other_fields_are_refused_once_a_round_is_over(tmp_path, config, judged)
         api.refine(config(synthesis={"m": 4}), tmp_path / "run", rounds=2)
     with pytest.raises(RunMismatch, match="'dog', now 'oe'"):
         api.refine(config(training={"objective": "oe"}), tmp_path / "run", rounds=2)
+    for synthesis in ({"seed": 5}, {"templates": ("a {}", "one {}")}):
+        with pytest.raises(RunMismatch, match=r"seed: was 0, now 5|templates: was"):
+            api.refine(config(synthesis=synthesis), tmp_path / "run", rounds=2)
+    assert len(counts_of(Run(tmp_path / "run"))) == 1, "nothing is planned for them"
+
+
+def test_more_than_a_source_holds_is_refused_before_it_is_planned(tmp_path, config, judged, monkeypatch):
+    api.refine(config(), tmp_path / "run", rounds=1)
+    monkeypatch.setattr(rounds, "fits", lambda segments: False)
+    with pytest.raises(UsageError, match="round 2 would bring 'dog' to more than a source can hold"):
+        api.refine(config(), tmp_path / "run", rounds=2)
+    assert len(counts_of(Run(tmp_path / "run"))) == 1
 
 
 @pytest.mark.parametrize(
@@ -345,6 +448,7 @@ def test_other_fields_are_refused_once_a_round_is_over(tmp_path, config, judged)
         ({"training": {"lr": 0.2}}, "lr: was 0.05, now 0.2"),
         ({"training": {"epochs": 2}}, "epochs: was 1, now 2"),
         ({"detection": {"scores": ("energy",)}}, "scores: was"),
+        ({"detection": {"ash_percentile": 70}}, "ash_percentile: was 0, now 70"),
     ],
 )
 def test_rounds_are_all_trained_and_judged_alike(tmp_path, config, judged, fields, part):
@@ -384,11 +488,9 @@ def test_rounds_repeat_no_batches_of_each_other(tmp_path, config, judged, monkey
 
 def test_no_anchor_to_judge_rounds_by_is_said_before_anything_is_painted(tmp_path, config, world, monkeypatch):
     monkeypatch.setattr(module, "is_validation_outlier", lambda facts: False)
-    check = module._require_validation
-    monkeypatch.setattr(
-        module, "_require_validation", lambda c, *rest: check(c.with_values({"data": {"classes": "cifar10"}}, "test"), *rest)
-    )
-    with pytest.raises(DataError, match=r"no anchor of 'dog' is among the validation words .*--top-k"):
+    check, other = module._require_validation, config(data={"classes": "cifar10"})
+    monkeypatch.setattr(module, "_require_validation", lambda job, m: check(replace(job, config=other), m))
+    with pytest.raises(DataError, match=r"no outlier of 'dog' would be of a validation word .*--top-k.*--m"):
         api.refine(config(), tmp_path / "run", rounds=2)
     assert "generate" not in world
 

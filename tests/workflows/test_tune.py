@@ -6,6 +6,8 @@ import pytest
 
 import dogfast.workflows.tune as module
 from dogfast.config import RunConfig
+from dogfast.data.catalogue import load_id
+from dogfast.detection.measure import validation_outliers
 from dogfast.errors import DataError, RunMismatch, UsageError
 from dogfast.events import Events
 from dogfast.run import publish
@@ -93,7 +95,7 @@ def test_a_candidate_that_stands_is_not_trained_again(run, monkeypatch):
     monkeypatch.setattr(
         module,
         "judged_on_validation",
-        lambda c, r, place: seen.append((place / "train.json").stat().st_mtime_ns) or own(c, r, place),
+        lambda c, place, *of: seen.append((place / "train.json").stat().st_mtime_ns) or own(c, place, *of),
     )
     run_train(config("lr=0.1,0.3"), run, Events())
     assert seen[0] == before
@@ -102,5 +104,6 @@ def test_a_candidate_that_stands_is_not_trained_again(run, monkeypatch):
 def test_candidates_are_judged_by_scores_that_are_fitted_or_move_images_too(run):
     chosen = config(objective="ce").with_values({"detection": {"scores": ("odin", "knn", "vim")}}, "test")
     run_train(chosen, run, Events())
-    found = module.judged_on_validation(chosen, run, run.classifier("ce"))
+    data = load_id(chosen.data)
+    found = module.judged_on_validation(chosen, run.classifier("ce"), data, validation_outliers(chosen, run, data))
     assert 0 <= found["accuracy"] <= 1 and 0 < found["fpr95"] <= 1

@@ -47,9 +47,9 @@ def take_over(source: Run, target: Run, config: RunConfig, stages: tuple[str, ..
     for stage in stages:
         places = _places(source, stage)
         if stage in known and stage not in target.state["stages"] and places:
-            target.claim(stage, known[stage], has_results=False)
             for place in places:
                 _copy(place, target.root / place.relative_to(source.root))
+            target.claim(stage, known[stage], has_results=False)
 
 
 def _places(run: Run, stage: str) -> list[Path]:

@@ -112,7 +112,7 @@ def figure(result: dict[str, Any]) -> bytes:
     for axes, measure, label in zip(
         picture.subplots(1, 2), MEASURES, ("FPR95, % (lower is better)", "AUROC, % (higher is better)")
     ):
-        for score in rows[0]["figures"] if rows else ():
+        for score in _scores_of_all(rows):
             spreads = [row["figures"][score][measure] for row in rows]
             means, bars = [found["mean"] for found in spreads], [found["std"] or 0.0 for found in spreads]
             axes.errorbar([row["value"] for row in rows], means, bars, marker="o", capsize=2, label=score_label(score))
@@ -124,6 +124,11 @@ def figure(result: dict[str, Any]) -> bytes:
         picture.axes[0].legend(fontsize=8)
     picture.suptitle(f"`{SWEPT.objective}` on {result['classes'][:40]}", fontsize=9, parse_math=False)
     return png_bytes(picture)
+
+
+def _scores_of_all(rows: list[dict[str, Any]]) -> list[str]:
+    """The scores that every row was judged by."""
+    return [score for score in rows[0]["figures"] if all(score in row["figures"] for row in rows)] if rows else []
 
 
 def _lines(axis: str, row: dict[str, Any]) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""A round on disk: `plan.json`, what it adds and leaves out, and `outcome.json`, what came of it."""
+"""A round on disk: its segment of the plan, `plan.json`, what it learns from, and `outcome.json`, what came of it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from dogfast.config.option import require
 from dogfast.data.splits import may_train
 from dogfast.errors import DataError
 from dogfast.run import Run, has_fields, publish, read_json, to_json
@@ -15,6 +16,7 @@ from dogfast.synthesis.job import Job
 from dogfast.synthesis.plan import (
     Segment,
     append_segment,
+    fits,
     going_on,
     planned_a_condition,
     read_segments,
@@ -30,11 +32,8 @@ FIELDS = {name: int for name in ("round", "images", "new", "shards")} | {
     **{"classifier": str, "conditions": list, "dropped": list, "bounds": dict, "validation": dict},
 }
 OF_VALIDATION = {"fpr95": NUMBER, "accuracy": NUMBER}
-OF_CONDITION = {
-    name: int for name in ("condition", "cls", "images", "accepted", "like_id", "new", "fooled", "fooled_in_all")
-} | {
-    **{"class_name": str, "anchor": str, "distance": NUMBER},
-}
+COUNTS = ("condition", "cls", "images", "accepted", "like_id", "new", "fooled", "fooled_in_all")
+OF_CONDITION = dict.fromkeys(COUNTS, int) | {"class_name": str, "anchor": str, "distance": NUMBER}
 OF_DROPPED = {"condition": int, "class_name": str, "anchor": str, "round": int, "reason": str}
 """What is read of an outcome, of its validation, of each of its conditions, and of each that was dropped."""
 
@@ -45,17 +44,15 @@ def read_outcome(run: Run, source: str, number: int) -> Outcome | None:
     if not path.exists():
         return None
     found = read_json(path)
-    if not _is_outcome(found):
-        raise DataError(
-            f"{path} is no outcome of a round; remove {path.parent} and the later rounds, and run `dogfast refine` again"
-        )
+    if not _is_outcome(found) or found["round"] != number:
+        raise DataError(f"{path} is no outcome of round {number}; remove it and run `dogfast refine` again")
     return found
 
 
 def _is_outcome(found: Any) -> bool:
     if not has_fields(found, FIELDS) or not has_fields(found["validation"], OF_VALIDATION):
         return False
-    rows = all(has_fields(row, OF_CONDITION) for row in found["conditions"])
+    rows = all(has_fields(row, OF_CONDITION) and all(row[name] >= 0 for name in COUNTS) for row in found["conditions"])
     return (
         rows
         and all(has_fields(row, OF_DROPPED) for row in found["dropped"])
@@ -72,46 +69,78 @@ def _outcome_file(run: Run, source: str, number: int) -> Path:
 
 
 def plan_round(job: Job, number: int, more: int, before: Outcome | None) -> bool:
-    """Write what round ``number`` adds, ``more`` images a class, and leaves out, and append its segment to the plan.
+    """Append what round ``number`` adds, ``more`` images a class, to the plan, and write what it learns from: the shards that are
+    planned then, but for the conditions that are dropped.
 
-    The first takes what is planned, and what was added to it since. The others go by the outcome ``before``; False, and
-    nothing written, where that leaves no condition. What stands of them is not planned again.
+    The first takes what is planned, and what was added to it before it was over. The others go by the outcome ``before``; False, and
+    nothing written, where that leaves no condition. What stands of them is not planned again. Raises UsageError where the plan
+    would hold more than a source can, DataError where it no longer holds what the round is of.
     """
-    run, source = job.run, job.source
-    folder, path = run.plan(source), plan_file(run, source, number)
-    if before is None or not path.exists():
-        plan = _first_plan(folder) if before is None else _next_plan(job, number, more, before)
-        if before is not None and not plan["allotted"]:
+    path, over, dropped = plan_file(job.run, job.source, number), read_outcome(job.run, job.source, number), []
+    gone_on_from = plan_file(job.run, job.source, number + 1).exists()
+    if path.exists() and (before or gone_on_from):
+        shards, dropped = (read_plan(path)[name] for name in ("shards", "dropped"))
+    elif before is None:
+        shards = over["shards"] if over else _planned(job)
+    else:
+        dropped = [*before["dropped"], *_contaminants(before, number)]
+        added = _add(job, number, more, before, {row["condition"] for row in dropped})
+        if added is None:
             return False
-        publish(path, to_json(plan))
-    plan, segments = read_plan(path), read_segments(folder)
-    if _shards(segments) < plan["shards"]:
-        append_segment(folder, _segment(job, segments, dict(plan["allotted"])))
+        shards = added.first_shard + added.shards
+    if shards > _planned(job):
+        raise DataError(
+            f"round {number} is of {shards} shards, and {job.run.plan(job.source)} plans {_planned(job)}; remove "
+            f"{path.parent.parent} to refine anew"
+        )
+    publish(path, to_json({"shards": shards, "dropped": dropped}))
     return True
 
 
-def _first_plan(folder: Path) -> dict[str, Any]:
-    return {"shards": _shards(read_segments(folder)), "allotted": [], "dropped": []}
+def _planned(job: Job) -> int:
+    return _shards(read_segments(job.run.plan(job.source)))
 
 
-def _next_plan(job: Job, number: int, more: int, before: Outcome) -> dict[str, Any]:
-    dropped = [*before["dropped"], *_contaminants(before, number)]
-    out = {row["condition"] for row in dropped}
+def _add(job: Job, number: int, more: int, before: Outcome, dropped: set[int]) -> Segment | None:
+    """The round's segment, appended unless it stands, as after a kill between it and `plan.json`; None where no condition is left."""
     tallies = {row["condition"]: row for row in before["conditions"]}
     tried = [
-        Tried(row, condition["cls"], *(tallies.get(row, {}).get(name, 0) for name in ("images", "fooled_in_all")))
+        _tried(row, condition["cls"], tallies.get(row))
         for row, condition in enumerate(job.conditions)
-        if row not in out and may_train(condition)
+        if row not in dropped and may_train(condition)
     ]
-    settings, segments = job.config.synthesis, read_segments(job.run.plan(job.source))
+    if not tried:
+        return None
+    segments = read_segments(job.run.plan(job.source))
+    later = [place for place, segment in enumerate(segments) if segment.first_shard >= before["shards"]]
+    for place in later:
+        if _segment(job, segments[:place], tried, number, more).counts == segments[place].counts:
+            return segments[place]
+    added = _segment(job, segments, tried, number, more)
+    require(
+        fits([*segments, added]),
+        f"round {number} would bring {job.source!r} to more than a source can hold; choose fewer --rounds, a smaller --m or "
+        "larger --samples-per-shard",
+    )
+    append_segment(job.run.plan(job.source), added)
+    return added
+
+
+def _tried(row: int, cls: int, tally: dict[str, Any] | None) -> Tried:
+    """A condition as the posterior counts it; one whose shard lost images, as a repair may leave it, was not fooled by more than it has."""
+    images, fooled = (tally["images"], tally["fooled_in_all"]) if tally else (0, 0)
+    return Tried(row, cls, images, min(images, fooled))
+
+
+def _segment(job: Job, segments: Sequence[Segment], tried: Sequence[Tried], number: int, more: int) -> Segment:
+    """What round ``number`` adds to ``segments``."""
     validating = _validating(job, segments, more)
     left = Counter(dict.fromkeys(job.class_of, more))
     for row, count in validating.items():
         left[job.class_of[row]] -= count
-    allotted = allot(tried, left, settings.seed, job.source, number)
-    allotted |= validating if allotted else {}
-    shards = _shards(segments) + (_segment(job, segments, allotted).shards if allotted else 0)
-    return {"shards": shards, "allotted": sorted(allotted.items()), "dropped": dropped}
+    allotted = allot(tried, left, job.config.synthesis.seed, job.source, number) | validating
+    counts = going_on(allotted, planned_a_condition(list(segments)))
+    return Segment(_shards(segments), job.config.synthesis.samples_per_shard, counts)
 
 
 def _validating(job: Job, segments: Sequence[Segment], more: int) -> dict[int, int]:
@@ -123,12 +152,13 @@ def _validating(job: Job, segments: Sequence[Segment], more: int) -> dict[int, i
     of_class: Counter[int] = Counter()
     for row, count in planned.items():
         of_class[job.class_of[row]] += count
-    lacking = {
-        row: (of_class[cls] + more) // conditions[cls] - planned[row]
-        for row, cls in enumerate(job.class_of)
-        if not may_train(job.conditions[row])
-    }
-    return {row: count for row, count in lacking.items() if count > 0}
+    wanted: dict[int, int] = {}
+    left = Counter(dict.fromkeys(job.class_of, more))
+    for row, cls in enumerate(job.class_of):
+        if not may_train(job.conditions[row]):
+            wanted[row] = min(left[cls], max(0, (of_class[cls] + more) // conditions[cls] - planned[row]))
+            left[cls] -= wanted[row]
+    return wanted
 
 
 def _contaminants(outcome: Outcome, number: int) -> list[dict[str, Any]]:
@@ -140,11 +170,6 @@ def _contaminants(outcome: Outcome, number: int) -> list[dict[str, Any]]:
             named = {name: row[name] for name in ("condition", "class_name", "anchor")}
             found.append(named | {"round": number, "reason": reason})
     return found
-
-
-def _segment(job: Job, segments: Sequence[Segment], allotted: dict[int, int]) -> Segment:
-    counts = going_on(allotted, planned_a_condition(list(segments)))
-    return Segment(_shards(segments), job.config.synthesis.samples_per_shard, counts)
 
 
 def _shards(segments: Sequence[Segment]) -> int:

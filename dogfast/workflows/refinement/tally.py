@@ -20,8 +20,8 @@ from dogfast.workflows.refinement.looks import Looker
 @dataclass(frozen=True)
 class Tally:
     """Of a condition's ``images``: how many the round's classifier ``accepted`` as ID, how many are ``like_id`` to CLIP, and the
-    median ``distance`` to the name of the class. Of those that are ``new`` in the round, how many had ``fooled`` the
-    classifier before it learned from them, and are ``new_like_id``."""
+    median ``distance`` to the name of the class. Of those that are ``new`` in the round, how many are ``new_like_id``, and how many
+    of the others had ``fooled`` the classifier before it learned from them: it is right to take for ID what is."""
 
     condition: int
     cls: int
@@ -67,7 +67,7 @@ def tally(
         new = torch.tensor([shard_of(each["key"]) >= first_new for each in outliers.facts])
         looks, fooled = look(outliers.images, outliers.facts), torch.zeros(len(outliers), dtype=torch.bool)
         if new.any():
-            fooled[new] = before(outliers.images[new]).known
+            fooled[new] = before(outliers.images[new]).known & ~looks.like_id[new]
         condition = torch.tensor([each["condition"] for each in outliers.facts])
         parts.append(_Seen(condition, new, fooled, now(outliers.images).known, looks.like_id, looks.distance))
         told |= {each["condition"]: (each["cls"], each["class_name"], each["anchor"]) for each in outliers.facts}
