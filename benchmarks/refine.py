@@ -26,11 +26,12 @@ from proof.world import World as Photographs
 from scipy.stats import spearmanr
 from tuning import chosen_precision
 
-import dogfast.workflows.refinement.rounds as rounds
+import dogfast.workflows.refinement.planning as planning
 from dogfast.config import RunConfig
 from dogfast.config.training import START
 from dogfast.environment import hardware
 from dogfast.events import Events, plain_lines
+from dogfast.rounds import read_outcome
 from dogfast.run import Run, launch, read_json, versions
 from dogfast.shards.reader import read_records
 from dogfast.training.names import classifier_name
@@ -40,7 +41,6 @@ from dogfast.workflows.comparison.settings import comparison_preset
 from dogfast.workflows.refine import of_round, refine
 from dogfast.workflows.refinement.posterior import Tried
 from dogfast.workflows.refinement.request import Refinement
-from dogfast.workflows.refinement.rounds import read_outcome
 
 RESULT = Path(__file__).parent / "results" / "refine.json"
 WORK = Path(__file__).parents[1] / "build" / "refine"
@@ -122,7 +122,7 @@ def dealing_evenly():
                 counts[row] = counts.get(row, 0) + 1
         return counts
 
-    with patch.object(rounds, "allot", deal), patch.object(rounds, "why_contaminant", lambda *given: ""):
+    with patch.object(planning, "allot", deal), patch.object(planning, "why_contaminant", lambda *given: ""):
         yield
 
 

@@ -150,15 +150,24 @@ def teachers(
     return data.train if fitted(names) else None, validation
 
 
-def validation_outliers(config: RunConfig, run: Run, data: IdData) -> torch.Tensor | None:
-    """Outliers that no training has seen: the validation shapes, or painted ones of validation words, those of `dog` where there are;
-    None where there are none. A synonym of such a word may have been painted for the training."""
+def validation_outliers(
+    config: RunConfig,
+    run: Run,
+    data: IdData,
+    sources: tuple[str, ...] = PAINTING_WORDS,
+    belongs: Callable[[dict[str, Any]], bool] = lambda facts: True,
+) -> torch.Tensor | None:
+    """Outliers that no training has seen, uint8 (n, 3, H, W): the validation shapes, or painted ones of validation words, which
+    ``belongs`` accepts, of the first of ``sources`` that is painted; None where there are none. A synonym of such a word may have been
+    painted for the training."""
     if config.data.classes == "shapes":
         return load_ood("validation-shapes", config.data, len(data.validation), data.codec, "val").images
-    folder = next(filter(has_shards, map(run.outliers, PAINTING_WORDS)), None)
+    folder = next(filter(has_shards, map(run.outliers, sources)), None)
     if folder is None:
         return None
-    found = load_selected(folder, config.data.image_px, data.codec, is_validation_outlier)
+    found = load_selected(
+        folder, config.data.image_px, data.codec, lambda facts: is_validation_outlier(facts) and belongs(facts)
+    )
     return found.images if len(found) else None
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from dogfast.errors import DataError
 from dogfast.reporting.figures import percent
 from dogfast.reporting.inputs import number_of, text_of
+from dogfast.rounds import read_outcome
 from dogfast.run import Run, read_json
 
 SOURCES_AT_MOST = 4
@@ -79,7 +80,7 @@ def _story(run: Run, source: str, path: Path) -> Refined:
         raise DataError(f"{path} tells of no rounds; remove it and run `dogfast refine` again")
     chosen = int(number_of(told, "chosen", path))
     rounds = tuple(_round(row, chosen, path) for row in rows[:ROUNDS_AT_MOST])
-    outcomes = [_outcome(run.round(source, row.number) / "outcome.json") for row in rounds]
+    outcomes = [_outcome(run, source, row.number) for row in rounds]
     dropped = outcomes[-1].dropped if outcomes else ()
     risen = _risen([outcome.new for outcome in outcomes])
     return Refined(source, rounds, risen, dropped[:DROPPED_AT_MOST], len(dropped), text_of(told, "ended", path))
@@ -99,25 +100,15 @@ class _Outcome:
     dropped: tuple[Dropped, ...]
 
 
-def _outcome(path: Path) -> _Outcome:
-    found = read_json(path)
-    lists = [found.get(name) if isinstance(found, dict) else None for name in ("conditions", "dropped")]
-    if not all(isinstance(rows, list) and all(isinstance(row, dict) for row in rows) for rows in lists):
-        raise DataError(f"{path} is no outcome of a round; remove its folder and run `dogfast refine` again")
-    conditions, dropped = lists
+def _outcome(run: Run, source: str, number: int) -> _Outcome:
+    found = read_outcome(run, source, number)
+    if found is None:
+        raise DataError(f"{run.round(source, number)} has no outcome; run `dogfast refine` again")
     new: Counter[tuple[str, str]] = Counter()
-    for row in conditions:
-        new[_named(row, path)] += int(number_of(row, "new", path))
-    return _Outcome(dict(new), tuple(_dropped(row, path) for row in dropped))
-
-
-def _named(row: dict[str, Any], path: Path) -> tuple[str, str]:
-    return text_of(row, "class_name", path), text_of(row, "anchor", path)
-
-
-def _dropped(row: dict[str, Any], path: Path) -> Dropped:
-    class_name, anchor = _named(row, path)
-    return Dropped(anchor, class_name, int(number_of(row, "round", path)), text_of(row, "reason", path))
+    for row in found["conditions"]:
+        new[row["class_name"], row["anchor"]] += row["new"]
+    dropped = [Dropped(row["anchor"], row["class_name"], row["round"], row["reason"]) for row in found["dropped"]]
+    return _Outcome(dict(new), tuple(dropped))
 
 
 def _risen(rounds: list[dict[tuple[str, str], int]]) -> tuple[Risen, ...]:

@@ -23,12 +23,12 @@ from dogfast.data.splits import may_train
 from dogfast.errors import DataError
 from dogfast.events import Events
 from dogfast.processes import told
+from dogfast.rounds import Round, read_round
 from dogfast.run import Run, digest, is_run
 from dogfast.shards.format import ID_CONTROL
 from dogfast.shards.id_latents import read_id_latents
 from dogfast.shards.latents import load_latents
 from dogfast.shards.reader import Outliers, not_latents, read_records, require_images, require_latents
-from dogfast.shards.rounds import Round, read_round
 from dogfast.shards.selection import load_selected
 from dogfast.store import Place, open_place
 from dogfast.training.batches import Held

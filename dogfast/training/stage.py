@@ -20,10 +20,10 @@ from dogfast.environment import choose_device, choose_training_precision
 from dogfast.errors import DataError
 from dogfast.events import Events
 from dogfast.processes import told
+from dogfast.rounds import plan_file
 from dogfast.run import Run, read_json, refuse_difference, versions
 from dogfast.seeds import derive_seed
 from dogfast.shards.format import ID_CONTROL
-from dogfast.shards.rounds import plan_file
 from dogfast.training.id_synthetic import mixed_id
 from dogfast.training.loop import Keeping, Machine, fit
 from dogfast.training.metrics import metrics_log

@@ -17,10 +17,10 @@ from dogfast.diffusion.load import Pipeline, choose_model
 from dogfast.engines.opening import choose_platform
 from dogfast.environment import choose_device, choose_training_precision
 from dogfast.events import Events
+from dogfast.rounds import plan_file, read_outcome
 from dogfast.run import Run
 from dogfast.shards.format import ID_CONTROL
 from dogfast.shards.reader import has_shards, read_records
-from dogfast.shards.rounds import plan_file
 from dogfast.synthesis.plan import read_segments
 from dogfast.synthesis.recipes import resolve_recipe
 from dogfast.synthesis.space import bytes_of_one
@@ -33,7 +33,6 @@ from dogfast.workflows.chain import check_generate, check_train
 from dogfast.workflows.demo import REFINED_ROUNDS
 from dogfast.workflows.refine import check_refine
 from dogfast.workflows.refinement.request import Refinement
-from dogfast.workflows.refinement.rounds import read_outcome
 
 UNKNOWN_TIME = "not measured yet on this run"
 

@@ -27,10 +27,9 @@ from dogfast.detection.measure import validation_outliers
 from dogfast.detection.opening import run_detector
 from dogfast.errors import DataError
 from dogfast.events import Events
-from dogfast.run import Run, publish, read_json, to_json
+from dogfast.rounds import Outcome, plan_file, read_outcome, read_plan, read_round, write_outcome
+from dogfast.run import Run, publish, to_json
 from dogfast.shards.reader import read_records
-from dogfast.shards.rounds import plan_file, read_round
-from dogfast.shards.selection import load_selected
 from dogfast.synthesis.conditions import read_conditions
 from dogfast.synthesis.job import Job, open_job
 from dogfast.synthesis.plan import planned_a_class, read_segments, spread
@@ -40,8 +39,8 @@ from dogfast.training.sources import learnable, painted_source
 from dogfast.training.stage import tuning_fields
 from dogfast.workflows.chain import check_generate, check_rounds, check_train, run_generate, run_train
 from dogfast.workflows.refinement.looks import Looker
+from dogfast.workflows.refinement.planning import plan_round
 from dogfast.workflows.refinement.request import Refinement
-from dogfast.workflows.refinement.rounds import Outcome, plan_round, read_outcome, write_outcome
 from dogfast.workflows.refinement.tally import tally, to_rows
 from dogfast.workflows.tune import choose, judged_on_validation
 
@@ -129,7 +128,7 @@ def _round(config: RunConfig, run: Run, events: Events, request: Refinement, out
         planned = planned_a_class(read_segments(run.plan(source)), job.class_of)
         run_generate(config.with_values({"synthesis": {"m": planned}}, "refine"), run, events)
     trained = run_train(config, run, events)
-    plan = read_json(plan_file(run, source, number))
+    plan = read_plan(plan_file(run, source, number))
     seen = _look(config, run, events, request, before)
     outcome = {"round": number, "classifier": trained["name"], **plan, **_summed_up(seen["conditions"]), **seen}
     outcome["seconds"] = round(time.monotonic() - began, 1)
@@ -168,11 +167,10 @@ def _look(config: RunConfig, run: Run, events: Events, request: Refinement, last
 
 def _validation(config: RunConfig, run: Run, source: str, data: IdData) -> torch.Tensor:
     """What every round is judged on: the validation outliers of the first one, so that all see the same."""
-    if config.data.classes == "shapes":
-        return validation_outliers(config, run, data)
-    first = read_round(run, source, 1)
-    belongs = lambda facts: first.holds(facts) and is_validation_outlier(facts)  # noqa: E731
-    return load_selected(run.outliers(source), config.data.image_px, data.codec, belongs).images
+    found = validation_outliers(config, run, data, (source,), read_round(run, source, 1).holds)
+    if found is None:
+        raise DataError(f"the first round of {source!r} painted no outlier of a validation word; paint more of them (--m)")
+    return found
 
 
 # --- what is told -----------------------------------------------------------------------------------------------

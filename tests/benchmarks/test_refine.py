@@ -8,7 +8,8 @@ import refine
 import torch
 from safetensors.torch import save_file
 
-import dogfast.workflows.refinement.rounds as rounds
+import dogfast.workflows.refinement.planning as planning
+from dogfast.rounds import write_outcome
 from dogfast.run import publish, to_json
 from dogfast.workflows.refinement.posterior import Tried
 
@@ -24,11 +25,11 @@ def test_every_variant_has_as_many_images_and_epochs_in_all(world):
 
 def test_dealing_evenly_selects_and_drops_nothing():
     tried = [Tried(0, 0, 4, 4), Tried(1, 0, 2, 0), Tried(2, 0, 3, 0), Tried(5, 1, 1, 1)]
-    own = rounds.allot
+    own = planning.allot
     with refine.dealing_evenly():
-        assert rounds.allot(tried, {0: 4, 1: 3}, 0) == {1: 2, 2: 1, 0: 1, 5: 3}
-        assert rounds.why_contaminant(4, 4, 0.0, 1.0) == ""
-    assert rounds.allot is own
+        assert planning.allot(tried, {0: 4, 1: 3}, 0) == {1: 2, 2: 1, 0: 1, 5: 3}
+        assert planning.why_contaminant(4, 4, 0.0, 1.0) == ""
+    assert planning.allot is own
 
 
 @pytest.fixture
@@ -80,7 +81,7 @@ def test_what_foretells_is_a_rank_correlation_with_the_next_round(tmp_path):
         ]
         told = {"round": number, "classifier": "dog", "images": 30, "new": 30, "fooled": 0, "like_id": 0, "accepted": 0}
         told |= {"seconds": 1, "shards": 1, "dropped": [], "bounds": {"ring": 0}, "validation": {"fpr95": 0, "accuracy": 1}}
-        rounds.write_outcome(run, "dog", number, told | {"conditions": rows})
+        write_outcome(run, "dog", number, told | {"conditions": rows})
     assert refine.foretells([run]) == {"accepted": pytest.approx(-0.5), "fooled": pytest.approx(0.0)}
     assert refine.foretells([]) == {"accepted": None, "fooled": None}
 

@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 from safetensors.numpy import save_file
 
+from dogfast.rounds import write_outcome
 from dogfast.run import Run, publish, to_json, write_jsonl
 
 HOSTILE = "<script>alert(1)</script>"
@@ -188,8 +189,11 @@ def add_rounds(run: Run, rounds: int = 2) -> None:
     publish(run.refined("dog"), to_json(told))
     for n in range(1, rounds + 1):
         conditions = [
-            {"condition": k, "class_name": "ring", "anchor": f"word{k}", "images": 10 * n, "new": 30 if n > 1 and not k else 5}
+            {"condition": k, "cls": 0, "class_name": "ring", "anchor": f"word{k}", "images": 10 * n, "distance": 0.4}
+            | {"new": 30 if n > 1 and not k else 5, "fooled": 2, "fooled_in_all": 2, "accepted": 1, "like_id": 0}
             for k in range(3)
         ]
         out = [{"condition": 9, "class_name": HOSTILE, "anchor": HOSTILE, "round": 2, "reason": "CLIP takes 9 of its 9 images"}]
-        publish(run.round("dog", n) / "outcome.json", to_json({"conditions": conditions, "dropped": out if n > 1 else []}))
+        found = {"round": n, "classifier": "dog", "images": 10, "new": 5, "shards": n, "seconds": 1.0, "bounds": {"ring": 0.3}}
+        found |= {"conditions": conditions, "dropped": out if n > 1 else [], "validation": {"fpr95": 0.4, "accuracy": 0.9}}
+        write_outcome(run, "dog", n, found | shares)

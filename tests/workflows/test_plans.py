@@ -7,8 +7,8 @@ import pytest
 from dogfast.data.catalogue import load_id
 from dogfast.errors import DataError, UsageError
 from dogfast.events import Events
+from dogfast.rounds import plan_file
 from dogfast.run import Run, publish
-from dogfast.shards.rounds import plan_file
 from dogfast.workflows import api
 from dogfast.workflows.demo import ROWS
 from dogfast.workflows.plans import plan_anchors, plan_demo, plan_evaluate, plan_generate, plan_refine, plan_report, plan_train

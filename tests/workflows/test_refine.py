@@ -10,24 +10,23 @@ import pytest
 import torch
 
 import dogfast.workflows.refine as module
-import dogfast.workflows.refinement.rounds as rounds
+import dogfast.workflows.refinement.planning as planning
 from dogfast.classifiers.loading import RECORD_FILE
 from dogfast.data import shapes
 from dogfast.data.catalogue import load_id
 from dogfast.data.splits import is_validation_outlier, is_validation_word
 from dogfast.detection.detector import Detector
 from dogfast.errors import DataError, RunMismatch, UsageError
+from dogfast.rounds import Round, plan_file, read_outcome, read_round, write_outcome
 from dogfast.run import Run, publish, read_json
 from dogfast.shards.format import sample_key, shard_of
 from dogfast.shards.reader import read_records
-from dogfast.shards.rounds import Round, plan_file, read_round
 from dogfast.shards.selection import load_selected
 from dogfast.synthesis.plan import Segment, read_segments
 from dogfast.workflows import api
 from dogfast.workflows.refinement.looks import Looks, why_contaminant
 from dogfast.workflows.refinement.posterior import Tried, allot
 from dogfast.workflows.refinement.request import Refinement
-from dogfast.workflows.refinement.rounds import read_outcome, write_outcome
 
 CONTAMINANT = "bent ring"
 
@@ -296,12 +295,12 @@ def test_it_ends_where_nothing_is_left(tmp_path, config, judged, monkeypatch):
     assert (len(result["rounds"]), result["ended"]) == (1, "every condition was dropped")
 
 
-@pytest.mark.parametrize("stage", ["append_segment", "publish", "generate", "train", "tally", "write_outcome"])
+@pytest.mark.parametrize("stage", ["append_segment", "write_plan", "generate", "train", "tally", "write_outcome"])
 def test_what_failed_in_any_step_is_gone_on_with(tmp_path, config, judged, monkeypatch, stage):
     import dogfast.workflows.chain as chain
 
     whole = api.refine(config(), tmp_path / "whole", rounds=2)
-    place = {"append_segment": rounds, "publish": rounds, "generate": chain, "train": chain}.get(stage, module)
+    place = {"append_segment": planning, "write_plan": planning, "generate": chain, "train": chain}.get(stage, module)
     own, calls = getattr(place, stage), []
 
     def fails(*given, **named):
@@ -380,7 +379,7 @@ def test_validation_words_never_take_more_than_a_round_has(tmp_path, config):
     conditions = [{"cls": 0, "anchor": word, "strategy": "dog"} for word in ("x", *shapes.VALIDATION_WORDS[:2])]
     job = SimpleNamespace(class_of=[0, 0, 0], conditions=conditions)
     segments = [Segment(0, 8, {0: (0, 1)}), Segment(1, 8, {0: (1, 1)})]
-    assert sum(rounds._validating(job, segments, 1).values()) == 1
+    assert sum(planning._validating(job, segments, 1).values()) == 1
 
 
 def test_every_round_is_judged_on_what_the_first_one_painted(tmp_path, config, judged):
@@ -436,7 +435,7 @@ def test_other_fields_are_refused_once_a_round_is_over(tmp_path, config, judged)
 
 def test_more_than_a_source_holds_is_refused_before_it_is_planned(tmp_path, config, judged, monkeypatch):
     api.refine(config(), tmp_path / "run", rounds=1)
-    monkeypatch.setattr(rounds, "fits", lambda segments: False)
+    monkeypatch.setattr(planning, "fits", lambda segments: False)
     with pytest.raises(UsageError, match="round 2 would bring 'dog' to more than a source can hold"):
         api.refine(config(), tmp_path / "run", rounds=2)
     assert len(counts_of(Run(tmp_path / "run"))) == 1

@@ -1,17 +1,15 @@
-"""A round on disk: its segment of the plan, `plan.json`, what it learns from, and `outcome.json`, what came of it."""
+"""What a round paints and what it learns from: pure functions of the outcome before, and their place on disk."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from dogfast.config.option import require
 from dogfast.data.splits import may_train
 from dogfast.errors import DataError
-from dogfast.run import Run, has_fields, publish, read_json, to_json
-from dogfast.shards.rounds import plan_file, read_plan
+from dogfast.rounds import Outcome, plan_file, read_outcome, read_plan, write_plan
 from dogfast.synthesis.job import Job
 from dogfast.synthesis.plan import (
     Segment,
@@ -24,49 +22,6 @@ from dogfast.synthesis.plan import (
 from dogfast.workflows.refinement.looks import why_contaminant
 from dogfast.workflows.refinement.posterior import Tried, allot
 
-OUTCOME_FILE = "outcome.json"
-Outcome = dict[str, Any]
-NUMBER = int | float
-FIELDS = {name: int for name in ("round", "images", "new", "shards")} | {
-    **{name: NUMBER for name in ("fooled", "like_id", "accepted", "seconds")},
-    **{"classifier": str, "conditions": list, "dropped": list, "bounds": dict, "validation": dict},
-}
-OF_VALIDATION = {"fpr95": NUMBER, "accuracy": NUMBER}
-COUNTS = ("condition", "cls", "images", "accepted", "like_id", "new", "fooled", "fooled_in_all")
-OF_CONDITION = dict.fromkeys(COUNTS, int) | {"class_name": str, "anchor": str, "distance": NUMBER}
-OF_DROPPED = {"condition": int, "class_name": str, "anchor": str, "round": int, "reason": str}
-"""What is read of an outcome, of its validation, of each of its conditions, and of each that was dropped."""
-
-
-def read_outcome(run: Run, source: str, number: int) -> Outcome | None:
-    """What came of a round; None where it is not over. Raises :class:`DataError` for a file that `write_outcome` did not write."""
-    path = _outcome_file(run, source, number)
-    if not path.exists():
-        return None
-    found = read_json(path)
-    if not _is_outcome(found) or found["round"] != number:
-        raise DataError(f"{path} is no outcome of round {number}; remove it and run `dogfast refine` again")
-    return found
-
-
-def _is_outcome(found: Any) -> bool:
-    if not has_fields(found, FIELDS) or not has_fields(found["validation"], OF_VALIDATION):
-        return False
-    rows = all(has_fields(row, OF_CONDITION) and all(row[name] >= 0 for name in COUNTS) for row in found["conditions"])
-    return (
-        rows
-        and all(has_fields(row, OF_DROPPED) for row in found["dropped"])
-        and has_fields(found["bounds"], {row["class_name"]: NUMBER for row in found["conditions"]})
-    )
-
-
-def write_outcome(run: Run, source: str, number: int, outcome: Outcome) -> None:
-    publish(_outcome_file(run, source, number), to_json(outcome))
-
-
-def _outcome_file(run: Run, source: str, number: int) -> Path:
-    return run.round(source, number) / OUTCOME_FILE
-
 
 def plan_round(job: Job, number: int, more: int, before: Outcome | None) -> bool:
     """Append what round ``number`` adds, ``more`` images a class, to the plan, and write what it learns from: the shards that are
@@ -76,25 +31,33 @@ def plan_round(job: Job, number: int, more: int, before: Outcome | None) -> bool
     nothing written, where that leaves no condition. What stands of them is not planned again. Raises UsageError where the plan
     would hold more than a source can, DataError where it no longer holds what the round is of.
     """
-    path, over, dropped = plan_file(job.run, job.source, number), read_outcome(job.run, job.source, number), []
-    gone_on_from = plan_file(job.run, job.source, number + 1).exists()
-    if path.exists() and (before or gone_on_from):
-        shards, dropped = (read_plan(path)[name] for name in ("shards", "dropped"))
-    elif before is None:
-        shards = over["shards"] if over else _planned(job)
+    path = plan_file(job.run, job.source, number)
+    if before is None:
+        plan = _first_plan(job)
     else:
-        dropped = [*before["dropped"], *_contaminants(before, number)]
-        added = _add(job, number, more, before, {row["condition"] for row in dropped})
-        if added is None:
-            return False
-        shards = added.first_shard + added.shards
-    if shards > _planned(job):
+        plan = read_plan(path) if path.exists() else _next_plan(job, number, more, before)
+    if plan is None:
+        return False
+    if plan["shards"] > _planned(job):
         raise DataError(
-            f"round {number} is of {shards} shards, and {job.run.plan(job.source)} plans {_planned(job)}; remove "
+            f"round {number} is of {plan['shards']} shards, and {job.run.plan(job.source)} plans {_planned(job)}; remove "
             f"{path.parent.parent} to refine anew"
         )
-    publish(path, to_json({"shards": shards, "dropped": dropped}))
+    write_plan(path, plan)
     return True
+
+
+def _first_plan(job: Job) -> dict[str, Any]:
+    path, over = plan_file(job.run, job.source, 1), read_outcome(job.run, job.source, 1)
+    if path.exists() and plan_file(job.run, job.source, 2).exists():
+        return read_plan(path)
+    return {"shards": over["shards"] if over else _planned(job), "dropped": []}
+
+
+def _next_plan(job: Job, number: int, more: int, before: Outcome) -> dict[str, Any] | None:
+    dropped = [*before["dropped"], *_contaminants(before, number)]
+    added = _add(job, number, more, before, {row["condition"] for row in dropped})
+    return None if added is None else {"shards": added.first_shard + added.shards, "dropped": dropped}
 
 
 def _planned(job: Job) -> int:
