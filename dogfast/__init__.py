@@ -1,7 +1,8 @@
 """dogfast: diffusion-painted outliers at high throughput, and classifiers that learn from them to refuse the unknown.
 
-The verbs of the command line as functions: each takes a `RunConfig`, the run's folder (`build_engines` has none), and
-optional event sinks. `Detector` loads what they made, to be used.
+The verbs of the command line that make something, as functions: each takes a `RunConfig` (`dogfast.config.presets.preset` gives what the
+command line starts a new run from), the run's folder (`build_engines` has none), and optional sinks, functions that are
+called with each event's name and fields. `Detector` loads what they made, to be used.
 """
 
 from __future__ import annotations

@@ -8,14 +8,14 @@ from typing import Any
 from dogfast.errors import UsageError
 
 
-def option(default: Any, help: str, *, identity: bool = True, kept: bool = True, flag: str | None = None) -> Any:
+def option(default: Any, help: str, *, identity: bool = True, kept: bool = True) -> Any:
     """A field of a stage's configuration.
 
     ``identity=False`` marks what may change between two commands on one run (where data lies, how many workers,
     how many images): it stays out of fingerprints. ``kept=False`` marks what holds for one launch only: the run does not
-    remember it. ``flag`` is the command line's word where it is not the field's name.
+    remember it.
     """
-    return dataclasses.field(default=default, metadata={"help": help, "identity": identity, "kept": kept, "flag": flag})
+    return dataclasses.field(default=default, metadata={"help": help, "identity": identity, "kept": kept})
 
 
 def identity(config: Any) -> dict[str, Any]:

@@ -28,6 +28,8 @@ from dogfast.text import is_utf8
 
 @dataclass(frozen=True, kw_only=True)
 class RunConfig:
+    """The settings of every stage, a section each, at their defaults: what a class set needs besides stands in `presets`."""
+
     data: DataConfig = field(default_factory=DataConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     concepts: ConceptsConfig = field(default_factory=ConceptsConfig)

@@ -161,18 +161,9 @@ SETS: dict[str, DataSet] = {
     "validation-shapes": DataSet(
         origin="dogfast's shapes, words kept for validation", licence=_OURS, painter=_words(shapes.VALIDATION_WORDS)
     ),
-    "glyphs": DataSet(
-        origin="dogfast's shapes, letters, digits and signs", licence=_OURS,
-        painter=lambda split, index, side: shapes.render_glyph(split, 0, index, side),
-    ),
-    "stripes": DataSet(
-        origin="dogfast's shapes, stripes", licence=_OURS,
-        painter=lambda split, index, side: shapes.render_stripes(split, 0, index, side),
-    ),
-    "checkers": DataSet(
-        origin="dogfast's shapes, checkers", licence=_OURS,
-        painter=lambda split, index, side: shapes.render_checkers(split, 0, index, side),
-    ),
+    "glyphs": DataSet(origin="dogfast's shapes, letters, digits and signs", licence=_OURS, painter=shapes.render_glyph),
+    "stripes": DataSet(origin="dogfast's shapes, stripes", licence=_OURS, painter=shapes.render_stripes),
+    "checkers": DataSet(origin="dogfast's shapes, checkers", licence=_OURS, painter=shapes.render_checkers),
     "gaussian": DataSet(origin=f"{_NOISE}; Gaussian noise", licence=_OURS, painter=noises.gaussian),
     "rademacher": DataSet(origin=f"{_NOISE}; Rademacher noise", licence=_OURS, painter=noises.rademacher),
     "blobs": DataSet(origin=f"{_NOISE}; blobs", licence=_OURS, painter=noises.blobs),

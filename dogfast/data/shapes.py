@@ -256,15 +256,15 @@ def render(word: str, split: str, seed: int, index: int, side_px: int = SIZE_PX)
     return _composite(_mask(FIGURES[word], _pose(rng), side_px), rng)
 
 
-def render_glyph(split: str, seed: int, index: int, side_px: int = SIZE_PX) -> np.ndarray:
+def render_glyph(split: str, index: int, side_px: int = SIZE_PX) -> np.ndarray:
     """A letter, digit or sign in the figures' colours and poses: uint8 (side, side, 3)."""
-    rng = _generator("glyphs", split, seed, index)
+    rng = _generator("glyphs", split, 0, index)
     return _composite(_glyph_mask(GLYPHS[index % len(GLYPHS)], _pose(rng), side_px), rng)
 
 
-def render_stripes(split: str, seed: int, index: int, side_px: int = SIZE_PX) -> np.ndarray:
+def render_stripes(split: str, index: int, side_px: int = SIZE_PX) -> np.ndarray:
     """Parallel bands of random width and direction: uint8 (side, side, 3)."""
-    rng = _generator("stripes", split, seed, index)
+    rng = _generator("stripes", split, 0, index)
     axis = np.arange(side_px)
     direction = rng.uniform(0, math.pi)
     ramp = axis[None, :] * math.cos(direction) + axis[:, None] * math.sin(direction)
@@ -272,9 +272,9 @@ def render_stripes(split: str, seed: int, index: int, side_px: int = SIZE_PX) ->
     return _composite((wave * 2 + 0.5).clip(0, 1).astype(np.float32), rng)
 
 
-def render_checkers(split: str, seed: int, index: int, side_px: int = SIZE_PX) -> np.ndarray:
+def render_checkers(split: str, index: int, side_px: int = SIZE_PX) -> np.ndarray:
     """A turned chessboard of random pitch: uint8 (side, side, 3)."""
-    rng = _generator("checkers", split, seed, index)
+    rng = _generator("checkers", split, 0, index)
     axis = np.arange(side_px)
     direction, pitch = rng.uniform(0, math.pi / 2), rng.uniform(8, 20)
     c, s = math.cos(direction), math.sin(direction)

@@ -23,10 +23,11 @@ from dogfast.detection.scores import REJECTION, State, bound_scores, moves
 from dogfast.detection.table import ID, Rows, artefact_control, evaluate_scores
 from dogfast.numerics.bootstrap import intervals
 from dogfast.numerics.metrics import threshold_at_recall
-from dogfast.run import Run
+from dogfast.run import Run, digest
 from dogfast.shards.format import ID_CONTROL
-from dogfast.shards.reader import has_shards
+from dogfast.shards.reader import has_shards, read_records
 from dogfast.shards.selection import controls, load_selected
+from dogfast.store import Place
 
 PAINTED, TRAINING = "id+painted", "id+train"
 VALIDATION = ("id+validation", "ood+validation")
@@ -162,13 +163,23 @@ def validation_outliers(
     painted for the training."""
     if config.data.classes == "shapes":
         return load_ood("validation-shapes", config.data, len(data.validation), data.codec, "val").images
-    folder = next(filter(has_shards, map(run.outliers, sources)), None)
+    folder = _painted_from_words(run, sources)
     if folder is None:
         return None
     found = load_selected(
         folder, config.data.image_px, data.codec, lambda facts: is_validation_outlier(facts) and belongs(facts)
     )
     return found.images if len(found) else None
+
+
+def validation_digest(config: RunConfig, run: Run) -> str:
+    """A digest of the shards that `validation_outliers` are of; empty where they are of none."""
+    folder = None if config.data.classes == "shapes" else _painted_from_words(run, PAINTING_WORDS)
+    return "" if folder is None else digest([record["sha256"] for record in read_records(folder)])
+
+
+def _painted_from_words(run: Run, sources: tuple[str, ...]) -> Place | None:
+    return next(filter(has_shards, map(run.outliers, sources)), None)
 
 
 def _painted_known(config: RunConfig, run: Run, data: IdData) -> torch.Tensor:

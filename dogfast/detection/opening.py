@@ -18,10 +18,10 @@ from dogfast.config.option import identity, one_of, require
 from dogfast.config.resolve import remembered_config
 from dogfast.data.catalogue import load_id, resize_of
 from dogfast.detection.detector import Detector
-from dogfast.detection.fitting import described
+from dogfast.detection.fitting import described, to_choose
 from dogfast.detection.folder import DETECTOR_FILE, read_detector, save_detector
 from dogfast.detection.inputs import Preparation
-from dogfast.detection.measure import learn, teachers
+from dogfast.detection.measure import learn, teachers, validation_digest
 from dogfast.detection.scores import REJECTION, SCORES, bound_scores, moves
 from dogfast.detection.stage import check_fit
 from dogfast.environment import choose_device
@@ -74,7 +74,7 @@ def run_detector(config: RunConfig, run: Run, name: str, score: str, device: str
     if not is_trained(classifier):
         trained = ", ".join(sorted(path.parent.name for path in run.root.glob("classifiers/*/train.json"))) or "none at all"
         raise DataError(f"{run.root} has no classifier {name!r}; it has {trained}; `dogfast train` makes it")
-    made_from = _made_from(config, classifier)
+    made_from = _made_from(config, run, classifier, score)
     with suppress(DataError):
         kept, facts = read_detector(folder, classifier)
         if facts.get("made_from") == made_from and kept.score == score:
@@ -125,8 +125,10 @@ def make_detector(config: RunConfig, run: Run, name: str, score: str, device: st
     return Detector(name, model, facts, score, states.get(score, {}), scores, preparation, device=device)
 
 
-def _made_from(config: RunConfig, classifier: Path) -> dict[str, Any]:
-    """What a kept detector depends on, in plain JSON types."""
+def _made_from(config: RunConfig, run: Run, classifier: Path, score: str) -> dict[str, Any]:
+    """What a kept detector depends on, in plain JSON types; where something of its score is chosen, on which outliers too."""
     fitting = {key: value for key, value in identity(config.detection).items() if key in FITTING}
     record = classifier / RECORD_FILE
-    return {"classifier": checked_facts(record, read_json(record))["sha256"], **identity(config.data), **fitting}
+    chosen_on = validation_digest(config, run) if to_choose((score,), config.detection) else ""
+    made_from = {"classifier": checked_facts(record, read_json(record))["sha256"], **identity(config.data), **fitting}
+    return made_from | ({"chosen_on": chosen_on} if chosen_on else {})

@@ -57,17 +57,13 @@ def _kth_nearest(
 
 
 def kth_unit_distances_at_once(points: torch.Tensor, bank: torch.Tensor, k: int) -> torch.Tensor:
-    """The same with all distances held at once, for a graph, which has no loops."""
-    return _kth(points, bank, _half_squares(bank), k)
+    """`kth_unit_distances` with all distances held at once, for a graph, which has no loops."""
+    nearest = torch.addmm(_half_squares(bank), points, bank.T, alpha=-1).topk(k, dim=1, largest=False).indices[:, -1]
+    return (points - bank[nearest]).norm(dim=1)
 
 
 def _half_squares(bank: torch.Tensor) -> torch.Tensor:
     return torch.linalg.vector_norm(bank, dim=1).square() / 2  # |a - b|² / 2 = |a|² / 2 + (|b|² / 2 - a·b)
-
-
-def _kth(points: torch.Tensor, bank: torch.Tensor, half: torch.Tensor, k: int) -> torch.Tensor:
-    nearest = torch.addmm(half, points, bank.T, alpha=-1).topk(k, dim=1, largest=False).indices[:, -1]
-    return (points - bank[nearest]).norm(dim=1)
 
 
 def planned_bytes(points: int, bank: int, width: int, k: int) -> int:

@@ -195,9 +195,7 @@ def painted_sources(run: Run) -> list[str]:
     return [folder.name for folder in folders if committed_shards(folder)]
 
 
-def build_gallery(
-    run: Run, id_examples: dict[str, np.ndarray], distances: dict[tuple[str, str], float], twins: int = TWINS
-) -> Gallery:
+def build_gallery(run: Run, id_examples: dict[str, np.ndarray], distances: dict[tuple[str, str], float]) -> Gallery:
     """``id_examples``: uint8 (k, H, W, 3) by class name; ``distances``: q by class name and anchor."""
     sources = painted_sources(run)
     found, problems = _sampled(run, sources)
@@ -205,7 +203,7 @@ def build_gallery(
     shown = names[:CLASSES_AT_MOST]
     if len(names) > len(shown):
         problems.append(f"{len(shown)} of {len(names)} classes are shown, to keep this page small.")
-    id_pictures = {name: _twins(name, id_examples[name][:twins]) for name in shown if name in id_examples}
+    id_pictures = {name: _twins(name, id_examples[name][:TWINS]) for name in shown if name in id_examples}
     _fit_twins(id_pictures)
     spent = sum(len(picture.uri) for pictures in id_pictures.values() for picture in pictures)
     groups, unreadable, left_out = _grouped(found, set(shown), distances, GALLERY_CHARACTERS - spent)

@@ -56,7 +56,7 @@ REGIMES: dict[str, Regime] = {
     "confgan": dataclasses.replace(_FRESH, lr=2e-4, oe_weight=1.0, schedule="one-step", optimizer="adam", weight_decay=0.0),
     "supcon": dataclasses.replace(_FRESH, epochs=500, lr=0.5, batch=512, schedule="warm-cosine", weight_decay=1e-4),
 }
-"""`methods.md`'s regimes of each method's own paper or release; `supcon` is the backbone of KNN+."""
+"""The regime of each method's own paper or release; `supcon` is the backbone of KNN+."""
 
 OF_DATA: dict[str, dict[str, dict[str, Any]]] = {
     # Few steps at a high rate: the paper's gamma of 1 costs more than it brings. At that rate oal, whose divergence weighs

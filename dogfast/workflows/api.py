@@ -20,8 +20,10 @@ from dogfast.workflows.export import Request, run_export
 from dogfast.workflows.refine import refine as run_refine
 from dogfast.workflows.refinement.request import Refinement
 
+Work = Callable[[RunConfig, Run, Events], dict[str, Any]]
 
-def _verb(work: Callable[[RunConfig, Run, Events], dict[str, Any]], what: str) -> Callable[..., dict[str, Any]]:
+
+def _verb(name: str, work: Work, what: str) -> Callable[..., dict[str, Any]]:
     def verb(config: RunConfig, output: Path | str | None = None, *sinks: Sink) -> dict[str, Any]:
         place = default_place(config.data.classes) if output is None else Path(output)
         opening = beside if config.training.follow and work is chain.run_train else launch
@@ -33,31 +35,34 @@ def _verb(work: Callable[[RunConfig, Run, Events], dict[str, Any]], what: str) -
     verb.__doc__ = (
         f"{what} in the run at ``output`` (default runs/CLASSES); returns what the command prints as JSON, raises DogfastError."
     )
+    verb.__name__ = verb.__qualname__ = name
     return verb
 
 
-anchors = _verb(find_anchors, "Find the anchors of every class")
-generate = _verb(chain.run_generate, "Paint outliers into shards")
-train = _verb(chain.run_train, "Train or tune a classifier")
-evaluate = _verb(chain.run_evaluate_with_baseline, "Score a classifier")
-report = _verb(chain.run_report, "Write the report")
-demo = _verb(run_demo, "Do the whole job")
+anchors = _verb("anchors", find_anchors, "Find the anchors of every class")
+generate = _verb("generate", chain.run_generate, "Paint outliers into shards")
+train = _verb("train", chain.run_train, "Train or tune a classifier")
+evaluate = _verb("evaluate", chain.run_evaluate_with_baseline, "Score a classifier")
+report = _verb("report", chain.run_report, "Write the report")
+demo = _verb("demo", run_demo, "Do the whole job")
 
 
 def compare(config: RunConfig, output: Path | str | None = None, *sinks: Sink, **wanted: Any) -> dict[str, Any]:
-    """Make the papers' tables in the run at ``output`` (default runs/CLASSES); ``wanted`` are fields of `Comparison`.
+    """Make the papers' tables in the run at ``output`` (default runs/CLASSES); ``wanted`` are fields of `workflows.comparison.request.Comparison`.
 
-    Returns what the command prints as JSON; raises DogfastError. `comparison_preset` gives what the command starts from.
+    Returns what the command prints as JSON; raises DogfastError. `workflows.comparison.settings.comparison_preset` gives what the
+    command starts from.
     """
-    return _verb(partial(run_compare, request=Comparison(**wanted)), "Compare")(config, output, *sinks)
+    return _verb("compare", partial(run_compare, request=Comparison(**wanted)), "Compare")(config, output, *sinks)
 
 
 def refine(config: RunConfig, output: Path | str | None = None, *sinks: Sink, **wanted: Any) -> dict[str, Any]:
-    """Paint and train in rounds in the run at ``output`` (default runs/CLASSES); ``wanted`` are fields of `Refinement`.
+    """Paint and train in rounds in the run at ``output`` (default runs/CLASSES); ``wanted`` are fields of
+    `workflows.refinement.request.Refinement`.
 
     Returns what the command prints as JSON; raises DogfastError.
     """
-    return _verb(partial(run_refine, request=Refinement(**wanted)), "Refine")(config, output, *sinks)
+    return _verb("refine", partial(run_refine, request=Refinement(**wanted)), "Refine")(config, output, *sinks)
 
 
 def export(config: RunConfig, output: Path | str | None = None, *sinks: Sink, **wanted: Any) -> dict[str, Any]:
@@ -65,11 +70,12 @@ def export(config: RunConfig, output: Path | str | None = None, *sinks: Sink, **
 
     Returns what the command prints as JSON; raises DogfastError.
     """
-    return _verb(partial(run_export, request=Request(**wanted)), "Export")(config, output, *sinks)
+    return _verb("export", partial(run_export, request=Request(**wanted)), "Export")(config, output, *sinks)
 
 
 def build_engines(config: RunConfig, *sinks: Sink, **wanted: Any) -> dict[str, Any]:
-    """Make the engines of ``config.model`` ahead of time; ``wanted`` are fields of `workflows.build_engines.Request`.
+    """Make the engines of ``config.model`` ahead of time, for ``config.data.classes``; ``wanted`` are the other fields of
+    `workflows.build_engines.Request`.
 
     Returns what the command prints as JSON; raises DogfastError.
     """

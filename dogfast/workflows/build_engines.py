@@ -26,8 +26,9 @@ NOTHING_TO_BUILD = "the torch backend runs the networks as they are; there is no
 
 @dataclass(frozen=True)
 class Request:
-    """What to build: ``rows`` 0 and ``resolution`` 0 mean as `generate` chooses; no ``networks`` means all that it opens with its
-    ``deepcache``."""
+    """What to build, for the generator of ``classes``: ``targets`` are GPUs that are not here, by architecture, none means this machine;
+    ``rows`` 0 and ``resolution`` 0 mean as `generate` chooses; no ``networks`` means all that it opens with its ``deepcache``;
+    ``random_weights``: of the model's sizes, without its files."""
 
     classes: str = "shapes"
     targets: tuple[str, ...] = ()

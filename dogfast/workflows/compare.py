@@ -43,13 +43,13 @@ Failures = dict[int, dict[str, str]]
 """By seed and classifier, why there is none."""
 
 
-def compare(config: RunConfig, run: Run, events: Events, request: Comparison | None = None) -> dict[str, Any]:
+def compare(config: RunConfig, run: Run, events: Events, request: Comparison) -> dict[str, Any]:
     """Train and evaluate what ``request`` asks for, as far as it does not stand, and write `comparison/`; what is told of it.
 
     A classifier that fails leaves the others alone; its rows say why. Raises what fails for all of them: DogfastError of the
     checks, of the anchors, of painted ID images and of the baseline.
     """
-    started, request, config = time.monotonic(), request or Comparison(), with_sets(config)
+    started, config = time.monotonic(), with_sets(config)
     tables, axes, seeds = request.tables_of(config), request.swept(config), request.seeds_of(config)
     check_compare(config, run, request)
     folder = run.root / "comparison"
@@ -85,9 +85,9 @@ def _failures(failed: Failures, swept: list[dict[str, Any]]) -> list[dict[str, A
     return [{"seed": seed, "name": name, "reason": reason} for seed, name, reason in cells]
 
 
-def plan_compare(config: RunConfig, run: Run, events: Events, request: Comparison | None = None) -> dict[str, Any]:
+def plan_compare(config: RunConfig, run: Run, events: Events, request: Comparison) -> dict[str, Any]:
     """What `compare` would do, as far as it is not done; writes nothing."""
-    request, config = request or Comparison(), with_sets(config)
+    config = with_sets(config)
     tables, axes, seeds = request.tables_of(config), request.swept(config), request.seeds_of(config)
     check_compare(config, run, request)
     rows, named = rows_in(tables, request), []

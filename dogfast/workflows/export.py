@@ -26,7 +26,8 @@ DETECTOR, ONNX = FORMATS = ("detector", "onnx")
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """``folder``: where to write, RUN/export/CLASSIFIER-SCORE where it is None."""
+    """``score`` and ``recall``, the share of ID validation images that are accepted, in (0, 1], make the detector; ``format`` is "detector"
+    or "onnx"; ``folder``: where to write, RUN/export/CLASSIFIER-SCORE where it is None."""
 
     score: str = DEFAULT_SCORE
     recall: float = RECALL

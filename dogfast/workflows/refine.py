@@ -45,14 +45,14 @@ from dogfast.workflows.refinement.tally import tally, to_rows
 from dogfast.workflows.tune import choose, judged_on_validation
 
 
-def refine(config: RunConfig, run: Run, events: Events, request: Refinement | None = None) -> dict[str, Any]:
+def refine(config: RunConfig, run: Run, events: Events, request: Refinement) -> dict[str, Any]:
     """As many rounds as ``request`` allows and validation rewards; every one adds ``m`` outliers a class.
 
     Returns a row a round, and which is ``chosen``. The classifier of a later round is `<name>~<round>`. Raises UsageError for
     outliers that are not painted from words and objectives that do not learn from images, RunMismatch where the run was
     refined with other fields.
     """
-    request, outcomes = request or Refinement(), []
+    outcomes: list[Outcome] = []
     check_refine(config, run)
     source = painted_source(config.training)
     config = config.with_values({"synthesis": fields_of(source)}, "--outliers")

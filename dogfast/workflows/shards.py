@@ -1,4 +1,4 @@
-"""Looking after the shards of a run: list, verify, repair."""
+"""Looking after the shards of a run: list, verify, repair, export."""
 
 from __future__ import annotations
 

@@ -179,6 +179,19 @@ def test_mistakes_get_one_sentence_the_right_code_and_leave_nothing(words, code,
     assert not list(tmp_path.rglob("*")), "a refused command left files"
 
 
+@pytest.mark.parametrize("command", ["anchors", "evaluate", "refine", "compare", "report", "demo"])
+def test_a_command_that_is_one_process_says_so_where_several_are_launched(command, tmp_path):
+    done = dogfast(command, cwd=tmp_path, WORLD_SIZE="2")
+    assert done.returncode == 2 and f"dogfast {command} is one process, and $WORLD_SIZE says 2" in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_help_tells_the_defaults_of_class_sets_beside_the_general_one(tmp_path):
+    said = " ".join(dogfast("generate", "--help", cwd=tmp_path, COLUMNS="400").stdout.split())
+    assert "[default: 1000; 192 for shapes; 5000 for cifar10]" in said
+    assert "15 for shapes" in said
+
+
 def test_codes_and_sentences_leave_the_process(tmp_path):
     done = spawned("generate", "--m", "0", cwd=tmp_path)
     assert done.returncode == 2 and done.stderr.startswith("error: --m 0") and done.stderr.count("\n") == 1

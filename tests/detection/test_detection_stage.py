@@ -20,7 +20,7 @@ from dogfast.data.catalogue import load_id
 from dogfast.data.corruptions import SEVERITIES
 from dogfast.detection import stage
 from dogfast.detection.fitting import DEFAULTS
-from dogfast.detection.measure import validation_outliers
+from dogfast.detection.measure import validation_digest, validation_outliers
 from dogfast.detection.scores.shaping import PERCENTILES
 from dogfast.detection.stage import evaluate
 from dogfast.detection.table import load_scores
@@ -213,6 +213,28 @@ def test_validation_outliers_of_a_folder_are_those_that_never_train(run, animals
     found = validation_outliers(settings, run, data)
     assert found.shape == (3, 3, SIDE, SIDE)
     assert torch.equal(found[0].permute(1, 2, 0), torch.from_numpy(helpers.image(0, SIDE)))
+
+
+def test_a_digest_of_validation_outliers_is_of_the_shards_they_are_in(run, animals):
+    settings = config({"classes": animals, "id_images": 0})
+    assert validation_digest(settings, run) == validation_digest(config(), run) == ""
+    found = set()
+    for shard in range(2):
+        helpers.commit(run.outliers("dog"), shard, side=SIDE, anchor=shapes.VALIDATION_WORDS[0])
+        found.add(validation_digest(settings, run))
+    assert len(found) == 2 and "" not in found and validation_digest(config(), run) == ""
+
+
+def test_no_metrics_vouch_for_scores_that_were_not_written(run, monkeypatch):
+    def fails(*given):
+        raise KeyboardInterrupt
+
+    call(run)
+    assert (run.evaluation("ce") / "metrics.json").exists()
+    monkeypatch.setattr(stage, "save_scores", fails)
+    with pytest.raises(KeyboardInterrupt):
+        call(run)
+    assert not (run.evaluation("ce") / "metrics.json").exists()
 
 
 def test_validation_shapes_are_no_test_shapes(run):

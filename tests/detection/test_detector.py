@@ -231,6 +231,17 @@ def test_what_was_kept_of_something_else_is_made_anew(run, monkeypatch, change):
     assert len(made) == 1 and same(fresh, Detector.load(run.root, "ce", "energy"), noise(3)) and len(made) == 1
 
 
+@pytest.mark.parametrize("score, times", [("ash-s", 2), ("energy", 1)])
+def test_what_was_chosen_on_other_outliers_is_chosen_anew(run, monkeypatch, score, times):
+    made = []
+    plain = opening.make_detector
+    monkeypatch.setattr(opening, "make_detector", lambda *given: made.append(given) or plain(*given))
+    for digest in ("", "0a", "0a"):
+        monkeypatch.setattr(opening, "validation_digest", lambda config, run, digest=digest: digest)
+        Detector.load(run.root, "ce", score)
+    assert len(made) == times
+
+
 def test_a_class_of_outliers_decides_where_there_is_one(made):
     detector = Detector.load(made.root, "atom", "rejection")
     evidence = detector.evidence(noise(4))

@@ -80,7 +80,7 @@ class Shard:
 
 
 def test_a_tally_counts_new_images_apart_and_takes_the_median(monkeypatch):
-    """The detector before takes bright images for known, and so does CLIP for ID; that of the round takes dark ones."""
+    """The detector before takes all for known, CLIP bright ones for ID, which it is right in then; that of the round takes dark ones."""
     shards = [Shard(0, torch.tensor([9, 1, 9])), Shard(1, torch.tensor([1, 9, 1]))]
     distances = iter([[0.25, 0.5, 0.1], [0.3, 0.4, 0.2]])
     monkeypatch.setattr(tallies, "selected_by_shard", lambda *given: shards)
@@ -89,7 +89,7 @@ def test_a_tally_counts_new_images_apart_and_takes_the_median(monkeypatch):
         return Looks(images > 5, torch.tensor(next(distances)))
 
     def before(images):
-        return SimpleNamespace(known=images > 5)
+        return SimpleNamespace(known=images > 0)
 
     def now(images):
         return SimpleNamespace(known=images < 5)
@@ -97,6 +97,6 @@ def test_a_tally_counts_new_images_apart_and_takes_the_median(monkeypatch):
     now.side_px = 2
     one, other = tally(None, None, lambda facts: True, 1, before, now, look)
     assert (one.images, one.new, one.accepted, one.fooled, one.like_id, one.new_like_id) == (4, 2, 2, 1, 2, 1)
-    assert (other.images, other.new, other.accepted, other.fooled, other.like_id, other.new_like_id) == (2, 1, 1, 0, 1, 0)
+    assert (other.images, other.new, other.accepted, other.fooled, other.like_id, other.new_like_id) == (2, 1, 1, 1, 1, 0)
     assert (one.distance, other.distance) == (pytest.approx(0.35), pytest.approx(0.15))
     assert (one.class_name, one.anchor, other.class_name, other.anchor) == ("cat", "w0", "dog", "w1")

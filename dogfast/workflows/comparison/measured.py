@@ -30,11 +30,6 @@ def scores_in(seeds: Seeds) -> list[str]:
     return [score for score in first if all(score in other for other in others)]
 
 
-def sets_in(seeds: Seeds) -> dict[str, str]:
-    """The group of every OOD set, in the order of the evaluations."""
-    return {result.dataset: result.group for evaluation in seeds.values() for result in evaluation.results}
-
-
 def figures(seeds: Seeds, score: str, sets: list[str]) -> dict[str, Any]:
     """`MEASURES` of every set, and of their unweighted mean, as `spread` over ``seeds``, in percent."""
     values = {name: [_result(evaluation, score, name) for evaluation in seeds.values()] for name in sets}

@@ -9,7 +9,7 @@ from typing import Any
 from dogfast.config import RunConfig
 from dogfast.errors import DogfastError
 from dogfast.events import Events
-from dogfast.reporting.drawing import png_bytes
+from dogfast.reporting.drawing import new_figure, png_bytes
 from dogfast.reporting.inputs import Evaluation, datasets_of, read_evaluations, score_label
 from dogfast.run import Run, publish, to_json
 from dogfast.shards.format import ID_CONTROL
@@ -103,11 +103,7 @@ def write_sweep(folder: Path, result: dict[str, Any]) -> dict[str, str]:
 
 def figure(result: dict[str, Any]) -> bytes:
     """A PNG: mean FPR95 and AUROC over the sets against the axis, a line a score, bars of one standard deviation over seeds."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    picture = Figure(figsize=(8, 3.4), dpi=110, layout="constrained")
-    FigureCanvasAgg(picture)
+    picture = new_figure(8, 3.4)
     rows = [row for row in result["rows"] if row["status"] == OK]
     for axes, measure, label in zip(
         picture.subplots(1, 2), MEASURES, ("FPR95, % (lower is better)", "AUROC, % (higher is better)")
