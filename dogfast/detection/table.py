@@ -73,9 +73,9 @@ def load_scores(file: Path) -> dict[str, torch.Tensor]:
         raise DataError(f"{file} cannot be read ({error.strerror}); run `dogfast evaluate` to write it") from error
     except (SafetensorError, ValueError, KeyError) as error:
         raise DataError(f"{file} is not a safetensors file ({error}); remove it and run `dogfast evaluate` again") from error
-    if ID not in tensors or any(t.ndim != 1 or t.dtype != torch.float32 for t in tensors.values()):
+    if not len(tensors.get(ID, ())) or any(t.ndim != 1 or t.dtype != torch.float32 for t in tensors.values()):
         raise DataError(
-            f"{file} does not hold scores (fp32 vectors, one called {ID!r}); remove it and run `dogfast evaluate` again"
+            f"{file} does not hold scores (fp32 vectors, one of them, {ID!r}, not empty); remove it and run `dogfast evaluate` again"
         )
     for name, scores in tensors.items():
         if scores.isnan().any():

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from dogfast.detection.table import load_scores
 from dogfast.errors import DataError
 from dogfast.run import Run, read_json
 
@@ -222,26 +223,12 @@ def _interval(row: dict, key: str, path: Path) -> tuple[float, float] | None:
 
 # --- raw scores -------------------------------------------------------------------------------------------------
 def read_scores(evaluation: Evaluation, score: str) -> dict[str, np.ndarray] | None:
-    """Scores by data set (`id` among them), float (n,), larger = more ID; None where they were not kept.
+    """Scores by data set (`id` among them), fp32 (n,), larger = more ID; None where they were not kept.
 
     The file is looked up among those that are there, so no name from `metrics.json` ever becomes a path.
     """
     path = next((p for p in evaluation.scores.glob("*.safetensors") if p.stem == score), None)
-    if path is None:
-        return None
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
-
-    try:
-        tensors = load_file(path)
-    except (SafetensorError, OSError, KeyError, ValueError) as error:
-        raise DataError(f"{path} is damaged ({error}); remove it and run `dogfast evaluate` again") from error
-    for name, values in tensors.items():
-        if values.ndim != 1 or not np.issubdtype(values.dtype, np.floating) or np.isnan(values).any():
-            raise DataError(f"{path}: '{name}' is no list of scores (NaN?); remove it and run `dogfast evaluate` again")
-    if not len(tensors.get("id", ())):
-        raise DataError(f"{path} holds no scores of ID images; remove it and run `dogfast evaluate` again")
-    return tensors
+    return None if path is None else {name: values.numpy() for name, values in load_scores(path).items()}
 
 
 # --- checks -----------------------------------------------------------------------------------------------------

@@ -356,7 +356,7 @@ def test_damaged_scores_are_named(full_run, content):
 def test_nan_scores_are_refused(full_run):
     path = full_run.evaluation("dog") / "scores" / "msp.safetensors"
     save_file({"id": np.array([0.5, np.nan], dtype=np.float32)}, path)
-    with pytest.raises(DataError, match="'id' is no list of scores"):
+    with pytest.raises(DataError, match="scores of 'id' are NaN"):
         charts_of(full_run)
 
 
