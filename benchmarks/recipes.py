@@ -51,7 +51,7 @@ def run_row(seed: int, recipe: str) -> None:
         run_id_control(settings(seed, recipe), run, events)  # before anything is evaluated: it is part of every evaluation
         for objective in ("ce", "dog") if recipe == PUBLISHED else ("dog",):
             config = settings(seed, recipe, objective)
-            if not (run.evaluation(classifier_name(config.training)) / "metrics.json").exists():
+            if not run.metrics(classifier_name(config.training)).exists():
                 run_evaluate(config, run, events)
 
 

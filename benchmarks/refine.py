@@ -141,7 +141,7 @@ def _run(config: RunConfig, run: Run, variant: Variant, events: Events) -> None:
         refine(config, run, events, Refinement(rounds=variant.rounds, patience=variant.rounds))
     for number in range(1, variant.rounds + 1):
         found = of_round(config, number)
-        if not (run.evaluation(classifier_of(config, number)) / "metrics.json").exists():
+        if not run.metrics(classifier_of(config, number)).exists():
             run_evaluate(found, run, events)
 
 

@@ -44,7 +44,7 @@ def run_seed(seed: int) -> None:
     with launch(WORK / f"seed-{seed}", settings(seed).to_toml()) as run:
         run_id_control(settings(seed), run, events)  # before anything is evaluated: it is part of every evaluation
         for config in rows(seed).values():
-            if not (run.evaluation(classifier_name(config.training)) / "metrics.json").exists():
+            if not run.metrics(classifier_name(config.training)).exists():
                 run_evaluate(config, run, events)
 
 

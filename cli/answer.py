@@ -31,7 +31,7 @@ def run_stage(
     opening: Opening = launch,
 ) -> dict[str, Any]:
     """Do ``work`` in the run at ``place``, as ``opening`` gives it, or print ``plan`` for ``--dry-run``; answer with the result, and return it."""
-    events = Events() if invocation.quiet else Events(for_stream(sys.stderr))
+    events = events_of(invocation)
     events.say(f"run {place.value} ({place.reason})")
     if invocation.dry_run:
         require_run_place(place.value)
@@ -45,6 +45,11 @@ def run_stage(
         result = work(config, run, events)
     answer(invocation, result, render(result))
     return result
+
+
+def events_of(invocation: Invocation) -> Events:
+    """Progress and notes on stderr, or nowhere with ``--quiet``."""
+    return Events() if invocation.quiet else Events(for_stream(sys.stderr))
 
 
 def refuse_failed(result: dict[str, Any]) -> None:

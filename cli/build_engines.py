@@ -6,7 +6,7 @@ from typing import Any
 
 import typer
 
-from dogfast.cli.answer import answer
+from dogfast.cli.answer import answer, events_of
 from dogfast.cli.options import Invocation, add_command
 from dogfast.config import RunConfig
 
@@ -31,15 +31,12 @@ def register(app: typer.Typer) -> None:
 
 def build_engines(invocation: Invocation) -> None:
     """Export the networks to ONNX and build them for a backend, each checked against torch; what stands is kept."""
-    import sys
-
     from dogfast.config.option import require
-    from dogfast.events import Events, for_stream
     from dogfast.workflows.build_engines import Request, plan_engines, prune_engines
     from dogfast.workflows.build_engines import build_engines as work
 
     config, extra = invocation.resolve(RunConfig()).model, invocation.extra
-    events = Events() if invocation.quiet else Events(for_stream(sys.stderr))
+    events = events_of(invocation)
     if extra["prune"]:
         require(not invocation.dry_run, "--prune removes what cannot be opened; it does not go with --dry-run")
         result = prune_engines(config)

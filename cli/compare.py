@@ -9,7 +9,7 @@ from typing import Any
 import typer
 
 from dogfast.cli.answer import run_stage
-from dogfast.cli.options import Invocation, add_command
+from dogfast.cli.options import SECTIONS, Invocation, add_command
 from dogfast.cli.places import argument_place
 from dogfast.config import RunConfig
 from dogfast.environment import Choice
@@ -51,8 +51,7 @@ EXTRA = {
 
 
 def register(app: typer.Typer) -> None:
-    sections = ("data", "model", "concepts", "synthesis", "training", "objectives", "detection")
-    add_command(app, "compare", sections, compare, run="argument", extra=EXTRA, without=DECIDED)
+    add_command(app, "compare", tuple(SECTIONS), compare, run="argument", extra=EXTRA, without=DECIDED)
 
 
 def compare(invocation: Invocation) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import typer
 
 from dogfast.cli.answer import refuse_failed, run_stage
-from dogfast.cli.options import Invocation, add_command
+from dogfast.cli.options import SECTIONS, Invocation, add_command
 from dogfast.cli.places import argument_place
 
 DECIDED = ("round", "follow", "tune", "budget", "strategy", "output_kind")
@@ -21,8 +21,7 @@ EXTRA = {
 
 
 def register(app: typer.Typer) -> None:
-    sections = ("data", "model", "concepts", "synthesis", "training", "objectives", "detection")
-    add_command(app, "refine", sections, refine, run="argument", extra=EXTRA, without=DECIDED)
+    add_command(app, "refine", tuple(SECTIONS), refine, run="argument", extra=EXTRA, without=DECIDED)
 
 
 def refine(invocation: Invocation) -> None:

@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from dogfast.cli.answer import answer, render_plan
+from dogfast.cli.answer import answer, events_of, render_plan
 from dogfast.cli.options import NAMING, Invocation, add_command, others
 from dogfast.cli.places import base_config
 from dogfast.config import RunConfig
 from dogfast.errors import DataError, PartialFailure
-from dogfast.events import Events, for_stream
 
 if TYPE_CHECKING:
     from dogfast.detection.detector import Detector
@@ -50,7 +49,7 @@ def score(invocation: Invocation) -> None:
     config = invocation.resolve(base_config(invocation, found[0].root) if found else RunConfig())
     if invocation.dry_run:
         return _plan(invocation, found)
-    events = Events() if invocation.quiet else Events(for_stream(sys.stderr))
+    events = events_of(invocation)
     detector, explain = open_scorer(place, config, asked, why, events)
     results = _Results(detector, str(place), invocation.json, why)
     for item in score_images(detector, read_inputs(invocation.extra["images"]), explain):

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
 import typer
 
-from dogfast.cli.answer import answer, run_stage
+from dogfast.cli.answer import answer, events_of, run_stage
 from dogfast.cli.options import Invocation, add_command
 from dogfast.cli.places import argument_place
 from dogfast.errors import DataError
-from dogfast.events import Events, for_stream
 from dogfast.run import Run
 
 SOURCE = {"source": (str, typer.Option("", "--source", help="one source, as dog; default: every source of the run"))}
@@ -43,7 +41,7 @@ def verify_command(invocation: Invocation) -> None:
     from dogfast.workflows.shards import verify_shards
 
     place, _ = argument_place(invocation)
-    events = Events() if invocation.quiet else Events(for_stream(sys.stderr))
+    events = events_of(invocation)
     result = verify_shards(Run(place.value, events.say), invocation.extra["source"], events)
     reasons = [fault["reason"] for faults in result["faults"].values() for fault in faults]
     answer(invocation, result, f"{result['shards'] - len(reasons)} of {result['shards']} shards are whole")

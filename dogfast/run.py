@@ -20,7 +20,7 @@ from dogfast.store import Place, Say, StorePath, open_place
 if TYPE_CHECKING:
     from torch import Tensor
 
-RUN_FILE, STORE_FILE = "run.json", "store.txt"
+RUN_FILE, STORE_FILE, METRICS_FILE = "run.json", "store.txt", "metrics.json"
 RUNS = Path("runs")
 LOCK_FILE, OWNER_FILE = ".lock", ".owner"
 TRAINING = ".training"
@@ -213,6 +213,10 @@ class Run:
 
     def evaluation(self, name: str) -> Path:
         return self.root / "evaluation" / name
+
+    def metrics(self, name: str) -> Path:
+        """What the evaluation of classifier ``name`` found."""
+        return self.evaluation(name) / METRICS_FILE
 
     def detector(self, name: str, score: str) -> Path:
         """The detector of classifier ``name`` by ``score``."""

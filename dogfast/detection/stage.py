@@ -57,7 +57,7 @@ def evaluate(config: RunConfig, run: Run, name: str, events: Events, baseline: s
         events.say(f"{name}: {chosen['name']} of {score} is {chosen['value']}: {chosen['reason']}")
     if name != baseline:
         found["verdicts"] = judge(scores, digests, baseline, run)
-    metrics = run.evaluation(name) / "metrics.json"
+    metrics = run.metrics(name)
     metrics.unlink(missing_ok=True)  # it vouches for the scores beside it
     shutil.rmtree(run.evaluation(name) / "scores", ignore_errors=True)
     save_scores(run.evaluation(name), scores)

@@ -44,7 +44,7 @@ def judge(scores: dict[str, Scores], digests: dict[str, str], baseline: str, run
 
 def _other_images(digests: dict[str, str], baseline: str, run: Run) -> dict[str, str]:
     """By set the reason why ``baseline`` has no scores of the same images. Raises DataError where it has none at all."""
-    path, record = run.evaluation(baseline) / "metrics.json", run.classifier(baseline) / RECORD_FILE
+    path, record = run.metrics(baseline), run.classifier(baseline) / RECORD_FILE
     if not path.exists():
         raise DataError(f"{baseline} is not evaluated in this run")
     metrics = read_json(path)

@@ -8,6 +8,8 @@ from urllib.parse import unquote
 
 import numpy as np
 
+from dogfast.detection.measure import PAINTED, VALIDATION
+from dogfast.detection.table import ID
 from dogfast.errors import DataError
 from dogfast.reporting.drawing import ID_COLOUR, OOD_COLOUR, new_figure, png_bytes
 from dogfast.reporting.inputs import Evaluation, datasets_of
@@ -23,8 +25,7 @@ ITERATIONS = 500
 PERPLEXITY = 30
 LEAST_POINTS = 4
 FRAME, MARGIN = 100.0, 3.0
-ID = "id"
-OURS = {ID: ("id", "known"), "id+painted": ("painted", "known, painted"), "ood+validation": ("outliers", "validation outliers")}
+OURS = {ID: ("id", "known"), PAINTED: ("painted", "known, painted"), VALIDATION[1]: ("outliers", "validation outliers")}
 """The kind of the sets that `evaluate` names itself, and what they are called here; every other is an OOD set."""
 MARKS = {"id": "h0", "outliers": "h0", "painted": "m-.5-.5l1 1m0-1l-1 1", "ood": "m-.6 0h1.2m-.6-.6v1.2"}
 COLOURS = {"id": ID_COLOUR, "painted": ID_COLOUR, "outliers": OOD_COLOUR, "ood": "#009E73"}

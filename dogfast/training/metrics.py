@@ -14,7 +14,7 @@ from dogfast.run import make_folder, publish
 from dogfast.training.loop import Log
 from dogfast.training.ranks import Ranks
 
-METRICS_FILE = "metrics.jsonl"
+LOG_FILE = "metrics.jsonl"
 
 
 @contextmanager
@@ -29,7 +29,7 @@ def metrics_log(folder: Path, name: str, trackers: tuple[str, ...], ranks: Ranks
         return
     make_folder(folder)
     tracked = _open_trackers(folder, name, trackers, fields) if trackers else None
-    path, begun = folder / METRICS_FILE, False
+    path, begun = folder / LOG_FILE, False
 
     def log(row: dict[str, Any]) -> None:
         nonlocal begun

@@ -177,7 +177,7 @@ def run_evaluate(config: RunConfig, run: Run, events: Events) -> dict[str, Any]:
 def run_evaluate_with_baseline(config: RunConfig, run: Run, events: Events) -> dict[str, Any]:
     """`run_evaluate`, and before it the baseline's where it stands and was never evaluated: the classifier is compared with it."""
     name, baseline = _trained(config, run, events), baseline_name(config.training)
-    evaluated = (run.evaluation(baseline) / "metrics.json").exists()
+    evaluated = run.metrics(baseline).exists()
     if name != baseline and is_trained(run.classifier(baseline)) and not evaluated:
         events.say(f"{baseline} first, which {name} is compared with")
         evaluate(config, run, baseline, events, baseline)

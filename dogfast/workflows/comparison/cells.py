@@ -13,14 +13,13 @@ from dogfast.config.option import identity
 from dogfast.config.synthesis import fields_of
 from dogfast.errors import DataError
 from dogfast.events import Events
-from dogfast.run import Run, file_digest, publish, read_json, to_json
+from dogfast.run import METRICS_FILE, Run, file_digest, publish, read_json, to_json
 from dogfast.training.names import classifier_name
 from dogfast.training.objectives import OBJECTIVES
 from dogfast.training.sources import painted_source, source_digest, source_of
 from dogfast.workflows.chain import run_evaluate, run_generate, run_train, train_prepared
 
 SETTINGS_FILE = "settings.json"
-METRICS_FILE = "metrics.json"
 
 
 @dataclass(frozen=True)

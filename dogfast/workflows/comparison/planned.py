@@ -12,12 +12,12 @@ from dogfast.config.synthesis import fields_of
 from dogfast.errors import DogfastError
 from dogfast.events import Events
 from dogfast.reporting.inputs import is_number
-from dogfast.run import Run, read_json
+from dogfast.run import METRICS_FILE, Run, read_json
 from dogfast.shards.format import ID_CONTROL
 from dogfast.text import first_line
 from dogfast.training.sources import painted_source
 from dogfast.workflows.chain import check_train, id_control_config
-from dogfast.workflows.comparison.cells import METRICS_FILE, Cell, stands
+from dogfast.workflows.comparison.cells import Cell, stands
 from dogfast.workflows.comparison.passes import passes_of
 from dogfast.workflows.plans import UNKNOWN_TIME, plan_generate
 
