@@ -57,6 +57,12 @@ def plan_anchors(config: RunConfig, run: Run, events: Events) -> dict[str, Any]:
 
 def plan_generate(config: RunConfig, run: Run, events: Events) -> dict[str, Any]:
     """Images left to paint, with bytes and seconds by what this run's shards took so far."""
+    stage = _recipe(config, run, events)
+    return stage | _painting(config, run, config.synthesis.m * stage["classes"])
+
+
+def _recipe(config: RunConfig, run: Run, events: Events) -> dict[str, Any]:
+    """What is painted from, and how."""
     check_generate(config, run)
     recipe = resolve_recipe(config.synthesis)
     cached = f", DeepCache {recipe.deepcache}" if recipe.deepcache > 1 else ""
@@ -65,7 +71,6 @@ def plan_generate(config: RunConfig, run: Run, events: Events) -> dict[str, Any]
     return stage | {
         "budget": f"{budget}: recipe and m below are the most it takes" if budget else "none",
         "recipe": f"{recipe.name}: {recipe.steps} steps of {recipe.solver}, guidance {recipe.guidance.scale:g}{cached}",
-        **_painting(config, run, config.synthesis.m * stage["classes"]),
     }
 
 
@@ -138,9 +143,9 @@ def plan_report(config: RunConfig, run: Run, events: Events) -> dict[str, Any]:
 
 def plan_demo(config: RunConfig, run: Run, events: Events, refined: bool = False) -> dict[str, Any]:
     further = [f"dog~{number}" for number in range(2, REFINED_ROUNDS + 1)] if refined else []
-    stage = plan_generate(config, run, events)
-    in_all = _painting(config, run, (1 + len(further)) * stage["images"])
-    return stage | in_all | {"classifiers": ["ce", "oe+noise", "oe", "dog", *further]}
+    stage = _recipe(config, run, events)
+    painting = _painting(config, run, (1 + len(further)) * config.synthesis.m * stage["classes"])
+    return stage | painting | {"classifiers": ["ce", "oe+noise", "oe", "dog", *further]}
 
 
 def plan_refine(config: RunConfig, run: Run, events: Events, request: Refinement) -> dict[str, Any]:
@@ -148,11 +153,12 @@ def plan_refine(config: RunConfig, run: Run, events: Events, request: Refinement
     check_refine(config, run)
     source, numbers = painted_source(config.training), range(1, request.rounds + 1)
     config = config.with_values({"synthesis": fields_of(source)}, "--outliers")
-    stage = plan_generate(config, run, events)
+    stage = _recipe(config, run, events)
     over = [number for number in numbers if read_outcome(run, source, number)]
     further = sum(not plan_file(run, source, number).exists() for number in numbers[1:])
     planned = sum(segment.images for segment in read_segments(run.plan(source)))
-    images = max(stage["images"], planned) + further * stage["images"]
+    of_round = config.synthesis.m * stage["classes"]
+    images = max(of_round, planned) + further * of_round
     return stage | _painting(config, run, images) | {"rounds": request.rounds, "rounds_done": over}
 
 
