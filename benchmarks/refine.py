@@ -12,6 +12,7 @@ from argparse import ArgumentParser
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from itertools import count, pairwise, takewhile
 from pathlib import Path
 from statistics import mean
@@ -20,7 +21,7 @@ from unittest.mock import patch
 
 from comparison import compare
 from parts import keep
-from proof.rows import SHARED, prepared
+from proof.rows import SHARED
 from proof.world import STRANGERS
 from proof.world import World as Photographs
 from scipy.stats import spearmanr
@@ -64,12 +65,12 @@ VARIANTS = {
 
 @dataclass(frozen=True)
 class World:
-    """``settings`` of a seed, and the run of the seed that the variants share; ``outliers`` a class and ``epochs`` of tuning, in all
-    rounds together; ``judged``: the sets whose mean decides."""
+    """``settings`` of a seed and the folder of what its variants share; ``outliers`` a class and ``epochs`` of tuning, in all rounds
+    together; ``judged``: the sets whose mean decides."""
 
     name: str
     settings: Callable[[int], RunConfig]
-    shared: Callable[[int, Events], Any]
+    shared: Callable[[int], Path]
     outliers: int
     epochs: int
     judged: tuple[str, ...]
@@ -86,25 +87,15 @@ def shapes() -> World:
         seeds = {"concepts": {"concepts_seed": seed}, "synthesis": {"seed": seed}, "training": {"train_seed": seed}}
         return comparison_preset("shapes").with_values(seeds | {"detection": {"ood": judged}}, "benchmark")
 
-    @contextmanager
-    def shared(seed: int, events: Events) -> Iterator[Run]:
-        start = settings(seed).with_values({"training": {"objective": START}}, "benchmark")
-        with launch(place_of("shapes", seed), start.to_toml()) as run:
-            run_train(start, run, events)
-            run_id_control(start, run, events)
-            yield run
-
-    return World("shapes", settings, shared, 96, 6, judged)
+    return World("shapes", settings, partial(place_of, "shapes"), 96, 6, judged)
 
 
 def photographs(data: Path) -> World:
     world = Photographs(data, "cpu")
 
-    @contextmanager
-    def shared(seed: int, events: Events) -> Iterator[Run]:
-        with prepared(world, seed, events) as run:
-            run_train(world.config(seed), run, events)
-            yield run
+    def shared(seed: int) -> Path:
+        world.prepare()
+        return world.of_seed(seed)
 
     return World("photographs", lambda seed: world.config(seed, "dog"), shared, 300, 6, (STRANGERS,))
 
@@ -127,8 +118,18 @@ def dealing_evenly():
 
 
 # --- one seed ---------------------------------------------------------------------------------------------------
+@contextmanager
+def prepared(world: World, seed: int, events: Events) -> Iterator[Run]:
+    """What the variants share: the starting classifier, the anchors and the painted ID images."""
+    start = world.settings(seed).with_values({"training": {"objective": START}}, "benchmark")
+    with launch(world.shared(seed), start.to_toml()) as run:
+        run_train(start, run, events)
+        run_id_control(world.settings(seed), run, events)
+        yield run
+
+
 def run_seed(world: World, seed: int, events: Events) -> None:
-    with world.shared(seed, events) as common:
+    with prepared(world, seed, events) as common:
         for name, variant in VARIANTS.items():
             config = world.config(seed, variant)
             with run_at(place_of(world.name, seed, name), config, common) as run:

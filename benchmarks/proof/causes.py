@@ -1,7 +1,4 @@
-"""Why: {oe, dog} on {words alone, anchors of Eq. 6, real photographs}, and without painted ID images beside the real ones.
-
-On two cores in the first seed alone.
-"""
+"""Why: {oe, dog} on {words alone, anchors of Eq. 6, real photographs}, and without painted ID images beside the real ones."""
 
 from __future__ import annotations
 
@@ -21,4 +18,4 @@ CAUSES = ROWS | {
 
 
 def run_causes(world: World, seeds: list[int], events: Events) -> dict[str, Any]:
-    return compare_rows(world, seeds if world.setting == "gpu" else seeds[:1], CAUSES, events)
+    return compare_rows(world, world.beside_rows(seeds), CAUSES, events)

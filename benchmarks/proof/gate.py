@@ -38,6 +38,7 @@ M = 300
 
 
 def run_gate(world: World, seeds: list[int], events: Events) -> dict[str, Any]:
+    seeds = world.beside_rows(seeds)
     for seed in seeds:
         with prepared(world, seed, events) as run:
             data, sets = loaded(world.config(seed, "dog"), run)

@@ -78,6 +78,10 @@ class World:
         """Training images of classes that `mini` knows, and that no anchor of the seed shows."""
         return self.of_seed(seed) / f"{REAL}.tar"
 
+    def beside_rows(self, seeds: list[int]) -> list[int]:
+        """The seeds of what stands beside the first table: on two cores the first alone."""
+        return seeds if self.setting == "gpu" else seeds[:1]
+
     def prepare(self) -> None:
         """Write the words that may become anchors, and the test images of classes that `mini` has never seen."""
         self.place.mkdir(parents=True, exist_ok=True)

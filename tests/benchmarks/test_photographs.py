@@ -79,10 +79,9 @@ def test_the_start_goes_on_for_the_steps_of_a_tuning_without_outliers(here, monk
         assert getattr(fitted["regime"], name) == getattr(beside, name)
 
 
-def test_two_cores_have_the_causes_of_one_seed_alone(here, monkeypatch):
-    monkeypatch.setattr(causes, "compare_rows", lambda world, seeds, rows, events: {"seeds": seeds, "order": list(rows)})
-    assert causes.run_causes(here, [3, 4], None)["seeds"] == [3]
-    assert causes.run_causes(replace(here, setting="gpu"), [3, 4], None)["seeds"] == [3, 4]
+def test_two_cores_have_all_seeds_of_the_rows_alone(here):
+    assert here.beside_rows([3, 4]) == [3]
+    assert replace(here, setting="gpu").beside_rows([3, 4]) == [3, 4]
 
 
 def test_recipes_differ_in_what_they_paint_with_alone(here):
