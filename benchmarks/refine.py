@@ -66,7 +66,7 @@ VARIANTS = {
 @dataclass(frozen=True)
 class World:
     """``settings`` of a seed and the folder of what its variants share; ``outliers`` a class and ``epochs`` of tuning, in all rounds
-    together; ``judged``: the sets whose mean decides."""
+    together; ``judged``: the sets whose mean decides; ``variants``: those that two cores have the time for."""
 
     name: str
     settings: Callable[[int], RunConfig]
@@ -74,6 +74,7 @@ class World:
     outliers: int
     epochs: int
     judged: tuple[str, ...]
+    variants: tuple[str, ...] = tuple(VARIANTS)
 
     def config(self, seed: int, variant: Variant) -> RunConfig:
         share = {"synthesis": {"m": self.outliers // variant.rounds}, "training": {"epochs": self.epochs // variant.rounds}}
@@ -91,13 +92,15 @@ def shapes() -> World:
 
 
 def photographs(data: Path) -> World:
+    """`oe`, which on photographs misses no more strangers than `dog`, costs less accuracy, and takes two cores half the time."""
     world = Photographs(data, "cpu")
 
     def shared(seed: int) -> Path:
         world.prepare()
         return world.of_seed(seed)
 
-    return World("photographs", lambda seed: world.config(seed, "dog"), shared, 300, 6, (STRANGERS,))
+    chosen = tuple(name for name in VARIANTS if name != "three rounds, dealt evenly")
+    return World("photographs", lambda seed: world.config(seed, "oe"), shared, 300, 6, (STRANGERS,), chosen)
 
 
 @contextmanager
@@ -130,7 +133,8 @@ def prepared(world: World, seed: int, events: Events) -> Iterator[Run]:
 
 def run_seed(world: World, seed: int, events: Events) -> None:
     with prepared(world, seed, events) as common:
-        for name, variant in VARIANTS.items():
+        for name in world.variants:
+            variant = VARIANTS[name]
             config = world.config(seed, variant)
             with run_at(place_of(world.name, seed, name), config, common) as run:
                 take_over(common, run, config, SHARED)
@@ -163,7 +167,7 @@ def classifier_of(config: RunConfig, number: int) -> str:
 # --- all seeds --------------------------------------------------------------------------------------------------
 def result(world: World, seeds: list[int]) -> dict[str, Any]:
     """The last round of every variant against one round, and how each round went."""
-    runs = {name: [Run(place_of(world.name, seed, name)) for seed in seeds] for name in VARIANTS}
+    runs = {name: [Run(place_of(world.name, seed, name)) for seed in seeds] for name in world.variants}
     folders = {
         name: [
             run.evaluation(classifier_of(world.config(seed, VARIANTS[name]), VARIANTS[name].rounds))
@@ -181,8 +185,8 @@ def result(world: World, seeds: list[int]) -> dict[str, Any]:
         "rows": compare(folders, ("one round",), world.judged),
         "against_evenly": {
             name: compare({each: folders[each] for each in (name, _evenly(name))}, (_evenly(name),), world.judged)[name]
-            for name in VARIANTS
-            if _evenly(name) in VARIANTS
+            for name in world.variants
+            if _evenly(name) in world.variants
         },
         "painted": {
             name: [sum(record["samples"] for record in read_records(run.outliers(SOURCE))) for run in found]

@@ -12,7 +12,7 @@ from dogfast.workflows.comparison.measured import MEASURES
 WHOLE = "(average)"
 """Stands in the column of the sets for the mean over them."""
 COLUMNS = (
-    "table", "group", "method", "classifier", "outliers", "score", "judged", "status", "seeds", "id_accuracy", "dataset", "n_id",
+    "table", "group", "method", "classifier", "outliers", "score", "judged", "status", "seeds", "id_accuracy", "artefact_control", "dataset", "n_id",
     "n_ood", "fpr95", "fpr95_std", "auroc", "auroc_std", "against_ce", "published_fpr95", "published_auroc",
     "printed_fpr95", "printed_auroc",
 )  # fmt: skip
@@ -45,6 +45,7 @@ def _lines(table: dict[str, Any], row: dict[str, Any]) -> Iterator[dict[str, Any
         verdicts = row["against"].get("ce") if judged else None
         for name, measured in {**found["sets"], WHOLE: found["average"]}.items():
             line = {"score": score, "judged": judged, "dataset": name, "n_id": _numbers(table["n_id"])}
+            line["artefact_control"] = row["artefact_control"].get(score, {}).get("mean")
             line |= {measure: measured[measure]["mean"] for measure in MEASURES}
             line |= {f"{measure}_std": measured[measure]["std"] for measure in MEASURES}
             if name in table["n_ood"]:

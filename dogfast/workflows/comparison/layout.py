@@ -11,7 +11,7 @@ from dogfast.workflows.comparison.rows import BASELINE, EVERYWHERE
 from dogfast.workflows.comparison.tables import OK
 
 ABSENT = "–"
-AVERAGE = "average"
+AVERAGE, CONTROL = "average", "artefact control"
 Pair = tuple[str, str]
 """FPR95 and AUROC."""
 
@@ -40,20 +40,26 @@ class Layout:
 def by_own_score(table: dict[str, Any]) -> Layout:
     """Every row under the score it is judged by, what was published of it below: of other sets than ours, beside it, the average alone."""
     elsewhere = _published_elsewhere(table)
+    controlled = any(_control(row) != ABSENT for row in table["rows"])
     own = any(row["group"] in ("strategy", "combination") for row in table["rows"])
     lines = []
     for row in table["rows"]:
         names = (row["method"], row["outliers"] or ABSENT, score_label(row["score"]))
         if _has(row):
-            tail = [_plain(row["id_accuracy"]), _judged(row, True), *([_judged(row, False)] if own else [])]
+            tail = [
+                _plain(row["id_accuracy"]),
+                *([_control(row)] if controlled else []),
+                _judged(row, True),
+                *([_judged(row, False)] if own else []),
+            ]
             tail += [_slashed(row["published"]["average"]) if row["published"] else ABSENT] if elsewhere else []
             lines.append(Line(names, _pairs(row, row["score"], table), tuple(tail)))
         else:
             lines.append(Line(names, remark=row["status"]))
         if row["published"] and not elsewhere:
-            absent = (ABSENT,) * (2 + own)
+            absent = (ABSENT,) * (2 + controlled + own)
             lines.append(Line((row["method"], "published", ""), _printed(row["published"], table), absent, published=True))
-    heads = ["ID acc.", f"against `{BASELINE}`", *(["against its rival"] if own else [])]
+    heads = ["ID acc.", *([CONTROL] if controlled else []), f"against `{BASELINE}`", *(["against its rival"] if own else [])]
     heads += ["published: FPR95 / AUROC"] if elsewhere else []
     return Layout(("method", "outliers", "score"), (*table["sets"], AVERAGE), tuple(heads), tuple(lines))
 
@@ -77,6 +83,10 @@ def notes(table: dict[str, Any]) -> list[str]:
         "Verdicts are on the average's FPR95, by a paired bootstrap over test images, with the change in points; undecided "
         f"where seeds disagree. Against `{BASELINE}` is under the row's own score where `{BASELINE}` has it, else its MSP.",
     ]
+    if any(_control(row) != ABSENT for row in table["rows"]):
+        found.append(
+            "The artefact control is the share of painted ID images, none trained on, that is called OOD (real ones: 5 %)."
+        )
     for row in table["rows"]:
         if _has(row) and row["failed"]:
             reasons = "; ".join(f"seed {seed}: {reason}" for seed, reason in row["failed"].items())
@@ -134,6 +144,11 @@ def _plain(spread: dict[str, Any]) -> str:
 def _judged(row: dict[str, Any], baseline: bool) -> str:
     found = next((value for name, value in row["against"].items() if (name == BASELINE) is baseline), None)
     return ABSENT if found is None else f"{found['verdict']} ({found['change']:+.2f})".replace("-", MINUS)
+
+
+def _control(row: dict[str, Any]) -> str:
+    found = row.get("artefact_control", {}).get(row["score"])
+    return _plain(found) if found else ABSENT
 
 
 def _numbers(values: list[int]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from statistics import mean, stdev
 from typing import Any
 
@@ -10,7 +11,7 @@ import torch
 from dogfast.detection.table import ID, load_scores
 from dogfast.errors import DataError
 from dogfast.numerics.bootstrap import Difference, Pair, paired_differences
-from dogfast.reporting.inputs import Evaluation
+from dogfast.reporting.inputs import PAINTED, Evaluation
 
 MEASURES = ("fpr95", "auroc")
 AVERAGE = ""
@@ -39,6 +40,15 @@ def figures(seeds: Seeds, score: str, sets: list[str]) -> dict[str, Any]:
     }
     average = {measure: spread(_means([of_set[name][measure]["by_seed"] for name in sets])) for measure in MEASURES}
     return {"sets": of_set, "average": average}
+
+
+def painted_id_called_ood(seeds: Seeds, scores: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """The artefact control by score, as `spread` in percent, for the scores under which every one of ``seeds`` has it."""
+    found = {
+        score: [r.share for e in seeds.values() for r in e.refusals if (r.score, r.kind) == (score, PAINTED)]
+        for score in scores
+    }
+    return {score: spread([100 * share for share in shares]) for score, shares in found.items() if len(shares) == len(seeds)}
 
 
 def counts(seeds: Seeds, score: str, sets: list[str]) -> dict[str, Any]:

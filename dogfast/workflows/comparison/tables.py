@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from dogfast.reporting.inputs import datasets_of
-from dogfast.workflows.comparison.measured import Seeds, counts, figures, scores_in, spread, verdict
+from dogfast.workflows.comparison.measured import Seeds, counts, figures, painted_id_called_ood, scores_in, spread, verdict
 from dogfast.workflows.comparison.published import Published, printed_sets, published_row
 from dogfast.workflows.comparison.rows import BASELINE, EVERYWHERE, TABLES, Row
 
@@ -74,6 +74,7 @@ def _row(number: int, row: Row, classes: str, outcomes: dict[Row, Outcome], base
     return said | {
         "id_accuracy": spread([100 * evaluation.id_accuracy for evaluation in outcome.seeds.values()]),
         "figures": {score: figures(outcome.seeds, score, sets) for score in told},
+        "artefact_control": painted_id_called_ood(outcome.seeds, told),
         "against": _against(row, outcome, outcomes, baseline, sets),
     }
 

@@ -11,8 +11,8 @@ N_ID, N_OOD = 200, {"held-out-shapes": 80, "glyphs": 60}
 SCORES = ("msp", "energy", "ash-s")
 
 
-def write_evaluation(run, name, apart, scores=SCORES, accuracy=0.9, n_ood=N_OOD, seed=0):
-    """``apart``: how far ID images score above OOD ones, in standard deviations."""
+def write_evaluation(run, name, apart, scores=SCORES, accuracy=0.9, n_ood=N_OOD, seed=0, called_ood=None):
+    """``apart``: how far ID images score above OOD ones, in standard deviations; ``called_ood``: the share of painted ID images."""
     rng = np.random.default_rng(seed)
     tensors, rows = {}, []
     for score in scores:
@@ -25,4 +25,6 @@ def write_evaluation(run, name, apart, scores=SCORES, accuracy=0.9, n_ood=N_OOD,
             rows.append({"score": score, "dataset": dataset, "group": group} | measured)
     save_scores(run.evaluation(name), {s: {k: torch.from_numpy(v) for k, v in found.items()} for s, found in tensors.items()})
     metrics = {"name": name, "id_accuracy": accuracy, "rows": rows, "seconds": 2.0}
+    if called_ood is not None:
+        metrics["artefact_control"] = [{"score": score, "called_ood": called_ood, "n": 50} for score in scores]
     publish(run.evaluation(name) / "metrics.json", to_json(metrics))

@@ -73,6 +73,17 @@ def test_published_averages_of_other_sets_stand_to_the_right(table):
     assert f"average over {', '.join(table['published_sets'])}" in markdown(table)
 
 
+def test_the_artefact_control_has_a_column_where_it_was_measured(table, evaluated):
+    assert not any("artefact control" in said(table) for said in (markdown, latex))
+    outcomes = {row: Outcome("oe", "dog", {0: evaluated("oe", 3.0, called_ood=0.04)}) for row in TABLES[4].rows}
+    controlled = build_table(4, "cifar100", outcomes, {0: evaluated("ce", 1.0)})
+    own, _ = blocks(markdown(controlled))
+    at = own[0].index("artefact control")
+    assert [line[at] for line in own[2:]] == ["4.00"] * len(TABLES[4].rows)
+    assert "artefact control & " in latex(controlled)
+    assert {line["artefact_control"] for line in csv.DictReader(io.StringIO(flat(controlled)))} == {"4.0"}
+
+
 def test_what_did_not_run_is_there_with_its_reason(table):
     own, _ = blocks(markdown(table))
     by_method = {line[0]: line for line in own}

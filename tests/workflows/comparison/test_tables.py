@@ -54,6 +54,16 @@ def test_figures_are_means_and_spreads_of_the_evaluations(table, outcomes):
     assert table["n_ood"] == {"held-out-shapes": [80], "glyphs": [60]}
 
 
+def test_the_artefact_control_is_told_where_every_seed_has_it(evaluated):
+    whole = {seed: evaluated("oe", 3.0, seed, called_ood=share) for seed, share in enumerate((0.02, 0.06))}
+    lacking = {0: whole[0], 1: evaluated("oe", 3.0, 1)}
+    made = {"OE": Outcome("oe+renders", "renders", lacking), "OE + DOG": Outcome("oe", "dog", whole)}
+    outcomes = {row: made.get(row.method, Outcome(not_run="no")) for row in TABLES[4].rows}
+    table = build_table(4, "shapes", outcomes, whole)
+    assert row_of(table, "OE + DOG")["artefact_control"]["msp"]["by_seed"] == pytest.approx([2, 6])
+    assert row_of(table, "OE")["artefact_control"] == {}
+
+
 def test_one_seed_has_no_deviation(evaluated):
     found = figures({3: evaluated("ce", 1.0)}, "energy", SETS)
     assert found["average"]["fpr95"]["std"] is None and len(found["average"]["fpr95"]["by_seed"]) == 1
