@@ -52,11 +52,11 @@ def events_of(invocation: Invocation) -> Events:
     return Events() if invocation.quiet else Events(for_stream(sys.stderr))
 
 
-def refuse_failed(result: dict[str, Any]) -> None:
-    """Raise :class:`PartialFailure` where some outliers of ``result`` could not be painted."""
+def refuse_failed(result: dict[str, Any], remedy: str) -> None:
+    """Raise :class:`PartialFailure` where some outliers of ``result`` could not be painted; ``remedy`` is what may be done."""
     if result.get("failed"):
         raise PartialFailure(
-            f"{result['failed']} outliers could not be painted and are left out (the shards' records say why); raise --m to add others"
+            f"{result['failed']} outliers could not be painted and are left out (the shards' records say why); {remedy}"
         )
 
 

@@ -42,7 +42,7 @@ def generate(invocation: Invocation) -> None:
     result = run_stage(
         invocation, place, config, partial(run_generate, paint_all=crew.paint, painters=crew.size), plan_generate, _text
     )
-    refuse_failed(result)
+    refuse_failed(result, "raise --m to add others")
 
 
 def _text(result: dict[str, Any]) -> str:

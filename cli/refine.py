@@ -36,7 +36,7 @@ def refine(invocation: Invocation) -> None:
     request = Refinement(**{name: invocation.extra[name] for name in EXTRA})
     place, config = argument_place(invocation)
     result = run_stage(invocation, place, config, partial(work, request=request), partial(plan_refine, request=request), _text)
-    refuse_failed(result)
+    refuse_failed(result, "the rounds are of the others")
 
 
 def _text(result: dict[str, Any]) -> str:

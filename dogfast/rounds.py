@@ -61,7 +61,7 @@ def read_plan(path: Path) -> dict[str, Any]:
 def _is_plan(found: Any) -> bool:
     if not has_fields(found, {"shards": int, "dropped": list}) or found["shards"] < 0:
         return False
-    return all(has_fields(row, {"condition": int}) and row["condition"] >= 0 for row in found["dropped"])
+    return all(has_fields(row, OF_DROPPED) and row["condition"] >= 0 for row in found["dropped"])
 
 
 def write_plan(path: Path, plan: dict[str, Any]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import shutil
 import socket
@@ -95,9 +96,13 @@ def read_json(path: Place) -> Any:
 
 
 def has_fields(found: Any, kinds: dict[str, Any]) -> bool:
-    """Whether ``found``, as read from JSON, is an object that has every field of ``kinds``, of its type; true and false are no numbers."""
-    return isinstance(found, dict) and all(
-        isinstance(found.get(name), kind) and not isinstance(found.get(name), bool) for name, kind in kinds.items()
+    """Whether ``found``, as read from JSON, is an object that has every field of ``kinds``, of its type; true, false, infinity and NaN are no numbers."""
+    return isinstance(found, dict) and all(_is_a(found.get(name), kind) for name, kind in kinds.items())
+
+
+def _is_a(value: Any, kind: Any) -> bool:
+    return (
+        isinstance(value, kind) and not isinstance(value, bool) and not (isinstance(value, float) and not math.isfinite(value))
     )
 
 

@@ -12,6 +12,7 @@ from dogfast.config.presets import preset
 from dogfast.detection.summary import format_evaluations
 from dogfast.events import Events
 from dogfast.run import Run
+from dogfast.shards.reader import has_shards, read_records
 from dogfast.training.sources import painted_source
 from dogfast.workflows.chain import run_evaluate, run_generate, run_id_control, run_report, run_train
 from dogfast.workflows.refine import of_round, refine
@@ -48,9 +49,11 @@ def demo(config: RunConfig, run: Run, events: Events, refined: bool = False) -> 
     ``refined``: a further round of outliers and of `dog` as well; the others learn from the first round.
     """
     seconds: dict[str, float] = {}
+    source = painted_source(config.training)
+    run.claim("demo", {"refine": refined}, has_results=has_shards(run.outliers(source)))
     timed = _timer(seconds, events)
     timed("anchors", lambda: find_anchors(config, run, events))
-    outliers = timed("generate", lambda: run_generate(config, run, events))
+    timed("generate", lambda: run_generate(config, run, events))
     if config.training.id_synthetic:
         timed("generate id-control", lambda: run_id_control(config, run, events))
     rounds = timed("refine", lambda: refine(config, run, events, EVERY_ROUND))["rounds"] if refined else []
@@ -68,7 +71,7 @@ def demo(config: RunConfig, run: Run, events: Events, refined: bool = False) -> 
     report = timed("report", lambda: run_report(config, run, events))
     return {
         "run": str(run.root),
-        "outliers": outliers["outliers"],
+        "outliers": sum(record["samples"] for record in read_records(run.outliers(source))),
         "evaluations": evaluations,
         "report": report["report"],
         "seconds": seconds,

@@ -10,7 +10,6 @@ command goes on where it was.
 from __future__ import annotations
 
 import time
-from collections import Counter
 from typing import Any
 
 import torch
@@ -22,17 +21,17 @@ from dogfast.config.detection import FITTING
 from dogfast.config.option import require
 from dogfast.config.synthesis import fields_of
 from dogfast.data.catalogue import IdData, load_id
-from dogfast.data.splits import is_validation_outlier
+from dogfast.data.splits import is_validation_outlier, may_train
 from dogfast.detection.measure import validation_outliers
 from dogfast.detection.opening import run_detector
 from dogfast.errors import DataError
 from dogfast.events import Events
 from dogfast.rounds import Outcome, plan_file, read_outcome, read_plan, read_round, write_outcome
 from dogfast.run import Run, publish, to_json
-from dogfast.shards.reader import read_records
+from dogfast.shards.reader import has_shards, read_records
 from dogfast.synthesis.conditions import read_conditions
 from dogfast.synthesis.job import Job, open_job
-from dogfast.synthesis.plan import planned_a_class, read_segments, spread
+from dogfast.synthesis.plan import planned_a_class, planned_a_condition, read_segments, spread
 from dogfast.synthesis.stage import claim
 from dogfast.training.names import classifier_name, start_name
 from dogfast.training.sources import learnable, painted_source
@@ -57,35 +56,35 @@ def refine(config: RunConfig, run: Run, events: Events, request: Refinement) -> 
     source = painted_source(config.training)
     config = config.with_values({"synthesis": fields_of(source)}, "--outliers")
     run.claim(f"refine/{source}", _identity(config, request), has_results=read_outcome(run, source, 1) is not None)
+    find_anchors(config, run, events)
+    job = open_job(config, run)
+    claim(job)
     reason = f"--rounds {request.rounds}"
     for number in range(1, request.rounds + 1):
-        outcome = _standing(run, source, number) or _round(of_round(config, number), run, events, request, outcomes)
+        of_number = of_round(config, number)
+        outcome = _standing(of_number, run) or _round(of_number, run, job, events, request, outcomes)
         if outcome is None:
             reason = "every condition was dropped"
             break
         outcomes.append(outcome)
         events.say(_said(_row(outcome)))
+        publish(run.refined(source), to_json(_told(source, outcomes, "not ended yet: `dogfast refine` goes on with it")))
         if number < request.rounds and rounds_without_gain(_validated(outcomes)) >= request.patience:
-            reason = f"no lower FPR95 on validation, at the first round's accuracy, in {request.patience} rounds"
+            reason = f"{request.patience} in a row without a lower FPR95 on validation, at the first round's accuracy"
             break
-    best = best_round(_validated(outcomes))
-    result = {
-        "source": source,
-        "rounds": [_row(outcome) for outcome in outcomes],
-        "chosen": best + 1,
-        "classifier": outcomes[best]["classifier"],
-        "ended": reason,
-    }
+    result = _told(source, outcomes, reason)
     publish(run.refined(source), to_json(result))
     failed = sum(record.get("failed", 0) for record in read_records(run.outliers(source)))
     return {"run": str(run.root)} | result | {"failed": failed}
 
 
-def _standing(run: Run, source: str, number: int) -> Outcome | None:
-    """What came of a round, as long as its plan and its classifier stand."""
-    outcome = read_outcome(run, source, number)
-    planned = plan_file(run, source, number).exists()
-    return outcome if outcome and planned and is_trained(run.classifier(outcome["classifier"])) else None
+def _standing(config: RunConfig, run: Run) -> Outcome | None:
+    """What came of a round, as long as it is of the plan and of the classifier that stand."""
+    source, number, name = painted_source(config.training), config.training.round, classifier_name(config.training)
+    outcome, path = read_outcome(run, source, number), plan_file(run, source, number)
+    if outcome is None or not path.exists() or not is_trained(run.classifier(name)):
+        return None
+    return outcome if (outcome["classifier"], outcome["shards"]) == (name, read_plan(path)["shards"]) else None
 
 
 def of_round(config: RunConfig, number: int) -> RunConfig:
@@ -112,23 +111,26 @@ def _identity(config: RunConfig, request: Refinement) -> dict[str, Any]:
 
 
 # --- one round --------------------------------------------------------------------------------------------------
-def _round(config: RunConfig, run: Run, events: Events, request: Refinement, outcomes: list[Outcome]) -> Outcome | None:
+def _round(
+    config: RunConfig, run: Run, job: Job, events: Events, request: Refinement, outcomes: list[Outcome]
+) -> Outcome | None:
     """Plan, paint, train and look; None where no condition is left."""
     began, number, source = time.monotonic(), config.training.round, painted_source(config.training)
     more, before = config.synthesis.m, outcomes[-1] if outcomes else None
-    find_anchors(config, run, events)
-    job = open_job(config, run)
-    if number == 1:
+    if before is None:
         _require_validation(job, more)
         run_generate(config, run, events)
-    claim(job)
+    elif not has_shards(job.folder):
+        raise DataError(f"{job.folder} has lost the outliers of round 1; remove {run.round(source, 1).parent} to refine anew")
     if not plan_round(job, number, more, before):
         return None
-    if number > 1:
+    plan = read_plan(plan_file(run, source, number))
+    if before:
+        for name in _without_condition(job, {row["condition"] for row in plan["dropped"]}):
+            events.say(f"{name}: every condition that may train was dropped; no more is painted for its training")
         planned = planned_a_class(read_segments(run.plan(source)), job.class_of)
         run_generate(config.with_values({"synthesis": {"m": planned}}, "refine"), run, events)
     trained = run_train(config, run, events)
-    plan = read_plan(plan_file(run, source, number))
     seen = _look(config, run, events, request, before)
     outcome = {"round": number, "classifier": trained["name"], **plan, **_summed_up(seen["conditions"]), **seen}
     outcome["seconds"] = round(time.monotonic() - began, 1)
@@ -137,13 +139,21 @@ def _round(config: RunConfig, run: Run, events: Events, request: Refinement, out
 
 
 def _require_validation(job: Job, m: int) -> None:
-    """Raise DataError where none of ``m`` outliers a class would validate."""
-    painted = spread(job.class_of, m, Counter())
+    """Raise DataError where none of ``m`` outliers a class, nor of those that are planned already, would validate."""
+    planned = planned_a_condition(read_segments(job.run.plan(job.source)))
+    painted = {*planned, *spread(job.class_of, m, planned)}
     if job.config.data.classes != "shapes" and not any(is_validation_outlier(job.conditions[row]) for row in painted):
         raise DataError(
             f"no outlier of {job.source!r} would be of a validation word (a tenth of all words, by hash), on which rounds are judged; "
             "find more anchors (--top-k), paint more of them (--m), or leave refine out"
         )
+
+
+def _without_condition(job: Job, dropped: set[int]) -> list[str]:
+    """The classes of which all conditions that may train are ``dropped``."""
+    training = [(row, each) for row, each in enumerate(job.conditions) if may_train(each)]
+    left = {each["class_name"] for row, each in training if row not in dropped}
+    return sorted({each["class_name"] for _, each in training} - left)
 
 
 def _look(config: RunConfig, run: Run, events: Events, request: Refinement, last: Outcome | None) -> Outcome:
@@ -188,6 +198,17 @@ def _summed_up(rows: list[dict[str, Any]]) -> dict[str, Any]:
 def _row(outcome: Outcome) -> dict[str, Any]:
     validation = {name: round(outcome["validation"][name], 4) for name in ("fpr95", "accuracy")}
     return {name: outcome[name] for name in ROW} | validation | {"dropped": len(outcome["dropped"])}
+
+
+def _told(source: str, outcomes: list[Outcome], ended: str) -> dict[str, Any]:
+    best = best_round(_validated(outcomes))
+    return {
+        "source": source,
+        "rounds": [_row(outcome) for outcome in outcomes],
+        "chosen": best + 1,
+        "classifier": outcomes[best]["classifier"],
+        "ended": ended,
+    }
 
 
 def _said(row: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""`dogfast refine` as typed, on the embedded world in little: it drops what is ID, and kills in any of its phases change nothing."""
+"""`dogfast refine` as typed, on the embedded world in little: kills while it paints, trains and between rounds change nothing."""
 
 import json
 import os

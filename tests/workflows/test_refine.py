@@ -17,6 +17,7 @@ from dogfast.data.catalogue import load_id
 from dogfast.data.splits import is_validation_outlier, is_validation_word
 from dogfast.detection.detector import Detector
 from dogfast.errors import DataError, RunMismatch, UsageError
+from dogfast.reporting.refinement import build_refined
 from dogfast.rounds import Round, plan_file, read_outcome, read_round, write_outcome
 from dogfast.run import Run, publish, read_json
 from dogfast.shards.format import sample_key, shard_of
@@ -120,6 +121,7 @@ def test_a_run_that_was_never_refined_has_no_rounds(tmp_path):
         '{"shards": true, "dropped": []}',
         '{"shards": 1, "dropped": [3]}',
         '{"shards": 1, "dropped": [{"condition": "3"}]}',
+        '{"shards": 1, "dropped": [{"condition": 3}]}',
     ],
 )
 def test_a_plan_that_is_none_is_named(tmp_path, body):
@@ -166,6 +168,7 @@ def test_an_outcome_is_read_as_it_was_written(tmp_path):
         {"bounds": {"ring": "x"}},
         {"validation": [1]},
         {"validation": {"fpr95": 0.4}},
+        {"validation": {"fpr95": 0.4, "accuracy": float("nan")}},
         {"images": True},
     ],
     ids=str,
@@ -244,7 +247,7 @@ def test_the_same_command_does_nothing_again(tmp_path, config, judged, world):
     result = api.refine(config(), tmp_path / "run", rounds=2)
     files = {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*.json") if path.name != "refined.json"}
     del world[:]
-    assert api.refine(config(), tmp_path / "run", rounds=2) == result and world == []
+    assert api.refine(config(), tmp_path / "run", rounds=2) == result and world == ["anchors"], "it asks whose they are"
     assert {path: path.stat().st_mtime_ns for path in files} == files
     assert api.refine(config(), tmp_path / "run", rounds=3)["rounds"][:2] == result["rounds"], "more rounds go on from there"
 
@@ -284,7 +287,7 @@ def test_more_can_be_painted_after_a_refinement(tmp_path, config, judged):
 def test_it_ends_where_validation_sees_no_gain(tmp_path, config, judged, patience, rounds):
     judged[1:3] = [0.5, 0.6]
     result = api.refine(config(), tmp_path / "run", rounds=4, patience=patience)
-    assert (len(result["rounds"]), result["chosen"]) == (rounds, 1) and "no lower FPR95" in result["ended"]
+    assert (len(result["rounds"]), result["chosen"]) == (rounds, 1) and "without a lower FPR95" in result["ended"]
 
 
 def test_it_ends_where_nothing_is_left(tmp_path, config, judged, monkeypatch):
@@ -293,6 +296,38 @@ def test_it_ends_where_nothing_is_left(tmp_path, config, judged, monkeypatch):
     )
     result = api.refine(config(synthesis={"m": 6}), tmp_path / "run", rounds=3)
     assert (len(result["rounds"]), result["ended"]) == (1, "every condition was dropped")
+
+
+def test_a_class_that_lost_all_conditions_is_told(tmp_path, config, judged, monkeypatch, said):
+    def look(self, images, facts):
+        return Looks(torch.tensor([each["class_name"] == "ring" for each in facts]), torch.ones(len(facts)))
+
+    monkeypatch.setattr(FakeLooker, "__call__", look)
+    api.refine(config(synthesis={"m": 24}), tmp_path / "run", said.sink, rounds=2)
+    assert said.holds("ring: every condition that may train was dropped") and not said.holds("circle: every condition")
+
+
+def test_rounds_are_told_as_soon_as_they_are_over(tmp_path, config, judged, monkeypatch):
+    def fails(*given):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(module, "rounds_without_gain", fails)
+        api.refine(config(), tmp_path / "run", rounds=2)
+    (story,) = build_refined(Run(tmp_path / "run"))
+    assert len(story.rounds) == 1 and story.ended.startswith("not ended yet")
+    api.refine(config(), tmp_path / "run", rounds=2)
+    (story,) = build_refined(Run(tmp_path / "run"))
+    assert len(story.rounds) == 2 and story.ended == "--rounds 2"
+
+
+@pytest.mark.parametrize("change", [{"classifier": "ce"}, {"shards": 1}], ids=str)
+def test_an_outcome_of_another_classifier_or_plan_does_not_stand(tmp_path, config, judged, change):
+    api.refine(config(), tmp_path / "run", rounds=2)
+    run, outcome = Run(tmp_path / "run"), read_outcome(Run(tmp_path / "run"), "dog", 2)
+    write_outcome(run, "dog", 2, outcome | change)
+    assert api.refine(config(), run.root, rounds=2)["classifier"] == "dog~2"
+    assert read_outcome(run, "dog", 2) | {"seconds": 0} == outcome | {"seconds": 0}
 
 
 @pytest.mark.parametrize("stage", ["append_segment", "write_plan", "generate", "train", "tally", "write_outcome"])
@@ -430,7 +465,18 @@ def test_other_fields_are_refused_once_a_round_is_over(tmp_path, config, judged)
     for synthesis in ({"seed": 5}, {"templates": ("a {}", "one {}")}):
         with pytest.raises(RunMismatch, match=r"seed: was 0, now 5|templates: was"):
             api.refine(config(synthesis=synthesis), tmp_path / "run", rounds=2)
+        with pytest.raises(RunMismatch, match=r"seed: was 0, now 5|templates: was"):
+            api.refine(config(synthesis=synthesis), tmp_path / "run", rounds=1)
     assert len(counts_of(Run(tmp_path / "run"))) == 1, "nothing is planned for them"
+
+
+def test_outliers_that_are_gone_are_not_dealt_anew(tmp_path, config, judged):
+    api.refine(config(), tmp_path / "run", rounds=1)
+    run = Run(tmp_path / "run")
+    shutil.rmtree(run.outliers("dog"))
+    with pytest.raises(DataError, match=r"outliers/dog has lost the outliers of round 1; remove .*rounds/dog to refine anew"):
+        api.refine(config(), run.root, rounds=2)
+    assert len(counts_of(run)) == 1
 
 
 def test_more_than_a_source_holds_is_refused_before_it_is_planned(tmp_path, config, judged, monkeypatch):
@@ -492,6 +538,18 @@ def test_no_anchor_to_judge_rounds_by_is_said_before_anything_is_painted(tmp_pat
     with pytest.raises(DataError, match=r"no outlier of 'dog' would be of a validation word .*--top-k.*--m"):
         api.refine(config(), tmp_path / "run", rounds=2)
     assert "generate" not in world
+
+
+def test_what_is_painted_already_may_validate(tmp_path, config, judged, monkeypatch):
+    api.generate(config(synthesis={"m": 6}), tmp_path / "run")
+    *_, last = (row for row in map(json.loads, Run(tmp_path / "run").conditions.open()) if row["strategy"] == "dog")
+    monkeypatch.setattr(module, "is_validation_outlier", lambda facts: facts["anchor"] == last["anchor"])
+    check, other = module._require_validation, config(data={"classes": "cifar10"})
+    monkeypatch.setattr(module, "_require_validation", lambda job, m: check(replace(job, config=other), m))
+    lone = config(synthesis={"m": 1})
+    assert api.refine(lone, tmp_path / "run", rounds=1)["rounds"]
+    with pytest.raises(DataError, match="would be of a validation word"):
+        api.refine(lone, tmp_path / "fresh", rounds=1)
 
 
 def test_a_later_round_needs_the_one_before(tmp_path, config, world):

@@ -1,7 +1,7 @@
 """Thompson sampling: who shall be painted more of.
 
 The share of a condition's images, of whatever round, that fool the classifier before it learns from them, and do not look ID, has a
-Beta posterior, from a uniform prior: what it accepts of images that it was trained on says less of those to come. For every image
+Beta posterior, from a uniform prior; images that it was trained on are no trial of what it has not seen. For every image
 of the next round a share is drawn from the posterior of each condition of the class, and the condition with the highest paints it:
 what fools the classifier most is painted most, and what was seldom tried is tried again (Thompson 1933; Russo et al. 2018, Sec. 3).
 """
