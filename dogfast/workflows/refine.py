@@ -127,7 +127,7 @@ def _round(
     plan = read_plan(plan_file(run, source, number))
     if before:
         for name in _without_condition(job, {row["condition"] for row in plan["dropped"]}):
-            events.say(f"{name}: every condition that may train was dropped; no more is painted for its training")
+            events.say(f"{name}: every condition that may train was dropped; its share goes to the other classes")
         planned = planned_a_class(read_segments(run.plan(source)), job.class_of)
         run_generate(config.with_values({"synthesis": {"m": planned}}, "refine"), run, events)
     trained = run_train(config, run, events)

@@ -52,7 +52,7 @@ def test_the_refined_demo_can_be_done_again(tmp_path, config, monkeypatch):
     again = refined()
     assert again["evaluations"].keys() == result["evaluations"].keys()
     assert again["outliers"] == result["outliers"] == 2 * 24, "of both rounds, whenever it is asked"
-    with pytest.raises(RunMismatch, match="stage 'demo' .*refine: was True, now False"):
+    with pytest.raises(RunMismatch, match=r"stage 'demo' .*refine: was True, now False"):
         api.demo(config(), tmp_path / "run")
     seen = [read_json(Run(tmp_path / "run").classifier(name) / RECORD_FILE)["identity"] for name in ("oe", "dog", "dog~2")]
     assert seen[0]["outliers"] == seen[1]["outliers"] != seen[2]["outliers"], (

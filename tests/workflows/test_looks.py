@@ -50,11 +50,26 @@ def look(monkeypatch):
     return module.Looker(config, SimpleNamespace(class_names=NAMES, train=train), ["lion", "cat", "lion"], Events())
 
 
-def test_an_image_is_like_id_where_a_class_name_is_nearer_than_its_own_word(look):
-    facts = [{"anchor": "lion", "cls": 0}, {"anchor": "lion", "cls": 0}, {"anchor": "lion", "cls": 1}]
-    found = look(pictures((0.8, 0.0, 0.6), (1.0, 0.0, 0.1), (0.0, 1.0, 0.0)), facts)
-    assert found.like_id.tolist() == [False, True, True]
-    assert found.distance.tolist() == pytest.approx([0.2, 1 - 1 / 1.01**0.5, 0.0], abs=1e-6)
+def test_an_image_is_like_id_where_a_class_name_is_as_far_ahead_of_its_word_as_for_id_images(look):
+    """`cat` and `dog` are 0.2, 0.32 and 0.44 ahead of `lion` for the three ID images; for the second outlier 0.14."""
+    facts = [{"anchor": "lion", "cls": cls} for cls in (0, 0, 1, 0)]
+    found = look(pictures((0.8, 0.0, 0.6), (1.0, 0.0, 0.1), (0.0, 1.0, 0.0), (0.6, 0.8, 0.0)), facts)
+    assert found.like_id.tolist() == [False, False, True, True]
+    assert found.distance.tolist() == pytest.approx([0.2, 1 - 1 / 1.01**0.5, 0.0, 0.4], abs=1e-6)
+
+
+def test_a_word_that_is_ahead_is_no_class_however_id_images_look():
+    """A CLIP that takes ID images for the word: that no name is ahead of it does not make anything ID."""
+    pictures = torch.tensor([[0.0, 0.0, 1.0]] * 20)
+    names, words = torch.eye(3)[:1], torch.eye(3)[2:]
+    assert module.least_leads(pictures, names, words).tolist() == [-1.0]
+
+
+def test_the_lead_is_what_nineteen_of_twenty_id_images_have():
+    angles = torch.arange(20) / 20
+    pictures = torch.stack([angles.cos(), angles.sin()], dim=1)
+    leads = (pictures[:, 0] - pictures[:, 1]).sort().values
+    assert module.least_leads(pictures, torch.eye(2)[:1], torch.eye(2)[1:]).tolist() == [leads[1]]
 
 
 def test_the_bound_of_a_class_is_its_own_images_quantile(look):

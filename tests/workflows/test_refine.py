@@ -305,6 +305,8 @@ def test_a_class_that_lost_all_conditions_is_told(tmp_path, config, judged, monk
     monkeypatch.setattr(FakeLooker, "__call__", look)
     api.refine(config(synthesis={"m": 24}), tmp_path / "run", said.sink, rounds=2)
     assert said.holds("ring: every condition that may train was dropped") and not said.holds("circle: every condition")
+    first, second = (sum(count for _, count in counts.values()) for counts in counts_of(Run(tmp_path / "run")))
+    assert first == second == 8 * 24, "its share is painted by the other classes"
 
 
 def test_rounds_are_told_as_soon_as_they_are_over(tmp_path, config, judged, monkeypatch):

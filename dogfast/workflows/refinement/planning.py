@@ -101,9 +101,19 @@ def _segment(job: Job, segments: Sequence[Segment], tried: Sequence[Tried], numb
     left = Counter(dict.fromkeys(job.class_of, more))
     for row, count in validating.items():
         left[job.class_of[row]] -= count
-    allotted = allot(tried, left, job.config.synthesis.seed, job.source, number) | validating
+    allotted = (
+        allot(tried, _shared_out(left, sorted({each.cls for each in tried})), job.config.synthesis.seed, job.source, number)
+        | validating
+    )
     counts = going_on(allotted, planned_a_condition(list(segments)))
     return Segment(_shards(segments), job.config.synthesis.samples_per_shard, counts)
+
+
+def _shared_out(left: Counter[int], classes: list[int]) -> dict[int, int]:
+    """What each of ``classes``, which have a condition, is to paint: its own of what is ``left``, and evenly that of the others."""
+    spare = sum(left.values()) - sum(left[cls] for cls in classes)
+    each, over = divmod(spare, len(classes))
+    return {cls: left[cls] + each + (place < over) for place, cls in enumerate(classes)}
 
 
 def _validating(job: Job, segments: Sequence[Segment], more: int) -> dict[int, int]:
