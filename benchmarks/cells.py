@@ -1,6 +1,6 @@
 """The README's tables, cell by cell."""
 
-from dogfast.workflows.comparison.layout import by_every_score, by_own_score, notes
+from dogfast.workflows.comparison.layout import CONTROL_NOTE, by_every_score, by_own_score, notes
 from dogfast.workflows.comparison.markdown import pipe_table
 
 
@@ -15,7 +15,8 @@ def papers_tables(result: dict) -> str:
 def _needed(table: dict) -> str:
     """Of the notes: the convention, what is judged, and whose figures are published."""
     first, second, *others = notes(table)
-    return " ".join([first, second, *(others[-1:] if any(row["published"] for row in table["rows"]) else [])])
+    control = [note for note in others if note == CONTROL_NOTE]
+    return " ".join([first, second, *control, *(others[-1:] if any(row["published"] for row in table["rows"]) else [])])
 
 
 def digits(value: float) -> str:

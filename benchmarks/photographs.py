@@ -3,7 +3,7 @@
 CIFAR-10 is ID, `mini` paints, and the strangers are the 40 classes of Tiny ImageNet that it never saw. DATA holds cifar10-train.tar,
 cifar10-test.tar, tiny-imagenet32-train.tar and tiny-imagenet32-val.tar (class/number.jpg). Every seed is a run under
 build/photographs; what stands is not done again, so that a killed benchmark goes on where it was. Each part (a file of `proof`)
-writes its own into benchmarks/results/photographs.json. `rows` are of all seeds, on a GPU `causes`, `tables` and `gate` as well, the
+writes its own into benchmarks/results/photographs.json. `rows` are of all seeds, on a GPU `causes`, `autoencoder`, `tables` and `gate` as well, the
 others of the first.
 """
 
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from parts import keep
+from proof.autoencoder import run_autoencoder
 from proof.causes import run_causes
 from proof.curve import run_curve
 from proof.gate import run_gate
@@ -30,6 +31,7 @@ RESULT = Path(__file__).parent / "results" / "photographs.json"
 PARTS = {
     "rows": run_rows,
     "causes": run_causes,
+    "autoencoder": run_autoencoder,
     "tables": run_tables,
     "unmatched": run_unmatched,
     "curve": run_curve,

@@ -19,8 +19,8 @@ sys.path.append(str(Path(__file__).parents[1]))
 from card import card
 from command import HERE, WORK, read_command
 from images import load_bank, photographs, shifted
-from recipe.bank import Bank, to_signed
-from recipe.judging import paint_samples, ranked_first, share_right, sheet, spread
+from recipe.bank import Bank
+from recipe.judging import decoded, paint_samples, ranked_first, share_right, sheet, spread
 from recipe.loop import Loop
 from settings import SEED, SETTINGS, SIDE_PX
 from vocabulary import concepts
@@ -30,7 +30,6 @@ from dogfast.classifiers.evidence import Evidence, collect_evidence
 from dogfast.config import RunConfig
 from dogfast.config.model import ModelConfig
 from dogfast.diffusion.load import Pipeline
-from dogfast.engines.networks import Networks
 from dogfast.engines.opening import open_networks
 from dogfast.environment import hardware
 from dogfast.events import Events, plain_lines
@@ -75,13 +74,6 @@ def frechet(one: Tensor, other: Tensor) -> float:
     means = [features.double().mean(0) for features in (one, other)]
     a, b = (features.double().T.cov().numpy() for features in (one, other))
     return float((means[0] - means[1]).square().sum()) + float(np.trace(a + b - 2 * sqrtm(a @ b).real))
-
-
-@torch.no_grad()
-def decoded(networks: Networks, images: Tensor) -> Tensor:
-    """uint8 images (n, 3, H, W) after the autoencoder."""
-    parts = [networks.decode(networks.encode(to_signed(chunk))) for chunk in images.split(128)]
-    return ((torch.cat(parts).clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
 
 
 def main() -> None:

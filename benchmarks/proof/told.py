@@ -65,7 +65,11 @@ def _curve(found: dict[str, Any]) -> str:
 
     lines = [["none", *[cell(found["none"])] * len(found["lines"])]]
     lines += [[f"{count:,}", *(cell(f"{name} {count}") for name in found["lines"])] for count in found["counts"]]
-    return f"{pipes(['outliers', *found['lines']], lines)}\n\nOne seed, at equal steps; the last row is all that each has at least. Under each: {', '.join(SCORES)}."
+    highest = max(value for row in found["strangers"].values() for value in row["artefact_control"].values())
+    return (
+        f"{pipes(['outliers', *found['lines']], lines)}\n\nOne seed, at equal steps; the last row is all that each has at least. "
+        f"Under each: {', '.join(SCORES)}. The artefact control is at most {highest:.0f} % in all of them."
+    )
 
 
 def _gate(found: dict[str, Any]) -> str:
@@ -75,6 +79,8 @@ def _gate(found: dict[str, Any]) -> str:
         "seconds an image",
         f"against `{found['published']}`",
         *(f"{s}: FPR95 (by seed), change (its interval)" for s in SCORES),
+        "artefact control",
+        "ID acc.",
     ]
     lines = [
         [
@@ -82,6 +88,7 @@ def _gate(found: dict[str, Any]) -> str:
             digits(found["seconds_an_image"][name]),
             f"{slow / found['seconds_an_image'][name]:.1f}×",
             *(_with_change(found["strangers"][name]["judged"][s], name) for s in SCORES),
+            *control_and_accuracy(found["strangers"][name], SCORES),
         ]
         for name in found["order"]
     ]
@@ -110,6 +117,7 @@ def _scale(found: dict[str, Any]) -> str:
 PARTS = {
     "rows": ("Outliers over seeds", _rows),
     "causes": ("What makes the difference", _rows),
+    "autoencoder": ("What the autoencoder takes from real outliers", _rows),
     "tables": ("The papers' tables", _tables),
     "unmatched": ("Without the codec of the ID files", _unmatched),
     "curve": ("FPR95 by number of outliers", _curve),

@@ -47,8 +47,8 @@ CANDIDATES = 24
 """K of Eq. 5: a tenth of the words, where the paper has a hundredth of all nouns."""
 PAINTED_ID = 0.3
 """Share of painted images among the ID images of a tuning, as in the preset of `shapes`; so many are painted that none repeats."""
-STRANGERS, REAL = "held-out", "real"
-"""What the tests and the auxiliary images are called."""
+STRANGERS, REAL, DECODED = "held-out", "real", "decoded"
+"""What the tests, the auxiliary images, and these after `mini`'s autoencoder are called."""
 FAR = ("shapes", "gaussian", "rademacher", "blobs")
 
 
@@ -77,6 +77,9 @@ class World:
     def real(self, seed: int) -> Path:
         """Training images of classes that `mini` knows, and that no anchor of the seed shows."""
         return self.of_seed(seed) / f"{REAL}.tar"
+
+    def decoded(self, seed: int) -> Path:
+        return self.of_seed(seed) / f"{DECODED}.tar"
 
     def beside_rows(self, seeds: list[int]) -> list[int]:
         """The seeds of what stands beside the first table: on two cores the first alone."""
@@ -108,7 +111,8 @@ class World:
             "training": {"train_seed": seed, "objective": objective, "id_synthetic": PAINTED_ID},
             "detection": {"ood": (f"{STRANGERS}={self.held_out}", *FAR), "corrupted_images": 0},
         }
-        values["training"]["outliers"] = str(self.real(seed)) if outliers == REAL else outliers
+        files = {REAL: self.real(seed), DECODED: self.decoded(seed)}
+        values["training"]["outliers"] = str(files.get(outliers, outliers))
         values["detection"]["scores"] = scores_of(objective, SCORES)
         return preset("cifar10").with_values(SETTINGS[self.setting], "benchmark").with_values(values, "benchmark")
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from PIL import Image, ImageDraw
+from recipe.bank import to_signed
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -37,6 +38,13 @@ def paint_samples(
     painted = paint(brush, rows, lambda place, attempt: derive_seed("judge", place, attempt))
     seconds = time.monotonic() - started
     return torch.stack([sample.content for sample in painted]).permute(0, 3, 1, 2).contiguous(), seconds
+
+
+@torch.no_grad()
+def decoded(networks: Networks, images: Tensor) -> Tensor:
+    """uint8 images (n, 3, H, W) after the autoencoder."""
+    parts = [networks.decode(networks.encode(to_signed(chunk))) for chunk in images.split(ROWS)]
+    return ((torch.cat(parts).clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
 
 
 def ranked_first(pipeline: Pipeline, networks: Networks, words: Sequence[str], images: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import tuning
 from mini.vocabulary import concepts
-from proof import causes, curve, gate, rows, told, unmatched, world
+from proof import autoencoder, causes, curve, gate, rows, told, unmatched, world
 from tiny_imagenet import parted
 
 from dogfast.config.training import START
@@ -134,6 +134,7 @@ def test_every_part_tells_its_rows():
     result = {
         "rows": table(list(rows.ROWS)) | scale,
         "causes": table(list(causes.CAUSES)) | scale,
+        "autoencoder": table(list(autoencoder.AUTOENCODED)) | scale,
         "unmatched": table(list(unmatched.UNMATCHED)),
         "curve": {"none": curve.NONE, "counts": counts, "lines": list(curve.SOURCES), "strangers": lines},
         "gate": table(list(gate.RECIPES))
@@ -148,4 +149,5 @@ def test_every_part_tells_its_rows():
     assert "| oe+real |" in text and "10,000 ID images, 1,000 outliers a class, wrn-16-2" in text
     assert "| 8,000 | 40.0, 40.0, 40.0 |" in text and "| none | 60.0, 60.0, 60.0 |" in text
     assert "| `quality` | 0.1 | 4.0× | 49.0 (49.0), -1.2 (-2.0 to -0.5) |" in text
+    assert "The artefact control is at most 7 % in all of them" in text and "| oe+real, decoded |" in text
     assert text.count("not run") == 1, "the tables alone"

@@ -12,6 +12,7 @@ from dogfast.workflows.comparison.tables import OK
 
 ABSENT = "–"
 AVERAGE, CONTROL = "average", "artefact control"
+CONTROL_NOTE = "The artefact control is the share of painted ID images, none trained on, that is called OOD (real ones: 5 %)."
 Pair = tuple[str, str]
 """FPR95 and AUROC."""
 
@@ -84,9 +85,7 @@ def notes(table: dict[str, Any]) -> list[str]:
         f"where seeds disagree. Against `{BASELINE}` is under the row's own score where `{BASELINE}` has it, else its MSP.",
     ]
     if any(_control(row) != ABSENT for row in table["rows"]):
-        found.append(
-            "The artefact control is the share of painted ID images, none trained on, that is called OOD (real ones: 5 %)."
-        )
+        found.append(CONTROL_NOTE)
     for row in table["rows"]:
         if _has(row) and row["failed"]:
             reasons = "; ".join(f"seed {seed}: {reason}" for seed, reason in row["failed"].items())
