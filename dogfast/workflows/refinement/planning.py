@@ -101,10 +101,8 @@ def _segment(job: Job, segments: Sequence[Segment], tried: Sequence[Tried], numb
     left = Counter(dict.fromkeys(job.class_of, more))
     for row, count in validating.items():
         left[job.class_of[row]] -= count
-    allotted = (
-        allot(tried, _shared_out(left, sorted({each.cls for each in tried})), job.config.synthesis.seed, job.source, number)
-        | validating
-    )
+    shares = _shared_out(left, sorted({each.cls for each in tried}))
+    allotted = allot(tried, shares, job.config.synthesis.seed, job.source, number) | validating
     counts = going_on(allotted, planned_a_condition(list(segments)))
     return Segment(_shards(segments), job.config.synthesis.samples_per_shard, counts)
 
