@@ -10,6 +10,7 @@ command goes on where it was.
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -29,6 +30,7 @@ from dogfast.events import Events
 from dogfast.rounds import Outcome, plan_file, read_outcome, read_plan, read_round, write_outcome
 from dogfast.run import Run, publish, to_json
 from dogfast.shards.reader import has_shards, read_records
+from dogfast.shards.selection import selected_by_shard
 from dogfast.synthesis.conditions import read_conditions
 from dogfast.synthesis.job import Job, open_job
 from dogfast.synthesis.plan import planned_a_class, planned_a_condition, read_segments, spread
@@ -164,7 +166,8 @@ def _look(config: RunConfig, run: Run, events: Events, request: Refinement, last
         run_detector(config, run, each, request.score, config.model.device, events) for each in (start_name(settings), name)
     )
     plain = config.with_values({"model": {"lora": ""}}, "refine")
-    look = Looker(plain, data, [each["anchor"] for each in read_conditions(run.conditions, source)], events)
+    words = [each["anchor"] for each in read_conditions(run.conditions, source)]
+    look = Looker(plain, data, words, _of_first_round(config, run, data, now.side_px), events)
     images = sum(record["samples"] for record in read_records(run.outliers(source)))
     with events.progress(f"look at {source}", images) as advance:
         first_new = last["shards"] if last else 0
@@ -173,6 +176,13 @@ def _look(config: RunConfig, run: Run, events: Events, request: Refinement, last
     rows = [row | {"fooled_in_all": earlier.get(row["condition"], 0) + row["fooled"]} for row in rows]
     validation = judged_on_validation(config, run.classifier(name), data, _validation(config, run, source, data))
     return {"score": request.score, "conditions": rows, "bounds": look.bounds, "validation": validation}
+
+
+def _of_first_round(config: RunConfig, run: Run, data: IdData, side_px: int) -> Iterator[torch.Tensor]:
+    """What the first round learned from, a shard at a time: the same for every round."""
+    belongs = learnable(of_round(config, 1).training, run)
+    folder = run.outliers(painted_source(config.training))
+    return (outliers.images for outliers in selected_by_shard(folder, side_px, data.codec, belongs))
 
 
 def _validation(config: RunConfig, run: Run, source: str, data: IdData) -> torch.Tensor:

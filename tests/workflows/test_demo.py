@@ -35,7 +35,7 @@ def test_the_refined_demo_can_be_done_again(tmp_path, config, monkeypatch):
     import dogfast.workflows.refine as refine
 
     class Looker:
-        def __init__(self, config, data, words, events):
+        def __init__(self, config, data, words, painted, events):
             self.bounds = dict.fromkeys(data.class_names, 0.0)
 
         def __call__(self, images, facts):

@@ -28,7 +28,7 @@ def pictures(*vectors):
 
 @pytest.fixture
 def look(monkeypatch):
-    """Words and images in three dimensions; the images of each class lie round its name."""
+    """Of some outliers a looker; words and images in three dimensions; the images of each class lie round its name."""
 
     class Embedder:
         def __init__(self, *given): ...
@@ -47,33 +47,36 @@ def look(monkeypatch):
     images = pictures((1.0, 0.0, 0.0), (0.6, 0.8, 0.0), (0.0, 0.8, 0.6))
     train = ImageSet(images, torch.tensor([0, 0, 1]), ("a", "b", "c"), NAMES)
     config = RunConfig().with_values({"data": {"classes": "shapes"}, "concepts": {"eta": 0.5}}, "test")
-    return module.Looker(config, SimpleNamespace(class_names=NAMES, train=train), ["lion", "cat", "lion"], Events())
+    data = SimpleNamespace(class_names=NAMES, train=train)
+    return lambda painted: module.Looker(config, data, ["lion", "cat", "lion"], painted, Events())
 
 
-def test_an_image_is_like_id_where_a_class_name_is_as_far_ahead_of_its_word_as_for_id_images(look):
-    """`cat` and `dog` are 0.2, 0.32 and 0.44 ahead of `lion` for the three ID images; for the second outlier 0.14."""
-    facts = [{"anchor": "lion", "cls": cls} for cls in (0, 0, 1, 0)]
-    found = look(pictures((0.8, 0.0, 0.6), (1.0, 0.0, 0.1), (0.0, 1.0, 0.0), (0.6, 0.8, 0.0)), facts)
-    assert found.like_id.tolist() == [False, False, True, True]
-    assert found.distance.tolist() == pytest.approx([0.2, 1 - 1 / 1.01**0.5, 0.0, 0.4], abs=1e-6)
+FACTS = [{"anchor": "lion", "cls": cls} for cls in (0, 0, 1)]
 
 
-def test_a_word_that_is_ahead_is_no_class_however_id_images_look():
-    """A CLIP that takes ID images for the word: that no name is ahead of it does not make anything ID."""
-    pictures = torch.tensor([[0.0, 0.0, 1.0]] * 20)
-    names, words = torch.eye(3)[:1], torch.eye(3)[2:]
-    assert module.least_leads(pictures, names, words).tolist() == [-1.0]
+def test_an_image_is_like_id_where_a_class_name_is_nearer_than_its_own_word(look):
+    found = look([])(pictures((0.8, 0.0, 0.6), (1.0, 0.0, 0.1), (0.0, 1.0, 0.0)), FACTS)
+    assert found.like_id.tolist() == [False, True, True]
+    assert found.distance.tolist() == pytest.approx([0.2, 1 - 1 / 1.01**0.5, 0.0], abs=1e-6)
 
 
-def test_the_lead_is_what_nineteen_of_twenty_id_images_have():
-    angles = torch.arange(20) / 20
-    pictures = torch.stack([angles.cos(), angles.sin()], dim=1)
-    leads = (pictures[:, 0] - pictures[:, 1]).sort().values
-    assert module.least_leads(pictures, torch.eye(2)[:1], torch.eye(2)[1:]).tolist() == [leads[1]]
+def test_of_nearness_counts_what_is_beyond_that_of_outliers(look):
+    """Outliers are at 0.99 of `cat` and 0.86 of `lion`; one at 0.98 and 0.90 is nearer to `cat`, and yet more of a lion than they."""
+    outliers, one = pictures((1.0, 0.0, 0.1), (1.0, 0.0, 0.1)), pictures((1.0, 0.0, 0.2), (0.0, 1.0, 0.0))
+    plain, usual = look([])(one, FACTS[1:]), look([outliers[:1], outliers[1:]])(one, FACTS[1:])
+    assert (plain.like_id.tolist(), usual.like_id.tolist()) == ([True, True], [False, True])
+    assert torch.equal(plain.distance, usual.distance), "distances stay"
+
+
+def test_no_more_outliers_are_embedded_than_tell_their_mean(look, monkeypatch):
+    monkeypatch.setattr(module, "ENOUGH", 2)
+    given = iter([pictures((1.0, 0.0, 0.1))] * 5)
+    look(given)
+    assert len(list(given)) == 3
 
 
 def test_the_bound_of_a_class_is_its_own_images_quantile(look):
-    assert look.bounds == {"cat": pytest.approx(0.0, abs=1e-6), "dog": pytest.approx(0.2, abs=1e-6)}
+    assert look([]).bounds == {"cat": pytest.approx(0.0, abs=1e-6), "dog": pytest.approx(0.2, abs=1e-6)}
 
 
 @dataclass(frozen=True)

@@ -183,7 +183,7 @@ def test_an_outcome_that_is_none_is_named(tmp_path, change):
 class FakeLooker:
     """CLIP's word by the words: one anchor is ID, all others are far."""
 
-    def __init__(self, config, data, words, events):
+    def __init__(self, config, data, words, painted, events):
         self.bounds = dict.fromkeys(data.class_names, 0.3)
 
     def __call__(self, images, facts):

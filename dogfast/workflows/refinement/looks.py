@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,29 +18,28 @@ from dogfast.data.catalogue import IdData
 from dogfast.diffusion.load import Pipeline, choose_model
 from dogfast.engines.opening import open_networks
 from dogfast.events import Events
-from dogfast.numerics.metrics import accepted_at_recall
 
-ID_IMAGES = 10_000
-"""At most so many tell what is usual of ID images."""
+ENOUGH = 10_000
+"""Images whose mean says where outliers lie."""
 
 
 @dataclass(frozen=True)
 class Looks:
-    """Of n outliers: ``like_id``, whether CLIP takes each for an ID class rather than for its own word (zero-shot), as clearly as nearly
-    all ID images, bool (n,); ``distance`` to the name of the class it was painted for, 1 - cosine, (n,)."""
+    """Of n outliers: ``like_id``, whether CLIP takes each for an ID class rather than for its own word (zero-shot), bool (n,);
+    ``distance`` to the name of the class it was painted for, 1 - cosine, (n,)."""
 
     like_id: Tensor
     distance: Tensor
 
 
 class Looker:
-    """CLIP with the ID class names and the words of a run's conditions.
+    """CLIP with the ID class names and the words of a run's conditions; ``painted``: chunks of its outliers, uint8 (n, 3, H, W).
 
-    How far an ID name is ahead of the word has to be told from how far it is for ID images: a CLIP that saw ten times as many pictures
-    of the ID classes as of the words names nearly everything by them.
+    Of each name's and word's nearness counts what is beyond its mean over outliers (Zhou et al. 2023, distribution normalization):
+    a CLIP that saw ten times as many pictures of the ID classes as of the words would else name nearly everything by them.
     """
 
-    def __init__(self, config: RunConfig, data: IdData, words: Sequence[str], events: Events):
+    def __init__(self, config: RunConfig, data: IdData, words: Sequence[str], painted: Iterable[Tensor], events: Events):
         pipeline = Pipeline(config.model, choose_model(config.model.model, config.data.classes).value)
         self.networks = open_networks(pipeline, config.model, events)
         embedder = Embedder(pipeline, self.networks, config.concepts.prompt, events)
@@ -48,9 +47,9 @@ class Looker:
         self.of_words = F.normalize(embedder.words(tuple(self.place)), dim=1)
         names = embedder.words(data.class_names)
         self.of_names = F.normalize(names, dim=1)
+        usual = self._mean(painted)
+        self.usual_to_words, self.usual_to_names = self.of_words @ usual, self.of_names @ usual
         pictures, labels, eta = embedder.images(data.train), data.train.labels, config.concepts.eta
-        some = F.normalize(pictures[:: -(-len(pictures) // ID_IMAGES)], dim=1)
-        self.leads = least_leads(some, self.of_names, self.of_words)
         self.bounds = {
             name: float(near_distances(names[y : y + 1], pictures[labels == y], eta)[0])
             for y, name in enumerate(data.class_names)
@@ -59,19 +58,24 @@ class Looker:
 
     def __call__(self, images: Tensor, facts: Sequence[dict[str, Any]]) -> Looks:
         """``images``: uint8 (n, 3, H, W)."""
-        seen = F.normalize(torch.cat([self.networks.encode_image(some).float().cpu() for some in images.split(ROWS)]), dim=1)
-        to_names = seen @ self.of_names.T
-        word = [self.place[each["anchor"]] for each in facts]
-        lead = to_names.amax(1) - (seen * self.of_words[word]).sum(1)
+        seen = self._embedded(images)
+        to_names, word = seen @ self.of_names.T, [self.place[each["anchor"]] for each in facts]
+        to_word = (seen * self.of_words[word]).sum(1)
         own = torch.tensor([each["cls"] for each in facts])
-        return Looks((lead > 0) & (lead >= self.leads[word]), 1 - to_names.gather(1, own[:, None])[:, 0])
+        like_id = (to_names - self.usual_to_names).amax(1) > to_word - self.usual_to_words[word]
+        return Looks(like_id, 1 - to_names.gather(1, own[:, None])[:, 0])
 
+    def _embedded(self, images: Tensor) -> Tensor:
+        return F.normalize(torch.cat([self.networks.encode_image(some).float().cpu() for some in images.split(ROWS)]), dim=1)
 
-def least_leads(pictures: Tensor, names: Tensor, words: Tensor) -> Tensor:
-    """Of every word (W, P), by how much the nearest of ``names`` (C, P) is ahead of it, at least, for 95 % of the ID ``pictures``
-    (n, P); rows of length 1. (W,)."""
-    nearest, least = (pictures @ names.T).amax(1), len(pictures) - accepted_at_recall(len(pictures)) + 1
-    return torch.stack([(nearest - pictures @ word).kthvalue(least).values for word in words])
+    def _mean(self, painted: Iterable[Tensor]) -> Tensor:
+        """The mean of the first `ENOUGH` of ``painted`` in CLIP's space, (P,)."""
+        total, count = torch.zeros(self.of_names.shape[1]), 0
+        for images in painted:
+            total, count = total + self._embedded(images).sum(0), count + len(images)
+            if count >= ENOUGH:
+                break
+        return total / max(1, count)
 
 
 FEWEST = 3
