@@ -118,7 +118,7 @@ PARTS = {
     "rows": ("Outliers over seeds", _rows),
     "causes": ("What makes the difference", _rows),
     "autoencoder": ("What the autoencoder takes from real outliers", _rows),
-    "tables": ("The papers' tables", _tables),
+    **{f"table-{number}": (f"The papers' Table {number}", _tables) for number in (1, 2, 4)},
     "unmatched": ("Without the codec of the ID files", _unmatched),
     "curve": ("FPR95 by number of outliers", _curve),
     "gate": ("Faster recipes", _gate),
