@@ -3,8 +3,8 @@
 CIFAR-10 is ID, `mini` paints, and the strangers are the 40 classes of Tiny ImageNet that it never saw. DATA holds cifar10-train.tar,
 cifar10-test.tar, tiny-imagenet32-train.tar and tiny-imagenet32-val.tar (class/number.jpg). Every seed is a run under
 build/photographs; what stands is not done again, so that a killed benchmark goes on where it was. Each part (a file of `proof`)
-writes its own into benchmarks/results/photographs.json. `rows` are of all seeds, on a GPU `causes`,
-`autoencoder`, the tables and `gate` as well, the others of the first.
+writes its own into benchmarks/results/photographs.json. `rows` are of all seeds, on a GPU `causes`, `autoencoder`, the tables and
+`gate` as well, the others of the first.
 """
 
 import sys

@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections import Counter
+from contextlib import contextmanager
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -207,6 +208,22 @@ def judged(monkeypatch):
     return fpr
 
 
+@pytest.fixture
+def killed_in(monkeypatch):
+    """A refinement that ends where it first calls a function of its module."""
+
+    def fails(*given):
+        raise KeyboardInterrupt
+
+    @contextmanager
+    def until(function):
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(module, function, fails)
+            yield
+
+    return until
+
+
 def counts_of(run):
     return [dict(segment.counts) for segment in read_segments(run.plan("dog"))]
 
@@ -309,12 +326,8 @@ def test_a_class_that_lost_all_conditions_is_told(tmp_path, config, judged, monk
     assert first == second == 8 * 24, "its share is painted by the other classes"
 
 
-def test_rounds_are_told_as_soon_as_they_are_over(tmp_path, config, judged, monkeypatch):
-    def fails(*given):
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(module, "rounds_without_gain", fails)
+def test_rounds_are_told_as_soon_as_they_are_over(tmp_path, config, judged, killed_in):
+    with killed_in("rounds_without_gain"):
         api.refine(config(), tmp_path / "run", rounds=2)
     (story,) = build_refined(Run(tmp_path / "run"))
     assert len(story.rounds) == 1 and story.ended.startswith("not ended yet")
@@ -505,12 +518,8 @@ def test_rounds_are_all_trained_and_judged_alike(tmp_path, config, judged, field
         api.refine(changed, tmp_path / "run", rounds=2)
 
 
-def test_what_was_added_to_an_unfinished_first_round_belongs_to_it(tmp_path, config, judged, monkeypatch):
-    def fails(*given):
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(module, "run_train", fails)
+def test_what_was_added_to_an_unfinished_first_round_belongs_to_it(tmp_path, config, judged, killed_in):
+    with killed_in("run_train"):
         api.refine(config(), tmp_path / "run", rounds=1)
     whole = api.refine(config(synthesis={"m": 6}), tmp_path / "run", rounds=1)
     run = Run(tmp_path / "run")

@@ -13,8 +13,8 @@ WHOLE = "(average)"
 """Stands in the column of the sets for the mean over them."""
 COLUMNS = (
     "table", "group", "method", "classifier", "outliers", "score", "judged", "status", "seeds", "id_accuracy",
-    "artefact_control", "dataset", "n_id", "n_ood", "fpr95", "fpr95_std", "auroc", "auroc_std", "against_ce", "published_fpr95", "published_auroc",
-    "printed_fpr95", "printed_auroc",
+    "artefact_control", "dataset", "n_id", "n_ood", "fpr95", "fpr95_std", "auroc", "auroc_std", "against_ce",
+    "published_fpr95", "published_auroc", "printed_fpr95", "printed_auroc",
 )  # fmt: skip
 
 

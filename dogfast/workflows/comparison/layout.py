@@ -41,7 +41,7 @@ class Layout:
 def by_own_score(table: dict[str, Any]) -> Layout:
     """Every row under the score it is judged by, what was published of it below: of other sets than ours, beside it, the average alone."""
     elsewhere = _published_elsewhere(table)
-    controlled = any(_control(row) != ABSENT for row in table["rows"])
+    controlled = _controlled(table)
     own = any(row["group"] in ("strategy", "combination") for row in table["rows"])
     lines = []
     for row in table["rows"]:
@@ -84,7 +84,7 @@ def notes(table: dict[str, Any]) -> list[str]:
         "Verdicts are on the average's FPR95, by a paired bootstrap over test images, with the change in points; undecided "
         f"where seeds disagree. Against `{BASELINE}` is under the row's own score where `{BASELINE}` has it, else its MSP.",
     ]
-    if any(_control(row) != ABSENT for row in table["rows"]):
+    if _controlled(table):
         found.append(CONTROL_NOTE)
     for row in table["rows"]:
         if _has(row) and row["failed"]:
@@ -114,6 +114,11 @@ def _has(row: dict[str, Any]) -> bool:
 def _published_elsewhere(table: dict[str, Any]) -> bool:
     """Whether there are published figures, and none is of a set of ours."""
     return any(row["published"] for row in table["rows"]) and not {*table["sets"]} & {*table["published_sets"]}
+
+
+def _controlled(table: dict[str, Any]) -> bool:
+    """Whether a row has an artefact control under its own score."""
+    return any(_control(row) != ABSENT for row in table["rows"])
 
 
 def _pairs(row: dict[str, Any], score: str, table: dict[str, Any]) -> tuple[Pair, ...]:
