@@ -34,7 +34,7 @@ from dogfast.environment import hardware
 from dogfast.events import Events, plain_lines
 from dogfast.rounds import read_outcome
 from dogfast.run import Run, launch, read_json, versions
-from dogfast.shards.reader import read_records
+from dogfast.shards.reader import count_samples
 from dogfast.training.names import classifier_name
 from dogfast.workflows.chain import run_evaluate, run_id_control, run_train
 from dogfast.workflows.comparison.inside import run_at, take_over
@@ -188,10 +188,7 @@ def result(world: World, seeds: list[int]) -> dict[str, Any]:
             for name in world.variants
             if _evenly(name) in world.variants
         },
-        "painted": {
-            name: [sum(record["samples"] for record in read_records(run.outliers(SOURCE))) for run in found]
-            for name, found in runs.items()
-        },
+        "painted": {name: [count_samples(run.outliers(SOURCE)) for run in found] for name, found in runs.items()},
         "told": {name: [read_json(run.refined(SOURCE)) for run in found] for name, found in runs.items()},
         "foretells": foretells([run for name, found in runs.items() if not VARIANTS[name].selects for run in found]),
     }

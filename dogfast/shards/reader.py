@@ -70,6 +70,11 @@ def read_records(folder: Place) -> list[dict[str, Any]]:
         return list(pool.map(lambda path: check_record(path, read_json(path)), record_paths(folder)))
 
 
+def count_samples(folder: Place) -> int:
+    """How many samples the committed shards hold."""
+    return sum(record["samples"] for record in read_records(folder))
+
+
 def check_record(path: Place, record: Any) -> dict[str, Any]:
     """``record`` as it was read from ``path``; :class:`DataError` when it is not one, or its tar is gone."""
     if not _is_record(path, record):

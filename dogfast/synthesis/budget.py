@@ -16,7 +16,7 @@ from dogfast.engines.networks import Networks
 from dogfast.engines.opening import open_networks
 from dogfast.events import Events
 from dogfast.run import Run
-from dogfast.shards.reader import has_shards, read_records
+from dogfast.shards.reader import count_samples, has_shards
 from dogfast.synthesis.job import Job, open_job
 from dogfast.synthesis.painter import Brush, begin
 from dogfast.synthesis.worker import open_brush
@@ -46,7 +46,7 @@ def within_budget(config: RunConfig, run: Run, events: Events, painters: int) ->
     if seconds is None:
         best = Fit(config.synthesis.recipe, int(budget) // classes)
     else:
-        painted = sum(record["samples"] for record in read_records(job.folder))
+        painted = count_samples(job.folder)
         fits = []
         for name, rate in _rates(config, run, _recipes(job), events).items():
             fits.append(Fit(name, min(config.synthesis.m, (painted + int(seconds * painters * rate)) // classes)))

@@ -28,7 +28,7 @@ from dogfast.run import Run, digest, is_run
 from dogfast.shards.format import ID_CONTROL
 from dogfast.shards.id_latents import read_id_latents
 from dogfast.shards.latents import load_latents
-from dogfast.shards.reader import Outliers, not_latents, read_records, require_images, require_latents
+from dogfast.shards.reader import Outliers, count_samples, not_latents, read_records, require_images, require_latents
 from dogfast.shards.selection import load_selected
 from dogfast.store import Place, open_place
 from dogfast.training.batches import Held
@@ -165,7 +165,7 @@ def training_outliers(config: RunConfig, run: Run, data: IdData, events: Events,
         return Streamed(ImageFiles(path, files, source_name(path), image_px, data.codec), image_px, window_bytes, *order)
     folder = shards_of(run, RENDERED_SOURCE if settings.outliers == RENDERS else settings.outliers)
     belongs = learnable(settings, run)
-    if settings.outliers != RENDERS and not fits(sum(record["samples"] for record in read_records(folder))):
+    if settings.outliers != RENDERS and not fits(count_samples(folder)):
         return Streamed(Shards(lambda: folder, image_px, data.codec, belongs=belongs), image_px, window_bytes, *order)
     found = load_selected(folder, image_px, data.codec, belongs)
     _refuse_unfit(folder, found.facts)

@@ -12,7 +12,7 @@ from dogfast.config.presets import preset
 from dogfast.detection.summary import format_evaluations
 from dogfast.events import Events
 from dogfast.run import Run
-from dogfast.shards.reader import has_shards, read_records
+from dogfast.shards.reader import count_samples, has_shards
 from dogfast.training.sources import painted_source
 from dogfast.workflows.chain import run_evaluate, run_generate, run_id_control, run_report, run_train
 from dogfast.workflows.refine import of_round, refine
@@ -71,7 +71,7 @@ def demo(config: RunConfig, run: Run, events: Events, refined: bool = False) -> 
     report = timed("report", lambda: run_report(config, run, events))
     return {
         "run": str(run.root),
-        "outliers": sum(record["samples"] for record in read_records(run.outliers(source))),
+        "outliers": count_samples(run.outliers(source)),
         "evaluations": evaluations,
         "report": report["report"],
         "seconds": seconds,

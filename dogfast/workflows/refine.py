@@ -29,7 +29,7 @@ from dogfast.errors import DataError
 from dogfast.events import Events
 from dogfast.rounds import Outcome, plan_file, read_outcome, read_plan, read_round, write_outcome
 from dogfast.run import Run, publish, to_json
-from dogfast.shards.reader import has_shards, read_records
+from dogfast.shards.reader import count_samples, has_shards, read_records
 from dogfast.shards.selection import selected_by_shard
 from dogfast.synthesis.conditions import read_conditions
 from dogfast.synthesis.job import Job, open_job
@@ -168,7 +168,7 @@ def _look(config: RunConfig, run: Run, events: Events, request: Refinement, last
     plain = config.with_values({"model": {"lora": ""}}, "refine")
     words = [each["anchor"] for each in read_conditions(run.conditions, source)]
     look = Looker(plain, data, words, _of_first_round(config, run, data, now.side_px), events)
-    images = sum(record["samples"] for record in read_records(run.outliers(source)))
+    images = count_samples(run.outliers(source))
     with events.progress(f"look at {source}", images) as advance:
         first_new = last["shards"] if last else 0
         rows = to_rows(tally(run.outliers(source), data.codec, learnable(settings, run), first_new, before, now, look, advance))

@@ -14,7 +14,7 @@ from dogfast.folders import check_free, whole_folder
 from dogfast.run import Run, read_json
 from dogfast.shards.format import ID_CONTROL
 from dogfast.shards.imagefolder import write_image_folder
-from dogfast.shards.reader import holds_latents, read_records, record_paths, sources_at
+from dogfast.shards.reader import count_samples, holds_latents, read_records, record_paths, sources_at
 from dogfast.shards.verify import Fault, verify
 from dogfast.store import Place
 from dogfast.synthesis.job import open_job, read_job_conditions
@@ -53,7 +53,7 @@ def export_images(run: Run, source: str, folder: Path | None, events: Events) ->
     """The outliers of ``source`` as plain image files (`write_image_folder`) in ``folder``, RUN/export/SOURCE where it is None."""
     name = outliers_of(run, source)
     place = folder or run.root / "export" / name
-    count = sum(record["samples"] for record in read_records(run.outliers(name)))
+    count = count_samples(run.outliers(name))
     with whole_folder(place) as part, events.progress(f"export {name}", count) as advance:
         listed = write_image_folder(run.outliers(name), part, advance)
     return {"run": str(run.root), "source": name, "output": str(place), "images": sum(listed.values()), "lists": listed}

@@ -13,7 +13,7 @@ from dogfast.reporting.drawing import new_figure, png_bytes
 from dogfast.reporting.inputs import Evaluation, datasets_of, read_evaluations, score_label
 from dogfast.run import Run, publish, to_json
 from dogfast.shards.format import ID_CONTROL
-from dogfast.shards.reader import read_records
+from dogfast.shards.reader import count_samples
 from dogfast.text import first_line
 from dogfast.workflows.comparison.cells import Cell, complete
 from dogfast.workflows.comparison.flat import csv_text
@@ -69,7 +69,7 @@ def swept_cell(config: RunConfig, run: Run, axis: str, value: Value) -> Cell:
 def _point(cell: Cell, events: Events) -> Point:
     complete(cell, events)
     evaluation = next(each for each in read_evaluations(cell.run) if each.name == cell.name)
-    return Point(evaluation, sum(record["samples"] for record in read_records(cell.run.outliers("dog"))))
+    return Point(evaluation, count_samples(cell.run.outliers("dog")))
 
 
 # --- what is written --------------------------------------------------------------------------------------------
